@@ -1,0 +1,1 @@
+//! The Debian changelog as a source of advisories.

@@ -1,0 +1,1 @@
+//! Feed formats: bytes in, records and problems out.

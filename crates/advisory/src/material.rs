@@ -1,0 +1,1 @@
+//! Content hashes of revisions, and whether a new revision changed materially.

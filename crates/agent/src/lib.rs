@@ -1,0 +1,1 @@
+//! One host's hands. For now it only looks.
