@@ -100,6 +100,13 @@ impl fmt::Display for Order {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(Box<[u8]>);
 
+impl Version {
+    /// The length of the key: what this version keeps on the heap.
+    pub fn size_bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// Why a text is no version. Control characters are escaped.
 type Refusal = Cow<'static, str>;
 
