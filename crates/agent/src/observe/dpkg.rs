@@ -135,7 +135,8 @@ pub(super) fn read(root: &Root, found: &mut Vec<Gap>) -> Database {
 /// Packages that have a list of files but no entry: the proof that a status file was cut between two entries.
 fn unknown_to(entries: &BTreeMap<(String, String), Option<Package>>, root: &Root) -> Vec<String> {
     let known = entries.keys().map(|(name, _)| name.as_bytes()).collect::<BTreeSet<_>>();
-    let lists = root.list(INFO).unwrap_or_default();
+    let lists =
+        root.directory(INFO).and_then(|directory| directory.files_ending(b".list")).unwrap_or_default();
     let names = lists.iter().filter_map(|file| {
         let name = file.as_bytes().strip_suffix(b".list")?;
         // `libc6:amd64.list` where several architectures may be installed side by side.
@@ -149,7 +150,7 @@ fn unknown_to(entries: &BTreeMap<(String, String), Option<Package>>, root: &Root
 /// Tells `owners` which package owns which file, by dpkg's lists.
 pub(super) fn take_files(root: &Root, owners: &mut Owners, found: &mut Vec<Gap>) {
     let mut unreadable = Vec::new();
-    let lists = root.directory(INFO).and_then(|directory| Ok((directory.names()?, directory)));
+    let lists = root.directory(INFO).and_then(|directory| Ok((directory.files_ending(b".list")?, directory)));
     let (names, directory) = match lists {
         Ok(lists) => lists,
         // Images without dpkg keep no lists.
@@ -164,8 +165,7 @@ pub(super) fn take_files(root: &Root, owners: &mut Owners, found: &mut Vec<Gap>)
     for file in names {
         let Some(name) = file.as_bytes().strip_suffix(b".list") else { continue };
         let name = String::from_utf8_lossy(&name[..memchr(b':', name).unwrap_or(name.len())]);
-        list.clear();
-        match directory.read_into(&file, &mut list, LIST_BYTES_MAX) {
+        match directory.read_over(&file, &mut list, LIST_BYTES_MAX) {
             Ok(()) => owners.take_list(&name, &list),
             Err(error) => unreadable.push(format!("{name} ({error})")),
         }

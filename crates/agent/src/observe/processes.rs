@@ -296,7 +296,7 @@ impl<'a> Scan<'a> {
     fn report(&self, hidden: bool, found: &mut Vec<Gap>) {
         let run_as_root = "run as root";
         if self.denied > 0 {
-            let reason = format!("{} processes could not be inspected: permission denied", self.denied);
+            let reason = format!("not permitted to inspect {} of the processes", self.denied);
             found.push(gaps::new(Part::Processes, self.proc.display(), reason, run_as_root));
         } else if hidden {
             let reason = "processes of other users are hidden (hidepid)";

@@ -66,9 +66,9 @@ impl Root {
     pub fn file(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let path = path.as_ref();
         // A first look without opening: merely opening a device or a pipe can block or have effects.
-        refuse_irregular(&self.resolve(path, OFlags::PATH)?)?;
+        size_of_regular(&self.resolve(path, OFlags::PATH)?)?;
         let file = self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        refuse_irregular(&file)?;
+        size_of_regular(&file)?;
         Ok(File::from(file))
     }
 
@@ -153,49 +153,74 @@ pub struct Directory(OwnedFd);
 impl Directory {
     /// The names in it, sorted.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&self.0)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            if names.len() == ENTRIES_MAX {
-                return Err(io::Error::other(format!("the directory has more than {ENTRIES_MAX} entries")));
-            }
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-        names.sort();
+        let mut names = self.entries(|_, _| true)?;
+        names.sort_unstable();
         Ok(names)
     }
 
-    /// Appends the bytes of the regular file `name` in it to `buffer`. A link is not followed.
-    pub fn read_into(&self, name: &OsStr, buffer: &mut Vec<u8>, bytes_max: u64) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        // One `stat` first: merely opening a device can have effects.
-        let stat = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::other("not a regular file"));
+    /// The names of regular files in it that end with `suffix`, in no order. Links are not followed.
+    pub fn files_ending(&self, suffix: &[u8]) -> io::Result<Vec<OsString>> {
+        self.entries(|name, kind| {
+            // Some file systems leave the kind to a look at the file.
+            name.ends_with(suffix)
+                && match kind {
+                    FileType::Unknown => rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)
+                        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile),
+                    kind => kind == FileType::RegularFile,
+                }
+        })
+    }
+
+    fn entries(&self, wanted: impl Fn(&[u8], FileType) -> bool) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for (count, entry) in Dir::read_from(&self.0)?.enumerate() {
+            let entry = entry?;
+            if count == ENTRIES_MAX {
+                return Err(io::Error::other(format!("the directory has more than {ENTRIES_MAX} entries")));
+            }
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." && wanted(name, entry.file_type()) {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
         }
+        Ok(names)
+    }
+
+    /// Reads the regular file `name` in it, one of [`Directory::files_ending`], over what `buffer` holds.
+    pub fn read_over(&self, name: &OsStr, buffer: &mut Vec<u8>, bytes_max: u64) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
-        refuse_irregular(&file)?;
-        append_capped(&mut File::from(file), buffer, bytes_max)
+        let size = size_of_regular(&file)?;
+        if size > bytes_max {
+            return Err(larger_than(bytes_max));
+        }
+        buffer.clear();
+        // One byte more than it has, so that a single read tells its end; there are thousands of these files.
+        let room = usize::try_from(size).map_err(|_| larger_than(bytes_max))?.saturating_add(1);
+        buffer.reserve(room);
+        while rustix::io::read(&file, rustix::buffer::spare_capacity(buffer))? > 0 {
+            if buffer.len() < buffer.capacity() {
+                return Ok(());
+            }
+            // It grows while it is read.
+            if buffer.len() as u64 > bytes_max {
+                return Err(larger_than(bytes_max));
+            }
+            buffer.reserve(room);
+        }
+        Ok(())
     }
 }
 
 /// The bytes of `reader`. Errors if it has more than `bytes_max`.
 pub fn read_capped(reader: &mut impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    append_capped(reader, &mut bytes, bytes_max)?;
-    Ok(bytes)
+    let read = reader.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if read as u64 > bytes_max { Err(larger_than(bytes_max)) } else { Ok(bytes) }
 }
 
-fn append_capped(reader: &mut impl Read, buffer: &mut Vec<u8>, bytes_max: u64) -> io::Result<()> {
-    let read = reader.take(bytes_max.saturating_add(1)).read_to_end(buffer)?;
-    if read as u64 > bytes_max {
-        return Err(io::Error::other(format!("larger than {bytes_max} bytes")));
-    }
-    Ok(())
+fn larger_than(bytes_max: u64) -> io::Error {
+    io::Error::other(format!("larger than {bytes_max} bytes"))
 }
 
 fn push_components(pending: &mut Vec<OsString>, path: &OsStr) {
@@ -220,10 +245,11 @@ fn openat2_inside(root: &OwnedFd, path: &Path, flags: OFlags) -> rustix::io::Res
     Err(Errno::AGAIN)
 }
 
-fn refuse_irregular(file: &OwnedFd) -> io::Result<()> {
+/// The size of a regular file; anything else is refused.
+fn size_of_regular(file: &OwnedFd) -> io::Result<u64> {
     let stat = rustix::fs::fstat(file)?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok(()),
+        FileType::RegularFile => Ok(u64::try_from(stat.st_size).unwrap_or(0)),
         _ => Err(io::Error::other("not a regular file")),
     }
 }
