@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // the rule leaves tests out, but not their helpers
 
 use advisory::Kind;
-use advisory::changelog::{Basis, Entry, closed, read};
+use advisory::changelog::{Basis, Closed, Entry, closed, read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
@@ -80,4 +80,54 @@ fn the_three_traps_hold_on_real_changelogs() {
     }
     assert!(silent.keys().all(|kind| matches!(kind, Kind::Security | Kind::Regression)), "{silent:?}");
     assert!(silent[&Kind::Regression] >= 2 && silent.values().sum::<usize>() >= 70, "{silent:?}");
+}
+
+/// Changelogs as facts only, with entries older than the text goes: versions and ids.
+fn facts() -> BTreeMap<String, Vec<Entry>> {
+    let mut sources: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+    for line in text("changelog-entries.jsonl.zst").lines() {
+        let fact: serde_json::Value = serde_json::from_str(line).unwrap();
+        let word = |key: &str| fact[key].as_str().unwrap().to_owned();
+        let cves = fact["cves"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+        let (source, version) = (word("source"), word("version"));
+        let entry = Entry { version, cves, distributions: vec![word("dist")], ..Entry::default() };
+        sources.entry(source).or_default().push(entry);
+    }
+    sources
+}
+
+#[test]
+fn a_real_machines_upgrades_close_what_an_independent_reading_says() {
+    let hosts = format!("{}/bulletins/hosts-apt-oracle", env!("PALISADE_REFERENCE"));
+    let oracle = std::fs::read_to_string(format!("{hosts}/real-container.pending-cves.json")).unwrap();
+    let oracle: serde_json::Value = serde_json::from_str(&oracle).unwrap();
+    let theirs: BTreeSet<String> =
+        oracle["cves"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+    let listing = std::fs::read_to_string(format!("{hosts}/real-container.dpkg-query.tsv")).unwrap();
+    let (texts, facts) = (by_source(), facts());
+    let mut ours = BTreeSet::new();
+    let mut unread = BTreeSet::new();
+    let mut upgrades = BTreeMap::<&str, Closed>::new();
+    for line in listing.lines() {
+        let [name, _, source, version] = line.split('\t').take(4).collect::<Vec<_>>().try_into().unwrap();
+        if oracle["pending"][name].is_null() {
+            continue;
+        }
+        let upgrade = texts.get(source).map(|entries| closed(version, None, entries));
+        let upgrade = upgrade.filter(|upgrade| upgrade.basis == Basis::Ancestor);
+        let upgrade = upgrade.or_else(|| facts.get(source).map(|entries| closed(version, None, entries)));
+        match upgrade {
+            Some(upgrade) if upgrade.basis == Basis::Ancestor => drop(upgrades.insert(source, upgrade)),
+            other => drop(unread.insert(format!("{source} {version} {other:?}"))),
+        }
+    }
+    for upgrade in upgrades.values() {
+        ours.extend(upgrade.cves.iter().cloned());
+    }
+    println!("{} sources, {} CVEs; unread {unread:#?}", upgrades.len(), ours.len());
+    println!("only ours: {:#?}", ours.difference(&theirs));
+    println!("only theirs: {:#?}", theirs.difference(&ours));
+    for id in ours.difference(&theirs) {
+        println!("{id}: {:?}", upgrades.iter().filter(|(_, u)| u.cves.contains(id)).map(|(s, u)| (s, &u.entries)).collect::<Vec<_>>());
+    }
 }
