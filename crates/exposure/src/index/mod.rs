@@ -155,6 +155,11 @@ impl Index {
         self.hosts.keys().copied().collect()
     }
 
+    /// How many names, of packages installed or spoken of, are kept.
+    pub fn subjects(&self) -> usize {
+        self.topics.len()
+    }
+
     /// Ids of all advisories, in no order.
     pub fn advisories(&self) -> impl Iterator<Item = &str> {
         self.advisories.iter().map(|(_, filed)| &*filed.id)

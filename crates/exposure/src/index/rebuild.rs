@@ -102,7 +102,9 @@ impl Index {
             .zip(&topics)
             .map(|((list, (release, installed)), &topic)| {
                 let mut row = Row::new(Arc::clone(installed), topic, release.family.order());
-                row.hosts = list.iter().copied().collect::<RoaringBitmap>();
+                // Unsorted only if the snapshot is.
+                row.hosts = RoaringBitmap::from_sorted_iter(list.iter().copied())
+                    .unwrap_or_else(|_| list.iter().copied().collect());
                 (!list.is_empty()).then_some(row)
             })
             .collect();
@@ -125,8 +127,9 @@ impl Index {
                 None => Arc::from(&*host.version_id),
             };
             self.minors.entry(Arc::clone(&minor)).or_default().insert(host.id);
-            let rows = host.rows.iter().filter_map(|&row| *places.get(row as usize)?).collect();
-            self.hosts.insert(host.id, Seen { release: host.release.clone(), minor, rows });
+            let mut rows: Vec<u32> = host.rows.iter().filter_map(|&row| *places.get(row as usize)?).collect();
+            rows.sort_unstable();
+            self.hosts.insert(host.id, Seen { release: host.release.clone(), minor, rows: rows.into() });
         }
     }
 
