@@ -57,7 +57,8 @@ def compare(work, found):
     for package in packages:
         by_source[package.source].append(package)
         by_name[package.name].append(package)
-    fixed = {(source, cve): version for source, cve, version in map(str.split, (work / "facts.tsv").read_text().splitlines())}
+    facts = [line.split("\t") for line in (work / "facts.tsv").read_text().splitlines()]
+    fixed = {(source, cve): version for source, cve, version in facts}
     asked = {(source, cve): names.split() for _, source, cve, names in definitions(work)}
     earlier = Earlier()
     # A fact applies if some installed package was built from an earlier version of its source.
@@ -90,14 +91,14 @@ def compare(work, found):
         reasons = collections.defaultdict(list)
         for fact in sorted(its ^ truth):
             reasons[reason(tool, fact)].append(fact)
-        for why, facts in reasons.items():
-            unexplained += len(facts) if why is None else 0
-            print(f"  {tool}: {len(facts)} differ: {why or 'UNEXPLAINED'}")
-            for source, cve in facts[:SHOWN]:
+        for why, pairs in reasons.items():
+            unexplained += len(pairs) if why is None else 0
+            print(f"  {tool}: {len(pairs)} differ: {why or 'UNEXPLAINED'}")
+            for source, cve in pairs[:SHOWN]:
                 side = "only here" if (source, cve) in its else "missing here"
                 print(f"    {side}: {source} {cve}, fixed in {fixed.get((source, cve), '(no such fact)')}")
-            if len(facts) > SHOWN:
-                print(f"    and {len(facts) - SHOWN} more")
+            if len(pairs) > SHOWN:
+                print(f"    and {len(pairs) - SHOWN} more")
     return 1 if unexplained else 0
 
 

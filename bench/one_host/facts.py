@@ -214,7 +214,9 @@ def write_oval(facts, packages, path):
     """
     binaries = binaries_of(packages)
     asked = {fact.source: binaries.get(fact.source, [fact.source]) for fact in facts}
-    objects = {name: number for number, name in enumerate(sorted({name for names in asked.values() for name in names}), 3)}
+    names = sorted({name for names in asked.values() for name in names})
+    # The first test, object and state are the release's, the second the architecture's.
+    objects = {name: number for number, name in enumerate(names, 3)}
     states = {fixed: number for number, fixed in enumerate(sorted({fact.fixed for fact in facts}), 3)}
     tests = {}
     definitions = []
@@ -227,12 +229,14 @@ def write_oval(facts, packages, path):
             f'<definition class="vulnerability" id="oval:bench:def:{number}" version="1"><metadata>'
             f"<title>{fact.cve} {escape(fact.source)}</title><affected family=\"unix\"/>"
             f'<reference ref_id="{fact.cve}" source="CVE"/><description/></metadata>'
-            '<criteria operator="AND"><criterion test_ref="oval:bench:tst:1"/><criteria operator="OR"><criteria operator="AND">'
-            f'<criterion test_ref="oval:bench:tst:2"/><criteria operator="OR">{"".join(criteria)}</criteria>'
+            '<criteria operator="AND"><criterion test_ref="oval:bench:tst:1"/><criteria operator="OR">'
+            '<criteria operator="AND"><criterion test_ref="oval:bench:tst:2"/>'
+            f'<criteria operator="OR">{"".join(criteria)}</criteria>'
             "</criteria></criteria></criteria></definition>"
         )
     linux, independent, unix = (
-        f'xmlns="http://oval.mitre.org/XMLSchema/oval-definitions-5#{family}"' for family in ("linux", "independent", "unix")
+        f'xmlns="http://oval.mitre.org/XMLSchema/oval-definitions-5#{family}"'
+        for family in ("linux", "independent", "unix")
     )
     parts = [
         '<?xml version="1.0" encoding="utf-8"?>',
