@@ -15,4 +15,4 @@ pub use model::{Advisory, Channel, Claim, Document, Edge, EdgeKind, Kind, Module
 pub use problem::Problem;
 pub use release::{Family, Release};
 pub use signal::Signals;
-pub use version::{Order, Version};
+pub use version::{Order, Unparsable, Version};

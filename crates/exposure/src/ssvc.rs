@@ -275,7 +275,7 @@ fn due(
         Decision::Track => deadlines.track_days,
     };
     let policy = published.and_then(|published| {
-        published.to_zoned(TimeZone::UTC).date().checked_add(days.days()).ok()
+        TimeZone::UTC.to_datetime(published).date().checked_add(days.days()).ok()
     });
     match (kev, policy) {
         (Some((due, cve)), policy) if policy.is_none_or(|policy| due <= policy) => {

@@ -1,15 +1,19 @@
 //! From inventory, advisories and signals to the report.
 
-use super::command::command;
-use super::reach::{is_kernel, reach};
-use super::{Change, Entry, Finding, Other, Remedy, Report, Seen, Summary, Unjudged};
-use crate::inventory::{Action, ArchiveClass, Candidate, Fetch, Inventory, Manager, Origin, Package, PackageState};
-use crate::judge::{Context, judge};
-use crate::ssvc::{Deadlines, Decision, Mission, rank};
-use crate::verdict::{Fix, Verdict};
+use super::entry::{Assembled, assemble, ended_support, pending_by_source};
+use super::{Entry, Finding, Other, Remedy, Report, Seen, Summary, Unjudged};
+use crate::inventory::{Action, ArchiveClass, Inventory, Manager, Origin, Package, PackageState};
+use crate::judge::{Host, Opinion, Shelf};
+use crate::ssvc::{Deadlines, Decision, Mission};
+use crate::verdict::Verdict;
 use advisory::format::lifecycle::{Lifecycle, Support};
-use advisory::{Advisory, Kind, NameKind, Problem, Signals};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use advisory::{Advisory, Kind, Problem, Signals};
+use jiff::civil::Date;
+use jiff::{Timestamp, tz::TimeZone};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The feed that the host's own package manager is, in [`advisory::Document::feed`].
+const PACKAGE_MANAGER: &str = "apt";
 
 /// Everything a report is made from.
 #[derive(Clone, Copy, Debug)]
@@ -30,28 +34,46 @@ pub struct Facts<'a> {
     pub deadlines: Deadlines,
 }
 
+impl Facts<'_> {
+    /// The day of the look, in UTC.
+    pub(super) fn day(&self) -> Date {
+        TimeZone::UTC.to_datetime(self.inventory.observed).date()
+    }
+
+    /// The support phase of the host's release.
+    pub(super) fn release_support(&self) -> Support {
+        self.lifecycle.support(&self.inventory.system.release, "", self.day())
+    }
+}
+
 /// The answer for one host.
 pub fn report(facts: &Facts<'_>) -> Report {
     let inventory = facts.inventory;
     let mut undetermined = unread(facts);
-    let mut by_source: BTreeMap<&str, Vec<(Kind, Finding)>> = BTreeMap::new();
-    let mut unjudged: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    for judged in verdicts(facts, |_, _| true) {
-        match &judged.finding.verdict {
-            Verdict::Affected { .. } | Verdict::FixedStillRunning { .. } => {
-                by_source.entry(&judged.package.source).or_default().push((judged.kind, judged.finding));
+    let mut by_source: BTreeMap<&str, Findings> = BTreeMap::new();
+    let mut unjudged: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
+    let host = Host::new(inventory);
+    let shelf = Shelf::new(facts.advisories, &inventory.system.release);
+    for package in &inventory.packages {
+        for found in shelf.findings(package, &host) {
+            match &found.opinion.verdict {
+                Verdict::Affected { .. } | Verdict::FixedStillRunning { .. } => {
+                    by_source.entry(&package.source).or_default().add(found.hole, &found.opinion);
+                }
+                Verdict::Undetermined { why } => {
+                    unjudged.entry((&package.source, why.to_string())).or_default().insert(found.hole);
+                }
+                Verdict::Fixed | Verdict::NotAffected { .. } => {}
             }
-            Verdict::Undetermined { why } => unjudged
-                .entry((judged.package.source.clone(), why.to_string()))
-                .or_default()
-                .push(judged.finding.advisory),
-            Verdict::Fixed | Verdict::NotAffected { .. } => {}
+        }
+        if let Some(findings) = by_source.get_mut(package.source.as_str()) {
+            findings.bulletins.extend(shelf.opinions(package, &host).iter().filter_map(bulletin));
         }
     }
-    undetermined.extend(unjudged.into_iter().map(|((source, why), mut advisories)| {
-        advisories.dedup();
-        let more = if advisories.len() > 1 { format!(" and {} more", advisories.len() - 1) } else { String::new() };
-        Unjudged { what: format!("{source} ({}{more})", advisories[0]), why, remedy: String::new() }
+    undetermined.extend(unjudged.into_iter().map(|((source, why), holes)| {
+        let first = holes.first().copied().unwrap_or_default();
+        let more = if holes.len() > 1 { format!(" and {} more", holes.len() - 1) } else { String::new() };
+        Unjudged { what: format!("{source} ({first}{more})"), why, remedy: String::new() }
     }));
     let mut entries = Vec::new();
     let mut other = Vec::new();
@@ -60,7 +82,7 @@ pub fn report(facts: &Facts<'_>) -> Report {
     for source in sources {
         let findings = by_source.remove(source).unwrap_or_default();
         let candidates = pending.get(source).map_or(&[][..], Vec::as_slice);
-        match assemble(facts, source, findings, candidates) {
+        match assemble(facts, source, &findings, candidates) {
             Assembled::Entry(entry) => entries.push(*entry),
             Assembled::Other(update) => other.push(update),
             Assembled::Nothing => {}
@@ -86,57 +108,89 @@ pub fn report(facts: &Facts<'_>) -> Report {
     }
 }
 
-/// Every verdict on `id` (a CVE, an advisory, a source or binary package), fixed and not affected included.
+/// Every verdict on `id` (a CVE, an advisory, a source or binary package), fixed and not affected included, also those
+/// that another document's claim outweighs.
 pub fn explain(facts: &Facts<'_>, id: &str) -> Vec<Finding> {
-    let about = |advisory: &Advisory, package: &Package| {
+    let named = |package: &Package| package.name == id || package.source == id;
+    let about = |advisory: &Advisory| {
         id.eq_ignore_ascii_case(&advisory.id)
-            || package.name == id
-            || package.source == id
             || advisory.edges.iter().any(|edge| edge.id.eq_ignore_ascii_case(id))
             || advisory.cves().iter().any(|cve| cve.eq_ignore_ascii_case(id))
     };
-    let mut findings: Vec<Finding> = verdicts(facts, about).map(|judged| judged.finding).collect();
+    opinions(facts, |advisory, package| named(package) || about(advisory))
+}
+
+/// Every verdict on this host: what a statement about the whole host (VEX) is made from.
+pub fn verdicts(facts: &Facts<'_>) -> Vec<Finding> {
+    let host = Host::new(facts.inventory);
+    let shelf = Shelf::new(facts.advisories, &facts.inventory.system.release);
+    let mut findings: Vec<Finding> = facts
+        .inventory
+        .packages
+        .iter()
+        .flat_map(|package| shelf.findings(package, &host))
+        .map(|found| finding(found.hole, &found.opinion))
+        .collect();
     findings.sort();
     findings.dedup();
     findings
 }
 
-/// One verdict with what it is about.
-struct Judged<'a> {
-    package: &'a Package,
-    kind: Kind,
-    finding: Finding,
+fn opinions(facts: &Facts<'_>, wanted: impl Fn(&Advisory, &Package) -> bool) -> Vec<Finding> {
+    let host = Host::new(facts.inventory);
+    let shelf = Shelf::new(facts.advisories, &facts.inventory.system.release);
+    let mut findings: Vec<Finding> = facts
+        .inventory
+        .packages
+        .iter()
+        .flat_map(|package| shelf.opinions(package, &host).into_iter().map(move |opinion| (package, opinion)))
+        .filter(|(package, opinion)| wanted(opinion.advisory, package))
+        .map(|(_, opinion)| Finding {
+            advisory: opinion.advisory.id.clone(),
+            cves: opinion.advisory.cves().into_iter().map(str::to_owned).collect(),
+            verdict: opinion.verdict,
+            explanation: opinion.explanation,
+        })
+        .collect();
+    findings.sort();
+    findings.dedup();
+    findings
 }
 
-/// Judges every claim of every advisory that `wanted` lets through against the packages it names.
-fn verdicts<'a>(
-    facts: &Facts<'a>,
-    wanted: impl Fn(&Advisory, &Package) -> bool + 'a,
-) -> impl Iterator<Item = Judged<'a>> {
-    let inventory = facts.inventory;
-    let mut by_name: HashMap<(NameKind, &str), Vec<&Package>> = HashMap::new();
-    for package in &inventory.packages {
-        by_name.entry((NameKind::Binary, &package.name)).or_default().push(package);
-        by_name.entry((NameKind::Source, &package.source)).or_default().push(package);
+/// What was found in one source.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub(super) kind: Option<Kind>,
+    pub(super) published: Option<Timestamp>,
+    pub(super) findings: BTreeSet<Finding>,
+    pub(super) bulletins: BTreeSet<String>,
+}
+
+impl Findings {
+    fn add(&mut self, hole: &str, opinion: &Opinion<'_>) {
+        let advisory = opinion.advisory;
+        // `Kind` is ordered by gravity, security first.
+        self.kind = Some(self.kind.map_or(advisory.kind, |kind| kind.min(advisory.kind)));
+        self.published = self.published.into_iter().chain(advisory.published).min();
+        self.findings.insert(finding(hole, opinion));
     }
-    let context = Context::new(inventory);
-    facts.advisories.iter().flat_map(move |advisory| {
-        let mut judged = Vec::new();
-        for claim in &advisory.claims {
-            let Some(packages) = by_name.get(&(claim.name_kind, claim.name.as_str())) else { continue };
-            for package in packages {
-                if !wanted(advisory, package) {
-                    continue;
-                }
-                if let Some((verdict, explanation)) = judge(claim, advisory, package, &context) {
-                    let cves = advisory.cves().into_iter().map(str::to_owned).collect();
-                    let finding = Finding { advisory: advisory.id.clone(), cves, verdict, explanation };
-                    judged.push(Judged { package, kind: advisory.kind, finding });
-                }
-            }
-        }
-        judged
-    })
+}
+
+fn finding(hole: &str, opinion: &Opinion<'_>) -> Finding {
+    Finding {
+        advisory: opinion.advisory.id.clone(),
+        cves: if hole.starts_with("CVE-") { vec![hole.to_owned()] } else { Vec::new() },
+        verdict: opinion.verdict.clone(),
+        explanation: opinion.explanation.clone(),
+    }
+}
+
+/// The id of a vendor's bulletin about an open hole; the package manager's own records and per-CVE records are none.
+fn bulletin(opinion: &Opinion<'_>) -> Option<String> {
+    let advisory = opinion.advisory;
+    let open = matches!(opinion.verdict, Verdict::Affected { .. } | Verdict::FixedStillRunning { .. });
+    let record = advisory.document.feed == PACKAGE_MANAGER || advisory.id.contains("CVE-");
+    (open && !record).then(|| advisory.id.clone())
 }
 
 /// What could not be read, of the host and of the feeds.
@@ -168,251 +222,26 @@ fn unread(facts: &Facts<'_>) -> Vec<Unjudged> {
         })
     });
     let mut unread: Vec<Unjudged> = gaps.chain(problems).chain(halves).chain(foreign).collect();
-    if let Support::Ended { since, .. } = facts.lifecycle.release(&inventory.system.release, inventory.observed) {
-        unread.push(Unjudged {
-            what: inventory.system.release.to_string(),
+    let release = inventory.system.release.to_string();
+    let esm = inventory.archives.iter().any(|archive| archive.class == ArchiveClass::Esm);
+    match facts.release_support() {
+        Support::Ended { since, .. } => unread.push(Unjudged {
+            what: release,
             why: format!("support ended on {since}: holes found since then get no bulletin and no fix"),
             remedy: "upgrade to a supported release".to_owned(),
-        });
+        }),
+        Support::Elts { until } if !esm => unread.push(Unjudged {
+            what: release,
+            why: format!("only registered or paid support is left, until {until}, and its archive is not enabled here"),
+            remedy: "enable it, or upgrade to a supported release".to_owned(),
+        }),
+        Support::Elts { .. }
+        | Support::Supported { .. }
+        | Support::Lts { .. }
+        | Support::Limited { .. }
+        | Support::Unknown => {}
     }
     unread
-}
-
-/// Pending candidates by source of the candidate.
-fn pending_by_source(inventory: &Inventory) -> BTreeMap<&str, Vec<&Candidate>> {
-    let mut by_source: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
-    for candidate in &inventory.candidates {
-        match &candidate.action {
-            Action::Upgrade | Action::KeptBack(_) => {
-                by_source.entry(&candidate.source).or_default().push(candidate);
-            }
-            Action::Install | Action::Remove => {}
-        }
-    }
-    by_source
-}
-
-enum Assembled {
-    Entry(Box<Entry>),
-    Other(Other),
-    Nothing,
-}
-
-/// Makes one source's entry from its findings and its candidates.
-fn assemble(
-    facts: &Facts<'_>,
-    source: &str,
-    findings: Vec<(Kind, Finding)>,
-    candidates: &[&Candidate],
-) -> Assembled {
-    let inventory = facts.inventory;
-    let class = candidates.iter().map(|candidate| candidate.class).min();
-    // `Kind` is ordered by gravity, security first.
-    let kind = findings.iter().map(|(kind, _)| *kind).min();
-    let security = match (kind, class) {
-        (Some(Kind::Security | Kind::Regression | Kind::EndOfLife), _) => true,
-        // The security suite speaks for itself, even where no changelog could be read.
-        (None | Some(Kind::PointRelease | Kind::Maintenance), Some(ArchiveClass::Security | ArchiveClass::Esm)) => true,
-        (None | Some(Kind::PointRelease | Kind::Maintenance), _) => false,
-    };
-    let changes = changes(inventory, source, &findings, candidates);
-    if !security {
-        let Some(class) = class else { return Assembled::Nothing };
-        if class == ArchiveClass::Foreign {
-            return Assembled::Nothing;
-        }
-        let note = match kind {
-            Some(_) => "names no CVE".to_owned(),
-            None if candidates.iter().all(|candidate| rebuilt(inventory, candidate)) => "rebuild of the same source".to_owned(),
-            None => "what it changes could not be read".to_owned(),
-        };
-        return Assembled::Other(Other { source: source.to_owned(), changes, class, note });
-    }
-    let findings: Vec<Finding> = findings.into_iter().map(|(_, finding)| finding).collect();
-    let (closes, stay_open) = cves(&findings);
-    let remedy = remedy(inventory, source, &findings, candidates);
-    let binaries: BTreeSet<&str> = inventory
-        .packages
-        .iter()
-        .filter(|package| package.source == source)
-        .map(|package| package.name.as_str())
-        .collect();
-    let reach = reach(inventory, source, &binaries);
-    let published = facts
-        .advisories
-        .iter()
-        .filter(|advisory| findings.iter().any(|finding| finding.advisory == advisory.id))
-        .filter_map(|advisory| advisory.published)
-        .min();
-    let all: Vec<String> = closes.iter().chain(&stay_open).cloned().collect();
-    let rank = rank(&all, reach.exposure, reach.because(), facts.mission, published, facts.signals, facts.deadlines);
-    let bulletins = findings
-        .iter()
-        .filter(|finding| !finding.advisory.contains('/'))
-        .map(|finding| finding.advisory.clone())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    let command = command(inventory, &remedy, &changes);
-    Assembled::Entry(Box::new(Entry {
-        source: source.to_owned(),
-        kind: kind.unwrap_or(Kind::Security),
-        rank,
-        changes,
-        remedy,
-        command,
-        class,
-        closes,
-        stay_open,
-        bulletins,
-        reach,
-        findings,
-    }))
-}
-
-/// CVEs that something at hand closes, and CVEs that stay open. One that is in both stays open.
-fn cves(findings: &[Finding]) -> (Vec<String>, Vec<String>) {
-    let (mut closes, mut open) = (BTreeSet::new(), BTreeSet::new());
-    for finding in findings {
-        let into = match &finding.verdict {
-            Verdict::Affected { fix: Fix::Fetchable { .. } } | Verdict::FixedStillRunning { .. } => &mut closes,
-            Verdict::Affected { fix: Fix::Announced { .. } | Fix::None { .. } } => &mut open,
-            Verdict::Fixed | Verdict::NotAffected { .. } | Verdict::Undetermined { .. } => continue,
-        };
-        into.extend(finding.cves.iter().cloned());
-    }
-    (closes.difference(&open).cloned().collect(), open.into_iter().collect())
-}
-
-fn remedy(inventory: &Inventory, source: &str, findings: &[Finding], candidates: &[&Candidate]) -> Remedy {
-    let upgrades = || candidates.iter().filter(|candidate| candidate.action == Action::Upgrade);
-    if let Some(missing) = upgrades().find_map(|candidate| match &candidate.fetch {
-        Fetch::Missing(why) => Some(format!("{} {}: {why}", candidate.name, candidate.to.as_deref().unwrap_or_default())),
-        Fetch::Fetchable | Fetch::Unchecked(_) => None,
-    }) {
-        return Remedy::Blocked { why: missing };
-    }
-    if upgrades().next().is_some() {
-        return Remedy::Upgrade;
-    }
-    let mut running = BTreeSet::new();
-    let mut blocked = None;
-    let mut none = None;
-    for finding in findings {
-        match &finding.verdict {
-            Verdict::FixedStillRunning { by } => running.extend(by.iter().cloned()),
-            Verdict::Affected { fix: Fix::Announced { version, why } } => {
-                blocked.get_or_insert_with(|| format!("{version}: {why}"));
-            }
-            Verdict::Affected { fix: Fix::None { why } } => {
-                none.get_or_insert_with(|| why.clone());
-            }
-            Verdict::Affected { fix: Fix::Fetchable { .. } }
-            | Verdict::Fixed
-            | Verdict::NotAffected { .. }
-            | Verdict::Undetermined { .. } => {}
-        }
-    }
-    if !running.is_empty() {
-        let by = running.into_iter().collect();
-        return if is_kernel(source) { Remedy::Reboot { by } } else { Remedy::Restart { by } };
-    }
-    let kept_back = candidates.iter().find_map(|candidate| match &candidate.action {
-        Action::KeptBack(why) => Some(format!("{} {}: {why}", candidate.name, candidate.to.as_deref().unwrap_or_default())),
-        Action::Upgrade | Action::Install | Action::Remove => None,
-    });
-    if let Some(why) = kept_back.or(blocked) {
-        return Remedy::Blocked { why };
-    }
-    let _ = inventory;
-    Remedy::None { why: none.unwrap_or_else(|| "no fix is known".to_owned()) }
-}
-
-/// What would change, by binary package; without candidates, the packages the findings are about.
-fn changes(inventory: &Inventory, source: &str, findings: &[(Kind, Finding)], candidates: &[&Candidate]) -> Vec<Change> {
-    let mut changes: Vec<Change> = candidates
-        .iter()
-        .map(|candidate| Change {
-            name: candidate.name.clone(),
-            arch: candidate.arch.clone(),
-            from: candidate.from.clone().unwrap_or_default(),
-            to: match candidate.action {
-                Action::Upgrade => candidate.to.clone(),
-                Action::KeptBack(_) | Action::Install | Action::Remove => None,
-            },
-        })
-        .collect();
-    if changes.is_empty() {
-        changes = inventory
-            .packages
-            .iter()
-            .filter(|package| package.source == source)
-            .filter(|package| {
-                findings.iter().any(|(_, finding)| {
-                    finding.explanation.package == package.name || finding.explanation.package == package.source
-                })
-            })
-            .map(|package| Change {
-                name: package.name.clone(),
-                arch: package.arch.clone(),
-                from: package.version.clone(),
-                to: None,
-            })
-            .collect();
-    }
-    changes.sort();
-    changes.dedup();
-    changes
-}
-
-/// Whether a candidate is the installed source built again.
-fn rebuilt(inventory: &Inventory, candidate: &Candidate) -> bool {
-    inventory.packages.iter().any(|package| {
-        package.name == candidate.name && package.arch == candidate.arch && package.source_version == candidate.source_version
-    })
-}
-
-/// Installed sources whose security support has ended: an entry each, because nothing will ever close their holes.
-fn ended_support(facts: &Facts<'_>) -> Vec<Entry> {
-    let inventory = facts.inventory;
-    let mut by_source: BTreeMap<&str, Vec<&Package>> = BTreeMap::new();
-    for package in &inventory.packages {
-        by_source.entry(&package.source).or_default().push(package);
-    }
-    let mut entries = Vec::new();
-    for (source, packages) in by_source {
-        let support = facts.lifecycle.source(&inventory.system.release, source, inventory.observed);
-        let Support::Ended { since, why } = support else { continue };
-        let binaries: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-        let reach = reach(inventory, source, &binaries);
-        let mut rank =
-            rank(&[], reach.exposure, reach.because(), facts.mission, None, facts.signals, facts.deadlines);
-        rank.reasons.push(format!("security support ended on {since}"));
-        let changes = packages
-            .iter()
-            .map(|package| Change {
-                name: package.name.clone(),
-                arch: package.arch.clone(),
-                from: package.version.clone(),
-                to: None,
-            })
-            .collect();
-        entries.push(Entry {
-            source: source.to_owned(),
-            kind: Kind::EndOfLife,
-            rank,
-            changes,
-            remedy: Remedy::None { why: format!("security support ended on {since}: {why}") },
-            command: None,
-            class: None,
-            closes: Vec::new(),
-            stay_open: Vec::new(),
-            bulletins: Vec::new(),
-            reach,
-            findings: Vec::new(),
-        });
-    }
-    entries
 }
 
 /// What decides the order of entries: decision, whether something can be done, due date, reach, CVEs, name.
@@ -436,21 +265,31 @@ fn urgency(entry: &Entry) -> impl Ord {
 fn notes(facts: &Facts<'_>) -> Vec<String> {
     let inventory = facts.inventory;
     let mut notes = Vec::new();
-    match facts.lifecycle.release(&inventory.system.release, inventory.observed) {
+    let release = &inventory.system.release;
+    match facts.release_support() {
         Support::Lts { until } => notes.push(format!(
-            "{} has left regular support; long term support until {until} covers a part of its packages",
-            inventory.system.release
+            "{release} has left regular support; long term support until {until} covers a part of its packages"
         )),
         Support::Unknown => notes.push(format!(
-            "when support of {} ends is not known here; install distro-info-data or give its CSV as a feed",
-            inventory.system.release
+            "when support of {release} ends is not known here; install distro-info-data or give its CSV as a feed"
         )),
         Support::Supported { .. } | Support::Elts { .. } | Support::Limited { .. } | Support::Ended { .. } => {}
+    }
+    let limited: Vec<&str> = inventory
+        .packages
+        .iter()
+        .map(|package| package.source.as_str())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .filter(|source| matches!(facts.lifecycle.support(release, source, facts.day()), Support::Limited { .. }))
+        .collect();
+    if !limited.is_empty() {
+        notes.push(format!("security support is limited for {}", limited.join(", ")));
     }
     if facts.signals.kev_released.is_none() || facts.signals.epss_date.is_none() {
         notes.push("without both KEV and EPSS feeds, exploitation is not known and is taken for possible".to_owned());
     }
-    let only_host = facts.advisories.iter().all(|advisory| advisory.document.feed == "apt");
+    let only_host = facts.advisories.iter().all(|advisory| advisory.document.feed == PACKAGE_MANAGER);
     if only_host && inventory.system.manager != Manager::Unknown {
         notes.push(
             "no feed of bulletins was given: holes that have no fix in the archives cannot be seen".to_owned(),

@@ -2,9 +2,10 @@
 
 mod build;
 mod command;
+mod entry;
 mod reach;
 
-pub use build::{Facts, explain, report};
+pub use build::{Facts, explain, report, verdicts};
 pub use reach::{Reach, Seen, is_kernel, named};
 
 use crate::inventory::{ArchiveClass, System};
