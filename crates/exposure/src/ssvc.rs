@@ -4,7 +4,7 @@
 //! outcomes carry the names that CISA made known: immediate is *act*, out-of-cycle is *attend*, scheduled is *track
 //! closely*, defer is *track*. What is not known is taken for the worse, and the reason says so.
 
-use advisory::signal::{Exploitation, Signals, automatable};
+use advisory::signal::{Exploitation, Signals, cvss};
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use serde::{Deserialize, Serialize};
@@ -245,7 +245,7 @@ fn automatable_of(cves: &[String], signals: &Signals) -> (bool, String) {
     let said = |cve: &String| {
         signals.ssvc.get(cve).and_then(|points| points.automatable).or_else(|| {
             let judged: Vec<bool> =
-                signals.cvss.get(cve)?.iter().filter_map(|vector| automatable(vector)).collect();
+                signals.cvss.get(cve)?.iter().filter_map(|vector| Some(cvss(vector).ok()?.automatable)).collect();
             (!judged.is_empty()).then(|| judged.contains(&true))
         })
     };

@@ -3,6 +3,7 @@
 use crate::inventory::Part;
 use advisory::Order;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// What one advisory means for one installed package. Each variant carries what is needed to act on it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,6 +98,25 @@ pub enum Undetermined {
     },
     /// The ecosystem has no version order that we know.
     NoOrder,
+}
+
+impl fmt::Display for Undetermined {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InstalledVersion { version } => write!(out, "the installed version \"{version}\" cannot be read"),
+            Self::ClaimVersion { version } => write!(out, "the advisory's version \"{version}\" cannot be read"),
+            Self::ForeignOrigin { origin } => write!(out, "not built by the distribution ({origin})"),
+            Self::ModuleStream => out.write_str("its module stream is not known"),
+            Self::Flavour { flavour } => {
+                write!(out, "a {flavour} build, whose versions do not compare with the advisory's")
+            }
+            Self::HalfInstalled => out.write_str("half-installed: files of two versions may lie side by side"),
+            Self::Vendor { reason } if reason.is_empty() => out.write_str("the vendor has not judged"),
+            Self::Vendor { reason } => write!(out, "the vendor has not judged: {reason}"),
+            Self::Unseen { part, reason } => write!(out, "{part} could not be seen: {reason}"),
+            Self::NoOrder => out.write_str("its ecosystem has no version order that we know"),
+        }
+    }
 }
 
 /// How a verdict was reached: enough to repeat it by hand.

@@ -61,16 +61,17 @@ struct Wanted {
 impl Apt {
     /// The changelogs of all candidates that would be installed or are kept back, one per source version.
     ///
-    /// `progress(done, total, source)` is told of each source. What cannot be had within `deadline` is told in gaps.
+    /// `progress(done, total, source)` is told of each source. What cannot be had within `deadline` is told in gaps;
+    /// without one nothing is fetched, and only the cache is read.
     /// The cache is the directory `changelogs` in `cache`.
     pub fn changelogs(
         &self,
         candidates: &[Candidate],
         cache: &Path,
         progress: &mut dyn FnMut(usize, usize, &str),
-        deadline: Duration,
+        deadline: Option<Duration>,
     ) -> (Changelogs, Vec<Gap>) {
-        let end = Instant::now() + deadline;
+        let end = deadline.map(|deadline| Instant::now() + deadline);
         let cache = Cache::open(cache);
         let mut run = Run {
             apt: self,
@@ -128,7 +129,8 @@ struct Run<'a> {
     total: usize,
     progress: &'a mut dyn FnMut(usize, usize, &str),
     cache: Cache,
-    end: Instant,
+    /// Until when to fetch; `None` not at all.
+    end: Option<Instant>,
 }
 
 impl Run<'_> {
@@ -169,7 +171,8 @@ impl Run<'_> {
 
     /// All packages of a batch, or none: apt leaves unchecked pieces behind when it fails.
     fn download(&self, batch: &[(&(String, String), &Deb)]) -> Result<tempfile::TempDir, String> {
-        let left = self.end.saturating_duration_since(Instant::now());
+        let Some(end) = self.end else { return Err("it is not in the cache, and no archive was to be asked".to_owned()) };
+        let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err("no time was left to fetch it".to_owned());
         }

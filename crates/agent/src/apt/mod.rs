@@ -2,7 +2,7 @@
 //! that can be fetched, and what the changelogs of the candidates say. Takes a root directory; gives parts of its
 //! inventory. Everything is asked of the real apt, so that we never disagree with what will happen.
 //!
-//! [`Apt::open`] first; then [`Apt::look`], [`Apt::check_fetchable`], [`Apt::changelogs`].
+//! [`Apt::open`] first; then [`Apt::look`], and [`Apt::closes`] for what the candidates close.
 
 pub mod packages;
 pub mod release;
@@ -10,12 +10,14 @@ pub mod simulation;
 mod archives;
 mod candidates;
 mod changelogs;
+mod closes;
 mod control;
 mod fetch;
 mod installed;
 mod tool;
 
 pub use changelogs::{Changelog, Changelogs};
+pub use closes::Network;
 pub use installed::installed_changelog;
 pub use tool::Apt;
 

@@ -59,6 +59,11 @@ impl Apt {
         Ok(apt)
     }
 
+    /// A directory that goes with `self`.
+    pub(super) fn private(&self) -> &Path {
+        self.private.path()
+    }
+
     /// Whether the root is another than the running machine's.
     pub(super) fn is_foreign(&self) -> bool {
         self.root != Path::new("/")

@@ -20,22 +20,25 @@ mod gaps;
 mod kernel;
 
 use advisory::{Family, Release};
-use exposure::inventory::{Gap, Inventory, Manager, Package, Part, Process, StaleFile, System};
+use crate::apt::Apt;
+use exposure::inventory::{Gap, Inventory, Manager, Origin, Package, Part, Process, StaleFile, System};
 use jiff::Timestamp;
 use owners::Owners;
 use processes::{Running, Seen};
 use root::Root;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What one look gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Observation {
     /// The host.
     pub inventory: Inventory,
     /// Cached `updateinfo` files of the enabled RPM repositories: a feed that is already on the host. Packed as the
     /// repository packs them (gz, zst, xz, bz2), and free of links.
     pub feeds: Vec<PathBuf>,
+    /// apt on this root, for asking further; on hosts that apt keeps.
+    pub apt: Option<Apt>,
 }
 
 /// Looks at the system in the root directory `root` at the time `now`.
@@ -71,7 +74,7 @@ pub fn observe_with_proc(
     progress("packages");
     let database = Database::find(&directory, &inventory.system.release.family, &mut found);
     let mut feeds = Vec::new();
-    read_packages(&directory, &database, &mut inventory, &mut feeds, progress, &mut found);
+    let apt = read_packages(&directory, &database, &mut inventory, &mut feeds, progress, &mut found);
 
     progress("processes");
     let seen = processes::scan(proc, &directory, &mut found);
@@ -94,7 +97,7 @@ pub fn observe_with_proc(
     found.sort();
     found.dedup();
     inventory.gaps = found;
-    Observation { inventory, feeds }
+    Observation { inventory, feeds, apt }
 }
 
 /// Where the packages of a root are recorded.
@@ -159,18 +162,25 @@ fn read_packages(
     feeds: &mut Vec<PathBuf>,
     progress: &mut dyn FnMut(&str),
     found: &mut Vec<Gap>,
-) {
+) -> Option<Apt> {
     inventory.system.manager = database.manager();
     match database {
         Database::Dpkg => {
             let read = dpkg::read(root, found);
             inventory.packages = read.packages;
+            inventory.packages.sort();
             inventory.system.arch = read.arch;
-            progress("archives");
-            // SEAM: apt's archives, candidates and origins are merged into the inventory here:
-            // crate::apt::look(root, &inventory.system, &inventory.packages).
-            for part in [Part::Archives, Part::Candidates] {
-                found.push(gaps::new(part, "apt", "apt's lists are not read by this version", ""));
+            progress("archives and candidates");
+            match Apt::open(root.path(), &inventory.system) {
+                Ok(opened) => {
+                    let view = opened.look(&inventory.packages, inventory.observed);
+                    inventory.archives = view.archives;
+                    inventory.candidates = view.candidates;
+                    found.extend(view.gaps);
+                    tell_origins(&mut inventory.packages, view.origins);
+                    return Some(opened);
+                }
+                Err(gap) => found.push(gap),
             }
         }
         Database::Rpm(database) => {
@@ -202,11 +212,20 @@ fn read_packages(
         Database::None => {}
     }
     inventory.packages.sort();
+    None
+}
+
+/// Puts the origins that apt knows to the packages.
+fn tell_origins(packages: &mut [Package], mut origins: BTreeMap<(String, String, String), Origin>) {
+    for package in packages {
+        let key = (package.name.clone(), package.arch.clone(), package.version.clone());
+        package.origin = origins.remove(&key).unwrap_or(Origin::Unknown);
+    }
 }
 
 /// The architecture that most packages are built for.
 fn most_common_arch(packages: &[Package]) -> String {
-    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    let mut counts = BTreeMap::<&str, usize>::new();
     for package in packages.iter().filter(|package| !["noarch", "all", ""].contains(&package.arch.as_str())) {
         *counts.entry(&package.arch).or_default() += 1;
     }
@@ -317,5 +336,5 @@ fn nothing(root: &Path, host: Option<&str>, now: Timestamp, error: &std::io::Err
     ];
     let remedy = "give the root directory of a system, and run as root";
     inventory.gaps = parts.map(|part| gaps::new(part, root.display(), error, remedy)).to_vec();
-    Observation { inventory, feeds: Vec::new() }
+    Observation { inventory, feeds: Vec::new(), apt: None }
 }

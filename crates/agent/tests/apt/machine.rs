@@ -70,7 +70,7 @@ fn every_candidate_is_asked_for_and_every_changelog_is_had() {
             &view.candidates,
             cache.path(),
             &mut |_, _, _| count += 1,
-            Duration::from_secs(120),
+            Some(Duration::from_secs(120)),
         );
         println!(
             "{round} changelogs: {:?}, {}, told {count}, gaps {gaps:#?}",

@@ -48,7 +48,7 @@ pub fn named(process: &Process) -> String {
 }
 
 /// Looks for processes that map files of `binaries`, the binary packages of one source package.
-pub fn reach(inventory: &Inventory, source: &str, binaries: &BTreeSet<&str>) -> Reach {
+pub(super) fn reach(inventory: &Inventory, source: &str, binaries: &BTreeSet<&str>) -> Reach {
     if is_kernel(source)
         && let Some(reach) = kernel(inventory, binaries)
     {

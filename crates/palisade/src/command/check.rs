@@ -6,11 +6,10 @@ use crate::cli::{Check, Format};
 use crate::output::{cyclonedx, openvex, sarif, table};
 use crate::terminal::{self, Progress};
 use crate::EXIT_USAGE;
-use agent::apt;
-use agent::observe::{self, Observation};
+use agent::apt::Network;
+use agent::{Observation, observe};
 use anyhow::{Context, Result};
 use exposure::Inventory;
-use exposure::inventory::Manager;
 use exposure::report::{self, Facts, Outcome, Report};
 use exposure::ssvc::Deadlines;
 use jiff::Timestamp;
@@ -39,13 +38,14 @@ pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
     }
     let progress = Progress::new(arguments.quiet);
     let now = Timestamp::now();
-    let Observation { mut inventory, feeds: own_feeds } =
-        observe::observe(&arguments.root, now, &mut |what| progress.tell(what));
+    let Observation { mut inventory, feeds: own_feeds, apt } =
+        observe(&arguments.root, None, now, &mut |what| progress.tell(what));
     let mut read = feeds::read(&arguments.feed, &own_feeds, &inventory, now, &progress);
-    if inventory.system.manager == Manager::Dpkg {
+    if let Some(apt) = apt {
         let cache = arguments.cache.clone().or_else(cache_directory);
-        let closed = apt::closed(&mut inventory, cache.as_deref(), arguments.offline, &mut |what| progress.tell(what));
-        read.advisories.extend(closed);
+        let network = if arguments.offline { Network::None } else { Network::Archives };
+        let closes = apt.closes(&mut inventory, cache.as_deref(), network, &mut |what| progress.tell(what));
+        read.advisories.extend(closes);
     }
     progress.tell("matching");
     let facts = Facts {

@@ -1,7 +1,7 @@
 //! The answer for people: a line per entry, the first ones in full, what could not be judged, and how to go on.
 
 use advisory::Kind;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, TableStyle, Width};
 use exposure::report::{Change, Entry, Finding, Other, Remedy, Report, Seen};
 use exposure::ssvc::Decision;
 use exposure::verdict::{Fix, Verdict};
@@ -104,7 +104,7 @@ fn headline(report: &Report, out: &mut String) {
 
 fn overview(report: &Report, look: Look) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic);
     match look.width {
         Some(width) => table.set_width(width),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
