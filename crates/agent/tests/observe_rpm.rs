@@ -1,5 +1,7 @@
 //! Builds real RPM packages, installs them into a root, and reads that root back.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use agent::observe::observe;
 use exposure::inventory::{Action, Manager, Origin, Part};
 use jiff::Timestamp;

@@ -79,9 +79,8 @@ pub(crate) fn run<A: AsRef<OsStr>>(
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::Absent,
-            _ => Failure::Io(error),
+        .map_err(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound { Failure::Absent } else { Failure::Io(error) }
         })?;
     let outcome = collect(&mut child, deadline, limits);
     if outcome.is_err() {

@@ -245,7 +245,7 @@ struct Stanza<'a> {
 impl<'a> Stanza<'a> {
     /// Takes one line; `false` if it begins another entry.
     fn take(&mut self, line: &'a [u8], line_number: usize) -> bool {
-        if self.line_first.is_none() && line.iter().all(|byte| byte.is_ascii_whitespace()) {
+        if self.line_first.is_none() && line.iter().all(u8::is_ascii_whitespace) {
             return true;
         }
         let line_first = *self.line_first.get_or_insert(line_number);

@@ -13,9 +13,9 @@ pub(super) fn new(part: Part, object: impl Display, reason: impl Display, remedy
 
 /// `a, b, c and 4 more`.
 pub(super) fn named<T: Display>(things: &[T]) -> String {
-    let mut text = things.iter().take(NAMED_MAX).map(T::to_string).collect::<Vec<_>>().join(", ");
-    if things.len() > NAMED_MAX {
-        text.push_str(&format!(" and {} more", things.len() - NAMED_MAX));
+    let named = things.iter().take(NAMED_MAX).map(T::to_string).collect::<Vec<_>>().join(", ");
+    match things.len().checked_sub(NAMED_MAX) {
+        None | Some(0) => named,
+        Some(more) => format!("{named} and {more} more"),
     }
-    text
 }

@@ -58,7 +58,7 @@ pub(super) fn installed(root: &Root, found: &mut Vec<Gap>) -> Vec<String> {
 
 /// Rescue images and copies of the last image are no kernels of their own; a kernel's release begins with its version.
 fn is_kernel(release: &str) -> bool {
-    release.starts_with(|first: char| first.is_ascii_digit()) && !release.ends_with(".old")
+    release.starts_with(|first: char| first.is_ascii_digit()) && release.strip_suffix(".old").is_none()
 }
 
 /// Files by which the package of a kernel can be found.

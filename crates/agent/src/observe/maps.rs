@@ -35,23 +35,28 @@ pub fn parse_maps(bytes: &[u8]) -> (Vec<Mapping<'_>>, usize) {
         let line = &rest[..end];
         rest = rest.get(end + 1..).unwrap_or_default();
         match parse_line(line) {
-            Some(Some(mapping)) => mappings.push(mapping),
-            Some(None) => {}
+            Some(Line::File(mapping)) => mappings.push(mapping),
+            Some(Line::Other) => {}
             None => unreadable += 1,
         }
     }
     (mappings, unreadable)
 }
 
-/// `None` for a line that is none, `Some(None)` for a mapping that doesn't count.
-fn parse_line(line: &[u8]) -> Option<Option<Mapping<'_>>> {
+enum Line<'a> {
+    File(Mapping<'a>),
+    /// Data, or memory without a file.
+    Other,
+}
+
+fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     let mut fields = line.splitn(6, |byte| *byte == b' ');
     let (_range, permissions) = (fields.next()?, fields.next()?);
     if permissions.len() != 4 {
         return None;
     }
     if permissions[2] != b'x' {
-        return Some(None);
+        return Some(Line::Other);
     }
     let (_offset, device, inode) = (fields.next()?, fields.next()?, number::<u64>(fields.next()?, 10)?);
     let colon = memchr::memchr(b':', device)?;
@@ -59,9 +64,9 @@ fn parse_line(line: &[u8]) -> Option<Option<Mapping<'_>>> {
     let path = fields.next().unwrap_or_default().trim_ascii_start();
     // Names such as [vdso] and anonymous memory have no slash; nor has anything else a file behind it.
     if !path.starts_with(b"/") {
-        return Some(None);
+        return Some(Line::Other);
     }
-    Some(Some(Mapping { path: unescape(path), device, inode }))
+    Some(Line::File(Mapping { path: unescape(path), device, inode }))
 }
 
 fn number<T: TryFrom<u64>>(digits: &[u8], radix: u32) -> Option<T> {

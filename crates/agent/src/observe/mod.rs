@@ -82,8 +82,9 @@ pub fn observe_with_proc(
     inventory.kernel.booted = kernel::booted(proc, &directory, &mut found);
     let releases = kernel::installed(&directory, &mut found);
     progress("files");
-    let files = releases.iter().flat_map(|release| kernel::files(release)).chain(seen.files.iter().cloned());
-    let mut owners = Owners::wanted(files);
+    let kernels = releases.iter().flat_map(|release| kernel::files(release));
+    let mapped = seen.files.iter().flat_map(|file| owners::names(file)).map(<[u8]>::to_vec);
+    let mut owners = Owners::wanted(kernels.chain(mapped));
     if !owners.is_empty() {
         database.take_files(&directory, &mut owners, &mut found);
     }
@@ -236,7 +237,7 @@ fn most_common_arch(packages: &[Package]) -> String {
 /// Puts the names of packages to the files of processes.
 fn with_packages(seen: Seen, owners: &Owners) -> Vec<Process> {
     let Seen { processes, files } = seen;
-    let owner = |file: usize| owners.of(&files[file]).map(str::to_owned);
+    let owner = |file: usize| owners::names(&files[file]).find_map(|name| owners.of(name)).map(str::to_owned);
     let named = |running: Running| Process {
         pid: running.pid,
         started: running.started,

@@ -68,12 +68,14 @@ pub fn parse(bytes: &[u8]) -> BTreeMap<String, String> {
 
 /// What the shell makes of `value`; `None` if a quote is not closed or there is a control character.
 fn unquote(value: &str) -> Option<String> {
+    if value.contains(|character: char| character.is_control() && character != '\t') {
+        return None;
+    }
     let mut out = String::new();
     let mut quote = None;
     let mut characters = value.chars();
     while let Some(character) = characters.next() {
         match (character, quote) {
-            ('\0'..='\u{8}' | '\u{a}'..='\u{1f}' | '\u{7f}', _) => return None,
             ('\'' | '"', None) => quote = Some(character),
             (_, Some(open)) if character == open => quote = None,
             ('\\', None) => out.push(characters.next()?),
@@ -98,7 +100,7 @@ mod tests {
     fn values_are_unquoted_as_the_shell_does() {
         let fields = parse(
             b"# comment\nID=debian\nPRETTY_NAME=\"A \\\"fine\\\" \\x \\$5 system\"\nVERSION_ID='1 2'\nNAME=a\\ b c\n\
-              ID=ubuntu\r\nBAD=\"open\nNUL=\"a\0b\"\n\xff=1\nodd key=1\nEMPTY=\n",
+              ID=ubuntu\r\nBAD=\"open\nNUL=\"a\0b\"\nESCAPED=a\\\x1cb\n\xff=1\nodd key=1\nEMPTY=\n",
         );
         let expected = [
             ("EMPTY", ""),

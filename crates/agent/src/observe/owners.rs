@@ -1,6 +1,6 @@
 //! Which package owns which file, asked for just the files that matter.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 use std::collections::HashMap;
 
 /// Directories that distributions with a merged `/usr` reach by two names. Databases name either.
@@ -83,6 +83,18 @@ impl Owners {
     }
 }
 
+/// The names by which the owner of a file may be found: its own, then those of the shared library it is a version of
+/// (`libx.so.4.8.0`, `libx.so.4.8`, `libx.so.4`). An upgrade often renames the file, but keeps the link that programs
+/// load it by.
+pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // Up to the first number after `.so.`; the bare `.so` belongs to a development package.
+    let shortest = memmem::rfind(path, b".so.").map(|at| at + b".so.".len());
+    std::iter::successors(Some(path), move |name| {
+        let shorter = &name[..memchr::memrchr(b'.', name)?];
+        (shorter.len() > shortest?).then_some(shorter)
+    })
+}
+
 /// The other name of `path` where `/usr` is merged: `/lib/x` for `/usr/lib/x`, and back.
 fn alias(path: &[u8]) -> Option<Vec<u8>> {
     let merged = |path: &[u8]| MERGED.iter().any(|directory| path.starts_with(directory));
@@ -96,6 +108,17 @@ fn alias(path: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_of_a_library_is_also_known_by_the_link_to_it() {
+        let told = |path: &'static str| {
+            names(path.as_bytes()).map(|name| std::str::from_utf8(name).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(told("/l/libx.so.4.8.0"), ["/l/libx.so.4.8.0", "/l/libx.so.4.8", "/l/libx.so.4"]);
+        assert_eq!(told("/l/libx.so.4"), ["/l/libx.so.4"]);
+        assert_eq!(told("/l/libx-2.36.so"), ["/l/libx-2.36.so"]);
+        assert_eq!(told("/bin/python3.11"), ["/bin/python3.11"]);
+    }
 
     #[test]
     fn both_names_of_a_merged_directory_lead_to_the_owner() {

@@ -235,7 +235,13 @@ pub fn parse_repomd(bytes: &[u8]) -> Option<Repomd> {
             }
             Event::End(_) => in_timestamp = false,
             Event::Eof => return Some(repomd),
-            _ => {}
+            Event::Text(_)
+            | Event::CData(_)
+            | Event::Comment(_)
+            | Event::Decl(_)
+            | Event::PI(_)
+            | Event::DocType(_)
+            | Event::GeneralRef(_) => {}
         }
     }
 }

@@ -162,12 +162,12 @@ impl Directory {
     pub fn files_ending(&self, suffix: &[u8]) -> io::Result<Vec<OsString>> {
         self.entries(|name, kind| {
             // Some file systems leave the kind to a look at the file.
+            let looked_at = || {
+                let stat = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW);
+                stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+            };
             name.ends_with(suffix)
-                && match kind {
-                    FileType::Unknown => rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)
-                        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile),
-                    kind => kind == FileType::RegularFile,
-                }
+                && (kind == FileType::RegularFile || (kind == FileType::Unknown && looked_at()))
         })
     }
 
@@ -248,9 +248,10 @@ fn openat2_inside(root: &OwnedFd, path: &Path, flags: OFlags) -> rustix::io::Res
 /// The size of a regular file; anything else is refused.
 fn size_of_regular(file: &OwnedFd) -> io::Result<u64> {
     let stat = rustix::fs::fstat(file)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok(u64::try_from(stat.st_size).unwrap_or(0)),
-        _ => Err(io::Error::other("not a regular file")),
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    } else {
+        Err(io::Error::other("not a regular file"))
     }
 }
 

@@ -29,16 +29,16 @@ pub fn parse_table(bytes: &[u8], protocol: Protocol) -> (Vec<Listener>, usize) {
     // The first line names the columns.
     for line in bytes.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty()) {
         match parse_line(line, protocol) {
-            Some(Some(listener)) => listeners.push(listener),
-            Some(None) => {}
+            Some((true, listener)) => listeners.push(listener),
+            Some((false, _)) => {}
             None => unreadable += 1,
         }
     }
     (listeners, unreadable)
 }
 
-/// `None` for a line that is none, `Some(None)` for a socket that doesn't listen.
-fn parse_line(line: &[u8], protocol: Protocol) -> Option<Option<Listener>> {
+/// Whether the socket listens, and which it is.
+fn parse_line(line: &[u8], protocol: Protocol) -> Option<(bool, Listener)> {
     let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
     let (_slot, local, remote, state) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let inode = std::str::from_utf8(fields.nth(5)?).ok()?.parse().ok()?;
@@ -47,7 +47,7 @@ fn parse_line(line: &[u8], protocol: Protocol) -> Option<Option<Listener>> {
         Protocol::Tcp => state == LISTEN,
         Protocol::Udp => state == UNCONNECTED && port_remote == 0,
     };
-    Some(listens.then_some(Listener { socket: Socket { protocol, address, port }, inode }))
+    Some((listens, Listener { socket: Socket { protocol, address, port }, inode }))
 }
 
 /// One end of a socket. The kernel prints the address as 32-bit words of its own byte order, each holding four bytes
