@@ -267,6 +267,8 @@ pub struct Process {
     pub stale: Vec<StaleFile>,
     /// Sockets it listens on.
     pub sockets: Vec<Socket>,
+    /// The kernel did not let it be inspected: what it maps and listens on is not known.
+    pub hidden: bool,
 }
 
 /// A mapped file that is not the one on disk any more.

@@ -260,9 +260,10 @@ fn with_packages(seen: Seen, owners: &Owners) -> Vec<Process> {
             stale.collect::<BTreeSet<_>>().into_iter().collect()
         },
         sockets: running.sockets.into_iter().collect(),
+        hidden: running.hidden,
     };
     let matters = |process: &Process| {
-        !process.packages.is_empty() || !process.stale.is_empty() || !process.sockets.is_empty()
+        process.hidden || !process.packages.is_empty() || !process.stale.is_empty() || !process.sockets.is_empty()
     };
     processes.into_iter().map(named).filter(matters).collect()
 }

@@ -43,6 +43,8 @@ pub(super) struct Running {
     /// Those that are not on disk any more.
     pub(super) stale: BTreeSet<usize>,
     pub(super) sockets: BTreeSet<Socket>,
+    /// The kernel did not let us see what it maps.
+    pub(super) hidden: bool,
 }
 
 /// What became of looking at something that may vanish meanwhile.
@@ -79,7 +81,7 @@ pub(super) fn scan(proc: &Path, root: &Root, found: &mut Vec<Gap>) -> Seen {
     let hidden = !proc.join("1").exists();
     scan.report(hidden, found);
     let mut processes = scan.processes.into_values().collect::<Vec<_>>();
-    processes.retain(|process| !process.files.is_empty() || !process.sockets.is_empty());
+    processes.retain(|process| process.hidden || !process.files.is_empty() || !process.sockets.is_empty());
     Seen { processes, files: scan.files }
 }
 
@@ -162,6 +164,10 @@ impl<'a> Scan<'a> {
             Look::Seen(stat) if of(&stat) == self.root.identity() => {}
             Look::Seen(_) | Look::Gone => return,
             Look::Denied => {
+                // Whose root it has is not known; of the running system it most likely is.
+                if self.root.is_own() {
+                    self.hide(pid, name, ticks);
+                }
                 self.denied += 1;
                 return;
             }
@@ -177,6 +183,7 @@ impl<'a> Scan<'a> {
             Look::Seen(()) => {}
             Look::Gone => return,
             Look::Denied => {
+                self.hide(pid, process.name, ticks);
                 self.denied += 1;
                 return;
             }
@@ -186,6 +193,12 @@ impl<'a> Scan<'a> {
             self.networks.entry(of(&stat)).or_insert(pid);
         }
         self.processes.insert(pid, process);
+    }
+
+    /// Keeps a process of which only the name may be known.
+    fn hide(&mut self, pid: u32, name: String, ticks: u64) {
+        let started = self.started(ticks);
+        self.processes.insert(pid, Running { pid, name, started, hidden: true, ..Running::default() });
     }
 
     fn started(&self, ticks: u64) -> Option<Timestamp> {

@@ -39,6 +39,10 @@ impl Reach {
     }
 }
 
+/// One hidden process among this many is named as what was not looked into, and counts as one that may map anything
+/// but does not listen; with more of them nothing can be said.
+const HIDDEN_SHARE: usize = 10;
+
 /// How a process is named to a person: its unit if it has one, else its name, and its pid.
 pub fn named(process: &Process) -> String {
     match &process.unit {
@@ -76,21 +80,28 @@ pub(super) fn reach(inventory: &Inventory, source: &str, binaries: &BTreeSet<&st
     // Stable: within one strength the order of the inventory, which is by pid.
     evidence.sort_by_key(|(how, _)| std::cmp::Reverse(*how));
     let mut evidence: Vec<String> = evidence.into_iter().map(|(_, line)| line).collect();
+    let mut exposure = match seen {
+        Seen::NotRunning => Exposure::Small,
+        Seen::Running | Seen::ListeningLocally => Exposure::Controlled,
+        Seen::Unknown | Seen::Listening => Exposure::Open,
+    };
     // What was not seen may be worse than what was, unless the worst was seen already.
     let unseen = inventory.gaps_in(Part::Processes).chain(inventory.gaps_in(Part::Sockets)).next();
     if let Some(gap) = unseen
         && seen != Seen::Listening
     {
-        evidence.push(format!("not everything could be seen: {}", gap.reason));
-        return Reach { seen: seen.max(Seen::Unknown), exposure: Exposure::Open, evidence };
+        let hidden: Vec<String> =
+            inventory.processes.iter().filter(|process| process.hidden).map(named).collect();
+        if !hidden.is_empty() && hidden.len() * HIDDEN_SHARE <= inventory.processes.len() {
+            evidence.push(format!("not looked into: {}", hidden.join(", ")));
+            exposure = exposure.max(Exposure::Controlled);
+        } else {
+            evidence.push(format!("not everything could be seen: {}", gap.reason));
+            return Reach { seen: seen.max(Seen::Unknown), exposure: Exposure::Open, evidence };
+        }
     }
-    let exposure = match seen {
-        Seen::NotRunning => Exposure::Small,
-        Seen::Unknown | Seen::Listening => Exposure::Open,
-        Seen::Running | Seen::ListeningLocally => Exposure::Controlled,
-    };
-    if evidence.is_empty() {
-        evidence.push("installed, no process maps it".to_owned());
+    if seen == Seen::NotRunning {
+        evidence.insert(0, "installed, no process was seen to map it".to_owned());
     }
     Reach { seen, exposure, evidence }
 }

@@ -142,6 +142,7 @@ pub(crate) fn maps_stale(pid: u32, unit: &str, package: &str, version: Option<&s
             version: version.map(str::to_owned),
         }],
         sockets: Vec::new(),
+        hidden: false,
     }
 }
 
