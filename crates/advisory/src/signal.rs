@@ -150,7 +150,8 @@ pub fn cvss(vector: &str) -> Result<Cvss, Problem> {
     if vector.len() > VECTOR_BYTES_MAX {
         return Err(bad(format!("longer than {VECTOR_BYTES_MAX} bytes")));
     }
-    let scheme = [&V40, &V31, &V30].into_iter().find(|scheme| vector.starts_with(scheme.prefix)).unwrap_or(&V2);
+    let scheme =
+        [&V40, &V31, &V30].into_iter().find(|scheme| vector.starts_with(scheme.prefix)).unwrap_or(&V2);
     if scheme.prefix.is_empty() && vector.starts_with("CVSS:") {
         return Err(bad("a version other than 2, 3.0, 3.1 and 4.0".to_owned()));
     }

@@ -6,7 +6,8 @@ use advisory::{Advisory, EdgeKind, Family, Kind, NameKind, Problem, Release, Sev
 fn read(xml: &str) -> (Vec<Advisory>, Vec<Problem>) {
     let mut advisories = Vec::new();
     let release = Release::new(Family::AlmaLinux, "9");
-    let problems = updateinfo::read("updateinfo.xml", xml.as_bytes(), &release, &mut |one| advisories.push(one));
+    let problems =
+        updateinfo::read("updateinfo.xml", xml.as_bytes(), &release, &mut |one| advisories.push(one));
     (advisories, problems)
 }
 

@@ -46,11 +46,13 @@ pub(crate) fn read_into(
     let mut archive = match ZipIterable::try_new(reader, Config::default()) {
         Ok(archive) => archive,
         Err(error) => {
-            return problems.cut(OPERATION, format_args!("its directory cannot be read: {error}; no record is used"));
+            return problems
+                .cut(OPERATION, format_args!("its directory cannot be read: {error}; no record is used"));
         }
     };
     if archive.len() > ENTRIES_MAX {
-        let reason = format!("{} entries; at most {ENTRIES_MAX} are accepted; no record is used", archive.len());
+        let reason =
+            format!("{} entries; at most {ENTRIES_MAX} are accepted; no record is used", archive.len());
         return problems.cut(OPERATION, reason);
     }
     let entries = match archive.files() {
@@ -73,7 +75,8 @@ pub(crate) fn read_into(
             let name = one_line(&String::from_utf8_lossy(entry.name_raw()), 256);
             let lost = |reason: &dyn std::fmt::Display| {
                 let object = format!("{feed}: {name}");
-                Problem::new("read OSV record", object, reason).remedy("the record is not used; fetch the feed again")
+                Problem::new("read OSV record", object, reason)
+                    .remedy("the record is not used; fetch the feed again")
             };
             if entry.is_dir() {
                 continue;

@@ -86,6 +86,20 @@ fn affected(context: &Context, entry: &Affected<'_>, claims: &mut Vec<Claim>, no
     let is_modular = is_module_family(&place.release.family);
     let base = base(context, place, &package.name.0);
     let first = claims.len();
+    // Nearly every entry of every feed: one range of one interval, and the claim needs no copy.
+    if let [range] = &entry.ranges.0[..]
+        && let "ECOSYSTEM" | "SEMVER" = &*range.kind.0
+        && let [Event { introduced: Some(start), fixed: None, last_affected: None, limit: None }, ends @ ..] =
+            &range.events.0[..]
+        && let [] | [Event { introduced: None, fixed: Some(_), last_affected: None, limit: None }] = ends
+        && entry.versions.0.is_empty()
+    {
+        claims.push(interval(base, start, ends.first(), entry));
+        if is_modular {
+            assign_modules(context, claims, first);
+        }
+        return;
+    }
     for range in entry.ranges.0.iter().filter(readable) {
         match &*range.kind.0 {
             "ECOSYSTEM" | "SEMVER" => intervals(&base, &range.events.0, entry, claims, notes),
@@ -171,14 +185,21 @@ fn exactly(base: &Claim, version: &str) -> Claim {
 ///
 /// OSV evaluates events sorted by version. No version is compared here, and none need be: either introductions and ends
 /// alternate as listed, or there is one of each. Anything else is undetermined.
-fn intervals(base: &Claim, events: &[Event<'_>], entry: &Affected<'_>, claims: &mut Vec<Claim>, notes: &mut Notes) {
+fn intervals(
+    base: &Claim,
+    events: &[Event<'_>],
+    entry: &Affected<'_>,
+    claims: &mut Vec<Claim>,
+    notes: &mut Notes,
+) {
     let introductions = events.iter().filter(|event| event.introduced.is_some()).count();
     let ends = events.iter().filter(|event| event.fixed.is_some() || event.last_affected.is_some()).count();
     let first = claims.len();
     let mut open = None;
     let mut regular = introductions > 0;
     // One of each, the end listed first: the order of the list carries nothing.
-    let swapped = introductions == 1 && ends == 1 && events.first().is_some_and(|event| event.introduced.is_none());
+    let swapped =
+        introductions == 1 && ends == 1 && events.first().is_some_and(|event| event.introduced.is_none());
     let mut sequence: Vec<&Event<'_>> = events.iter().collect();
     if swapped {
         sequence.sort_by_key(|event| event.introduced.is_none());
@@ -191,14 +212,14 @@ fn intervals(base: &Claim, events: &[Event<'_>], entry: &Affected<'_>, claims: &
             open = Some(version);
         } else if event.fixed.is_some() || event.last_affected.is_some() {
             match open.take() {
-                Some(start) => claims.push(interval(base, Some(start), Some(event), entry)),
+                Some(start) => claims.push(interval(base.clone(), start, Some(event), entry)),
                 None => regular = false,
             }
         }
         // `limit` bounds what the vendor looked at, mostly commits; beyond it we cannot call a version unaffected.
     }
     if let Some(start) = open {
-        claims.push(interval(base, Some(start), None, entry));
+        claims.push(interval(base.clone(), start, None, entry));
     }
     if !regular {
         claims.truncate(first);
@@ -210,25 +231,22 @@ fn intervals(base: &Claim, events: &[Event<'_>], entry: &Affected<'_>, claims: &
 
 /// The claim for `[start, end)`. "0" stands before every version (OSV schema).
 fn interval(
-    base: &Claim,
-    start: Option<&Word<'_, WORD_MAX>>,
+    mut claim: Claim,
+    start: &Word<'_, WORD_MAX>,
     end: Option<&Event<'_>>,
     entry: &Affected<'_>,
 ) -> Claim {
-    let owned = |word: &Option<Word<'_, WORD_MAX>>| {
-        word.as_ref().map(|word| word.0.clone().into_owned())
-    };
-    let mut claim = base.clone();
-    claim.introduced = start.filter(|version| version.0 != "0").map(|version| version.0.clone().into_owned());
+    let owned = |word: &Option<Word<'_, WORD_MAX>>| word.as_ref().map(|word| word.0.clone().into_owned());
+    claim.introduced = (start.0 != "0").then(|| start.0.clone().into_owned());
     if let Some(end) = end {
         claim.fixed = owned(&end.fixed);
         claim.last_affected = owned(&end.last_affected);
     }
-    if matches!(base.release.family, Family::Other(_)) {
+    if matches!(claim.release.family, Family::Other(_)) {
         return finish(claim, entry);
     }
     claim.flavour = claim.flavour.or_else(|| {
-        let version = claim.fixed.as_deref().filter(|_| base.name_kind == NameKind::Binary)?;
+        let version = claim.fixed.as_deref().filter(|_| claim.name_kind == NameKind::Binary)?;
         rpm::flavour(version).map(str::to_owned)
     });
     finish(claim, entry)
@@ -236,8 +254,10 @@ fn interval(
 
 /// The state of a claim with its bounds: fixed, or what the vendor says of a package without a fix.
 fn finish(mut claim: Claim, entry: &Affected<'_>) -> Claim {
-    let urgency = entry.ecosystem_specific.urgency.as_deref().or(entry.database_specific.urgency.as_deref());
-    let informational = entry.database_specific.informational.as_deref();
+    let specifics = [&entry.ecosystem_specific, &entry.database_specific];
+    let urgency = specifics.into_iter().flatten().find_map(|specific| specific.urgency.as_deref());
+    let informational =
+        entry.database_specific.as_ref().and_then(|specific| specific.informational.as_deref());
     claim.state = match (&claim.fixed, urgency, informational) {
         (Some(_), _, _) => State::Fixed,
         (None, Some("end-of-life"), _) | (None, _, Some("unmaintained")) => State::EndOfLife,

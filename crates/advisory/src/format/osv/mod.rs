@@ -8,8 +8,8 @@ mod claims;
 pub mod ecosystem;
 mod wire;
 
-pub use archive::{ENTRIES_MAX, RATIO_MAX, TEXT_BYTES_MAX, archive};
 pub(super) use archive::read_into as read_archive_into;
+pub use archive::{ENTRIES_MAX, RATIO_MAX, TEXT_BYTES_MAX, archive};
 
 use crate::format::intake::{self, Problems};
 use crate::format::rpm;
@@ -220,10 +220,8 @@ fn field_by_field<'a>(json: &'a [u8], notes: &mut Notes) -> Result<(Record<'a>, 
     for entry in entries.0 {
         match serde_json::from_str::<Affected<'a>>(entry.get()) {
             Ok(affected) => record.affected.0.push(affected),
-            Err(error) => unread.push(Unread {
-                outline: serde_json::from_str(entry.get()).ok(),
-                reason: error.to_string(),
-            }),
+            Err(error) => unread
+                .push(Unread { outline: serde_json::from_str(entry.get()).ok(), reason: error.to_string() }),
         }
     }
     Ok((record, unread))
@@ -254,7 +252,8 @@ fn severities(record: &Record<'_>, summary: &str) -> Vec<Severity> {
         .0
         .iter()
         .flat_map(|affected| [&affected.ecosystem_specific, &affected.database_specific])
-        .chain([&record.database_specific]);
+        .chain([&record.database_specific])
+        .flatten();
     for specific in specifics {
         for word in [&specific.urgency, &specific.severity, &specific.ubuntu_priority].into_iter().flatten() {
             vendor(word);
@@ -283,12 +282,21 @@ fn kind(id: &str, advisory: &Advisory, record: &Record<'_>) -> Kind {
     if maintenance && advisory.cves().is_empty() {
         return Kind::Maintenance;
     }
-    let words = record.affected.0.iter().filter_map(|affected| affected.database_specific.informational.as_deref());
+    let words = record
+        .affected
+        .0
+        .iter()
+        .filter_map(|affected| affected.database_specific.as_ref()?.informational.as_deref());
     if words.clone().next().is_some() && words.clone().all(|word| word == "unmaintained") {
         return Kind::EndOfLife;
     }
-    let regression = advisory.summary.contains("regression update") || advisory.summary.ends_with(" regression");
-    if regression && ["DSA", "DLA", "ELA", "USN"].contains(&vendor) { Kind::Regression } else { Kind::Security }
+    let regression =
+        advisory.summary.contains("regression update") || advisory.summary.ends_with(" regression");
+    if regression && ["DSA", "DLA", "ELA", "USN"].contains(&vendor) {
+        Kind::Regression
+    } else {
+        Kind::Security
+    }
 }
 
 /// SHA-256 in lower-case hex.

@@ -48,11 +48,11 @@ pub(super) struct Record<'a> {
     #[serde(borrow)]
     pub severity: List<Score<'a>, ENTRIES_MAX>,
     #[serde(borrow)]
-    pub affected: List<Affected<'a>, AFFECTED_MAX>,
+    pub affected: List<Affected<'a>, AFFECTED_MAX, 8>,
     #[serde(borrow)]
     pub references: List<Reference<'a>, ENTRIES_MAX>,
     #[serde(borrow)]
-    pub database_specific: Specific<'a>,
+    pub database_specific: Option<Box<Specific<'a>>>,
 }
 
 /// The same record with every field unread, for when one of them has the wrong type.
@@ -94,15 +94,15 @@ pub(super) struct Affected<'a> {
     #[serde(borrow)]
     pub package: Option<Package<'a>>,
     #[serde(borrow)]
-    pub ranges: List<Range<'a>, RANGES_MAX>,
+    pub ranges: List<Range<'a>, RANGES_MAX, 1>,
     #[serde(borrow)]
     pub versions: List<Word<'a, WORD_MAX>, VERSIONS_MAX>,
     #[serde(borrow)]
     pub severity: List<Score<'a>, ENTRIES_MAX>,
     #[serde(borrow)]
-    pub ecosystem_specific: Specific<'a>,
+    pub ecosystem_specific: Option<Box<Specific<'a>>>,
     #[serde(borrow)]
-    pub database_specific: Specific<'a>,
+    pub database_specific: Option<Box<Specific<'a>>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -125,7 +125,7 @@ pub(super) struct Range<'a> {
     #[serde(borrow, rename = "type")]
     pub kind: Word<'a, ID_MAX>,
     #[serde(borrow, default)]
-    pub events: List<Event<'a>, EVENTS_MAX>,
+    pub events: List<Event<'a>, EVENTS_MAX, 2>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -176,10 +176,11 @@ pub(super) struct Text<'a>(pub Cow<'a, str>);
 #[derive(Clone, Debug)]
 pub(super) struct Word<'a, const MAX: usize>(pub Cow<'a, str>);
 
-/// A list of at most `MAX` items; `null` is the empty list, as some vendors' programs write it.
-pub(super) struct List<T, const MAX: usize>(pub Vec<T>);
+/// A list of at most `MAX` items, room for `FIRST` to begin with; `null` is the empty list, as some vendors' programs
+/// write it.
+pub(super) struct List<T, const MAX: usize, const FIRST: usize = 4>(pub Vec<T>);
 
-impl<T, const MAX: usize> Default for List<T, MAX> {
+impl<T, const MAX: usize, const FIRST: usize> Default for List<T, MAX, FIRST> {
     fn default() -> Self {
         Self(Vec::new())
     }
@@ -217,11 +218,13 @@ impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for Word<'a, MAX> {
     }
 }
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+impl<'de, T: Deserialize<'de>, const MAX: usize, const FIRST: usize> Deserialize<'de>
+    for List<T, MAX, FIRST>
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Items<T, const MAX: usize>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Items<T, MAX> {
-            type Value = List<T, MAX>;
+        struct Items<T, const MAX: usize, const FIRST: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize, const FIRST: usize> Visitor<'de> for Items<T, MAX, FIRST> {
+            type Value = List<T, MAX, FIRST>;
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a list")
             }
@@ -233,6 +236,9 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
                 while let Some(item) = items.next_element()? {
                     if list.len() == MAX {
                         return Err(A::Error::custom(format_args!("a list of more than {MAX} items")));
+                    }
+                    if list.is_empty() {
+                        list.reserve_exact(FIRST);
                     }
                     list.push(item);
                 }
