@@ -1,6 +1,8 @@
 //! Tells the tests whether the reference data (real advisories, logs, hosts; not part of the project) is beside the
 //! checkout, so that tests that read it show as ignored where it is not.
 
+#![allow(clippy::disallowed_methods, reason = "a build script is no part of the pure crate")]
+
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(reference_data)");
     println!("cargo::rerun-if-env-changed=PALISADE_REFERENCE");

@@ -39,7 +39,11 @@ fn main() {
     report("limit: inflate", fastest(|| drop(black_box(unpack(&packed)))));
     report(
         "limit: SHA-256",
-        fastest(|| records.iter().for_each(|json| drop(black_box(Sha256::digest(json))))),
+        fastest(|| {
+            for json in &records {
+                black_box(Sha256::digest(json));
+            }
+        }),
     );
     report(
         "limit: serde_json, nothing kept",

@@ -17,4 +17,4 @@ pub use model::{
 pub use problem::Problem;
 pub use release::{Family, Release};
 pub use signal::Signals;
-pub use version::{Order, Version};
+pub use version::{Order, Unparsable, Version};

@@ -122,7 +122,9 @@ fn sorted<T: Ord>(items: &[T]) -> Vec<&T> {
 /// What the claims say without the vendor's reasons, which are words.
 fn substance(claims: &[Claim]) -> Vec<Claim> {
     let mut claims = claim_set(claims);
-    claims.iter_mut().for_each(|claim| claim.reason.clear());
+    for claim in &mut claims {
+        claim.reason.clear();
+    }
     claims.sort();
     claims.dedup();
     claims
@@ -222,7 +224,8 @@ mod tests {
     #[test]
     fn whatever_a_decision_rests_on_is_material_and_named() {
         use MaterialChange as M;
-        let cases: [(&dyn Fn(&mut Advisory), &[M]); 7] = [
+        type Edit<'a> = &'a dyn Fn(&mut Advisory);
+        let cases: [(Edit<'_>, &[M]); 7] = [
             (&|new| new.withdrawn = Some(jiff::Timestamp::UNIX_EPOCH), &[M::Withdrawn]),
             (&|new| new.kind = Kind::Maintenance, &[M::Kind]),
             (&|new| new.claims[0].fixed = Some("1-3".into()), &[M::ClaimsAdded, M::ClaimsRemoved]),

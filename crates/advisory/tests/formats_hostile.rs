@@ -1,4 +1,5 @@
 //! Feeds that are broken, cut off or meant to hurt.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use advisory::format::{Feed, Format, osv, read, updateinfo};
 use advisory::{Family, Release, State};
@@ -192,14 +193,17 @@ fn a_gigabyte_without_an_end_stops_at_the_limit() {
 
 #[test]
 fn a_truncated_gzip_keeps_what_stands_before_the_cut() {
-    let lines: String =
-        (0..20_000).map(|number| format!("CVE-2026-{number:05},0.{number:05},0.5\n")).collect();
+    let lines: String = (0..20_000)
+        .map(|number| format!("CVE-2026-{number:05},0.{number:05},0.5\n"))
+        .collect::<Vec<_>>()
+        .concat();
     let scores = format!("#model_version:v,score_date:2026-01-02\ncve,epss,percentile\n{lines}");
     let updates: String = (0..2_000)
         .map(|number| {
             format!("<update type='security'><id>A-{number}</id><title>{number:x}</title></update>")
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let (scores, updates) =
         (gzip(scores.as_bytes()), gzip(format!("<updates>{updates}</updates>").as_bytes()));
     let feed = read_bytes("scores.csv.gz", &scores[..scores.len() / 2]);

@@ -1,4 +1,5 @@
 //! What OSV records mean: ecosystems, ranges, modules, and records that are partly wrong.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use advisory::format::osv::{self, ecosystem::place};
 use advisory::{

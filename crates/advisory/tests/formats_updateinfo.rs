@@ -1,4 +1,5 @@
 //! What updateinfo.xml means.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use advisory::format::updateinfo;
 use advisory::{Advisory, EdgeKind, Family, Kind, NameKind, Problem, Release, Severity, State};

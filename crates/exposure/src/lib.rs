@@ -4,9 +4,11 @@
 
 pub mod inventory;
 pub mod verdict;
+pub mod judge;
 pub mod index;
 pub mod ssvc;
 pub mod report;
 
 pub use inventory::Inventory;
+pub use judge::judge;
 pub use verdict::Verdict;

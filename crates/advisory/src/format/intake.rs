@@ -143,10 +143,18 @@ pub(crate) fn next_line(reader: &mut dyn BufRead, line: &mut Vec<u8>, bytes_max:
     Ok(Line::Text)
 }
 
+/// The beginning of `text`, at most `bytes_max` bytes, whole characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// Text for one line of a terminal: control characters become spaces, at most `bytes_max` bytes.
 pub(crate) fn one_line(text: &str, bytes_max: usize) -> String {
-    let end = text.floor_char_boundary(bytes_max);
-    text[..end].trim().chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    cut(text, bytes_max).trim().chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 /// Whether `id` has the form of a CVE id: `CVE-`, a year of four digits, `-`, four digits or more.

@@ -229,12 +229,11 @@ pub(super) fn read_releases_into(
         // `18.04 LTS`; sid and experimental have no number and no end.
         let Some(version) = value("version").and_then(|text| text.split(' ').next()) else { return Ok(()) };
         let (release, eol) = (date("release")?, date("eol")?);
-        let dates = match family {
-            Family::Ubuntu => {
-                let eol_elts = date("eol-esm")?.max(date("eol-legacy")?);
-                Dates { release, eol, eol_lts: date("eol-server")?, eol_elts }
-            }
-            _ => Dates { release, eol, eol_lts: date("eol-lts")?, eol_elts: date("eol-elts")? },
+        let dates = if *family == Family::Ubuntu {
+            let eol_elts = date("eol-esm")?.max(date("eol-legacy")?);
+            Dates { release, eol, eol_lts: date("eol-server")?, eol_elts }
+        } else {
+            Dates { release, eol, eol_lts: date("eol-lts")?, eol_elts: date("eol-elts")? }
         };
         lifecycle.releases.insert(Release::new(family.clone(), version).to_string(), dates);
         Ok(())

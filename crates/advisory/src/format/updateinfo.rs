@@ -230,7 +230,7 @@ impl Walk<'_> {
 
     fn add_text(&mut self, text: &str) {
         let room = FIELD_BYTES_MAX.saturating_sub(self.text.len());
-        self.text.push_str(&text[..text.floor_char_boundary(room)]);
+        self.text.push_str(intake::cut(text, room));
     }
 
     /// `&amp;`, `&#x2014;`. An entity of somebody's own is never looked up.
@@ -272,7 +272,7 @@ impl Walk<'_> {
         match element {
             Element::Issued => update.issued = attribute(tag, "date").unwrap_or_default().unwrap_or_default(),
             Element::Updated => {
-                update.updated = attribute(tag, "date").unwrap_or_default().unwrap_or_default()
+                update.updated = attribute(tag, "date").unwrap_or_default().unwrap_or_default();
             }
             Element::Reference => update.reference(tag),
             Element::Collection => update.module = None,

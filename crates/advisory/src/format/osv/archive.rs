@@ -8,6 +8,7 @@ use crate::format::intake::{Problems, one_line};
 use crate::model::Advisory;
 use crate::problem::Problem;
 use std::io::{BufReader, Read, Seek};
+use std::path::Path;
 use zip::ZipReadOptions;
 use zip::read::{Config, ZipFile};
 use zip::unstable::read::ZipIterable;
@@ -81,7 +82,7 @@ pub(crate) fn read_into(
             if entry.is_dir() {
                 continue;
             }
-            if !name.ends_with(".json") {
+            if !Path::new(&name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
                 unpacker.others += 1;
                 continue;
             }
@@ -129,9 +130,10 @@ impl Unpacker {
             if self.left == 0 {
                 return Err(Refused::Archive);
             }
-            return Err(Refused::Entry(match bytes_max == RECORD_BYTES_MAX {
-                true => format!("more than {RECORD_BYTES_MAX} bytes unpacked"),
-                false => format!("unpacks to more than {RATIO_MAX} times its size, as no honest record does"),
+            return Err(Refused::Entry(if bytes_max == RECORD_BYTES_MAX {
+                format!("more than {RECORD_BYTES_MAX} bytes unpacked")
+            } else {
+                format!("unpacks to more than {RATIO_MAX} times its size, as no honest record does")
             }));
         }
         match result {

@@ -132,11 +132,8 @@ fn base(context: &Context, place: Place, name: &str) -> Claim {
         (Family::Debian, Some(channel)) => channel.clone(),
         _ => place.channel,
     };
-    let name = match place.release.family {
-        // PEP 503: one project, many spellings.
-        Family::PyPi => python_name(name),
-        _ => name.to_owned(),
-    };
+    // PEP 503: one project, many spellings.
+    let name = if place.release.family == Family::PyPi { python_name(name) } else { name.to_owned() };
     Claim {
         release: place.release,
         channel,

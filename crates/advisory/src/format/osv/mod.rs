@@ -160,7 +160,9 @@ fn deliver(
 ) {
     match result {
         Ok((advisory, found)) => {
-            found.into_iter().for_each(|problem| problems.push(problem));
+            for problem in found {
+                problems.push(problem);
+            }
             out(advisory);
         }
         Err(problem) => problems.push(problem),
@@ -265,11 +267,9 @@ fn severities(record: &Record<'_>, summary: &str) -> Vec<Severity> {
     let scores = record.affected.0.iter().flat_map(|affected| &affected.severity.0).chain(&record.severity.0);
     for score in scores {
         let text = score.score.0.clone().into_owned();
-        found.push(match score.kind.0.starts_with("CVSS") {
-            true => Severity::Cvss(text),
-            // `Ubuntu`: the vendor's own scale.
-            false => Severity::Vendor(text),
-        });
+        // Not CVSS: `Ubuntu`, the vendor's own scale.
+        let is_cvss = score.kind.0.starts_with("CVSS");
+        found.push(if is_cvss { Severity::Cvss(text) } else { Severity::Vendor(text) });
     }
     found
 }

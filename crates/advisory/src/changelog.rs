@@ -1,1 +1,0 @@
-//! The Debian changelog as a source of advisories.

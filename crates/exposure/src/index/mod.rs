@@ -1,0 +1,337 @@
+//! The whole fleet against all bulletins. Takes inventories and advisories one by one as they come; gives, for each, which
+//! hosts changed. It answers as [`judge`](crate::judge::judge()) would for every host, without asking it for each.
+//!
+//! Every distinct installed build is one row with a bitmap of its hosts. A bulletin is two binary searches per claim and
+//! a union of bitmaps; a host's report touches only the rows that changed. The result does not depend on the order
+//! in which things came: an increment equals a rebuild.
+
+mod delta;
+mod lane;
+mod rebuild;
+mod row;
+mod topic;
+
+pub use delta::{Change, Sets, Standing};
+pub use rebuild::{HostRows, Snapshot};
+pub use topic::Subject;
+
+use crate::inventory::Inventory;
+use crate::judge::terms::Terms;
+use crate::judge::{Host, Installed};
+use advisory::{Advisory, NameKind, Release};
+use roaring::RoaringBitmap;
+use row::{Row, Rows};
+use slab::Slab;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use topic::{Minors, Topic};
+
+/// A host's number in the index; whoever keeps the hosts assigns it.
+pub type HostId = u32;
+
+/// The fleet and the bulletins, and what they mean for each other.
+#[derive(Debug, Default)]
+pub struct Index {
+    hosts: HashMap<HostId, Seen>,
+    minors: Minors,
+    rows: Rows,
+    topics: Slab<Topic>,
+    names: HashMap<Release, Names>,
+    advisories: Slab<Filed>,
+    ids: HashMap<Arc<str>, u32>,
+}
+
+/// What a host reported last.
+#[derive(Debug)]
+struct Seen {
+    release: Release,
+    minor: Arc<str>,
+    /// Sorted, each once.
+    rows: Box<[u32]>,
+}
+
+/// Topics of one release by name.
+#[derive(Debug, Default)]
+struct Names {
+    source: HashMap<Box<str>, u32>,
+    binary: HashMap<Box<str>, u32>,
+}
+
+impl Names {
+    fn of(&mut self, kind: NameKind) -> &mut HashMap<Box<str>, u32> {
+        match kind {
+            NameKind::Source => &mut self.source,
+            NameKind::Binary => &mut self.binary,
+        }
+    }
+}
+
+/// An advisory in the index; its claims lie with their topics.
+#[derive(Debug)]
+struct Filed {
+    id: Arc<str>,
+    /// Sorted.
+    topics: Vec<u32>,
+}
+
+impl Index {
+    /// An index of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a host's inventory in the place of an earlier one; tells what changed for it.
+    pub fn upsert_host(&mut self, id: HostId, inventory: &Inventory) -> Vec<Change> {
+        let host = Host::new(inventory);
+        let release = &inventory.system.release;
+        let mut rows: Vec<u32> = inventory
+            .packages
+            .iter()
+            .flat_map(|package| host.names(package))
+            .map(|installed| self.row_of(release, installed))
+            .collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let minor = Arc::from(inventory.system.version_id.as_str());
+        self.replace_host(id, Some(Seen { release: release.clone(), minor, rows: rows.into() }))
+    }
+
+    /// Forgets a host; tells what it was affected by.
+    pub fn remove_host(&mut self, id: HostId) -> Vec<Change> {
+        self.replace_host(id, None)
+    }
+
+    /// Takes an advisory in the place of an earlier revision; tells which hosts that changes.
+    pub fn upsert_advisory(&mut self, advisory: &Advisory) -> Vec<Change> {
+        let mut claims: BTreeMap<u32, Vec<Terms>> = BTreeMap::new();
+        for claim in &advisory.claims {
+            let topic = self.topic_of(&claim.release, claim.name_kind, &claim.name);
+            claims.entry(topic).or_default().push(Terms::new(advisory, claim));
+        }
+        self.replace_advisory(&advisory.id, claims)
+    }
+
+    /// Forgets an advisory; tells which hosts it affected.
+    pub fn remove_advisory(&mut self, id: &str) -> Vec<Change> {
+        self.replace_advisory(id, BTreeMap::new())
+    }
+
+    /// The hosts that an advisory affects; empty for one that is not known.
+    pub fn affected(&self, advisory: &str) -> RoaringBitmap {
+        self.sets(advisory).affected
+    }
+
+    /// The hosts that an advisory affects, still run what it fixes, or cannot be judged.
+    pub fn sets(&self, advisory: &str) -> Sets {
+        let mut sets = Sets::default();
+        let Some(&id) = self.ids.get(advisory) else { return sets };
+        for &topic in &self.advisories[id as usize].topics {
+            let topic = &self.topics[topic as usize];
+            sets |= topic.hosts(topic.claims_of(id), &self.rows, &self.minors);
+        }
+        sets
+    }
+
+    /// What is not clean on a host, sorted by subject and advisory; empty for a host that is not known.
+    pub fn findings_of(&self, host: HostId) -> Vec<(Arc<Subject>, Arc<str>, Standing)> {
+        let Some(seen) = self.hosts.get(&host) else { return Vec::new() };
+        let mut findings = Vec::new();
+        for (topic, rows) in self.by_topic(&seen.rows) {
+            let topic = &self.topics[topic as usize];
+            for (advisory, claims) in &topic.claims {
+                let standing = topic.standing(claims, &seen.minor, &rows, &self.rows);
+                if !standing.is_clean() {
+                    let id = Arc::clone(&self.advisories[*advisory as usize].id);
+                    findings.push((Arc::clone(&topic.subject), id, standing));
+                }
+            }
+        }
+        findings.sort();
+        findings
+    }
+
+    /// Every host that has an inventory here.
+    pub fn hosts(&self) -> RoaringBitmap {
+        self.hosts.keys().copied().collect()
+    }
+
+    /// How many names, of packages installed or spoken of, are kept.
+    pub fn subjects(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Ids of all advisories, in no order.
+    pub fn advisories(&self) -> impl Iterator<Item = &str> {
+        self.advisories.iter().map(|(_, filed)| &*filed.id)
+    }
+
+    fn replace_host(&mut self, id: HostId, new: Option<Seen>) -> Vec<Change> {
+        let old = self.hosts.remove(&id);
+        let rows_of = |seen: &Option<Seen>| seen.as_ref().map_or_else(Box::default, |seen| seen.rows.clone());
+        let minor_of = |seen: &Option<Seen>| seen.as_ref().map(|seen| Arc::clone(&seen.minor));
+        let (old_rows, new_rows) = (rows_of(&old), rows_of(&new));
+        let (old_minor, new_minor) = (minor_of(&old), minor_of(&new));
+        let only = |these: &[u32], those: &[u32]| -> Vec<u32> {
+            these.iter().copied().filter(|row| those.binary_search(row).is_err()).collect()
+        };
+        let (gone, come) = (only(&old_rows, &new_rows), only(&new_rows, &old_rows));
+        // Another minor release hears other claims, about everything it has.
+        let touched: BTreeSet<u32> = if old_minor == new_minor {
+            gone.iter().chain(&come).map(|&row| self.rows[row as usize].topic).collect()
+        } else {
+            old_rows.iter().chain(&new_rows).map(|&row| self.rows[row as usize].topic).collect()
+        };
+        let (before, after) = (self.by_topic(&old_rows), self.by_topic(&new_rows));
+        let mut changes = Vec::new();
+        for &topic in &touched {
+            let rows = |by_topic: &BTreeMap<u32, Vec<u32>>| by_topic.get(&topic).cloned().unwrap_or_default();
+            let (before, after) = (rows(&before), rows(&after));
+            let topic = &self.topics[topic as usize];
+            for (advisory, claims) in &topic.claims {
+                let standing = |minor: &Option<Arc<str>>, rows: &[u32]| {
+                    let minor = minor.as_deref().unwrap_or_default();
+                    topic.standing(claims, minor, rows, &self.rows)
+                };
+                let (was, is) = (standing(&old_minor, &before), standing(&new_minor, &after));
+                if was != is {
+                    changes.push(Change {
+                        advisory: Arc::clone(&self.advisories[*advisory as usize].id),
+                        subject: Arc::clone(&topic.subject),
+                        entered: is.without(was, id),
+                        left: was.without(is, id),
+                    });
+                }
+            }
+        }
+        for row in come {
+            self.rows[row as usize].hosts.insert(id);
+            self.touch(row);
+        }
+        for row in gone {
+            self.rows[row as usize].hosts.remove(id);
+            self.touch(row);
+            self.forget_row_if_unused(row);
+        }
+        if old_minor != new_minor {
+            if let Some(minor) = old_minor
+                && let Some(hosts) = self.minors.get_mut(&minor)
+            {
+                hosts.remove(id);
+                if hosts.is_empty() {
+                    self.minors.remove(&minor);
+                }
+            }
+            if let Some(minor) = new_minor {
+                self.minors.entry(minor).or_default().insert(id);
+            }
+        }
+        self.hosts.extend(new.map(|seen| (id, seen)));
+        changes
+    }
+
+    fn replace_advisory(&mut self, id: &str, claims: BTreeMap<u32, Vec<Terms>>) -> Vec<Change> {
+        let number = match self.ids.get(id) {
+            Some(&number) => number,
+            None if claims.is_empty() => return Vec::new(),
+            None => {
+                let id = Arc::from(id);
+                let number = number(self.advisories.insert(Filed { id: Arc::clone(&id), topics: Vec::new() }));
+                self.ids.insert(id, number);
+                number
+            }
+        };
+        let filed = &mut self.advisories[number as usize];
+        let id = Arc::clone(&filed.id);
+        let old = std::mem::replace(&mut filed.topics, claims.keys().copied().collect());
+        let mut changes = Vec::new();
+        let touched: BTreeSet<u32> = old.iter().chain(claims.keys()).copied().collect();
+        let mut claims = claims;
+        for number_of_topic in touched {
+            let topic = &mut self.topics[number_of_topic as usize];
+            topic.refresh(&self.rows);
+            let was = topic.hosts(topic.claims_of(number), &self.rows, &self.minors);
+            match claims.remove(&number_of_topic) {
+                Some(terms) => topic.set_claims(number, terms),
+                None => topic.drop_claims(number),
+            }
+            let is = topic.hosts(topic.claims_of(number), &self.rows, &self.minors);
+            let (entered, left) = (is.without(&was), was.without(&is));
+            if !entered.is_empty() || !left.is_empty() {
+                let subject = Arc::clone(&topic.subject);
+                changes.push(Change { advisory: Arc::clone(&id), subject, entered, left });
+            }
+            self.forget_topic_if_unused(number_of_topic);
+        }
+        if self.advisories[number as usize].topics.is_empty() {
+            self.advisories.remove(number as usize);
+            self.ids.remove(&id);
+        }
+        changes
+    }
+
+    /// The rows, which are sorted, by topic.
+    fn by_topic(&self, rows: &[u32]) -> BTreeMap<u32, Vec<u32>> {
+        let mut topics: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for &row in rows {
+            topics.entry(self.rows[row as usize].topic).or_default().push(row);
+        }
+        topics
+    }
+
+    fn row_of(&mut self, release: &Release, installed: Installed) -> u32 {
+        let number_of_topic = self.topic_of(release, installed.name_kind, &installed.name);
+        let topic = &mut self.topics[number_of_topic as usize];
+        if let Some(&row) = topic.rows.get(&installed) {
+            return row;
+        }
+        let row = Row::new(Arc::new(installed), number_of_topic, topic.order);
+        let id = number(self.rows.insert(row));
+        topic.insert(id, &self.rows[id as usize]);
+        id
+    }
+
+    fn topic_of(&mut self, release: &Release, kind: NameKind, name: &str) -> u32 {
+        if !self.names.contains_key(release) {
+            self.names.insert(release.clone(), Names::default());
+        }
+        let names = self.names.get_mut(release).expect("it is there or was just put there").of(kind);
+        if let Some(&topic) = names.get(name) {
+            return topic;
+        }
+        let subject = Subject { release: release.clone(), name_kind: kind, name: name.into() };
+        let topic = number(self.topics.insert(Topic::new(subject)));
+        names.insert(name.into(), topic);
+        topic
+    }
+
+    fn touch(&mut self, row: u32) {
+        let row = &self.rows[row as usize];
+        self.topics[row.topic as usize].touch(row);
+    }
+
+    fn forget_row_if_unused(&mut self, id: u32) {
+        if self.rows[id as usize].hosts.is_empty() {
+            let row = self.rows.remove(id as usize);
+            self.topics[row.topic as usize].remove(id, &row);
+            self.forget_topic_if_unused(row.topic);
+        }
+    }
+
+    fn forget_topic_if_unused(&mut self, id: u32) {
+        if !self.topics[id as usize].is_empty() {
+            return;
+        }
+        let Subject { release, name_kind, name } = &*self.topics.remove(id as usize).subject;
+        if let Some(names) = self.names.get_mut(release) {
+            names.of(*name_kind).remove(name);
+            if names.source.is_empty() && names.binary.is_empty() {
+                self.names.remove(release);
+            }
+        }
+    }
+}
+
+/// A slab's key as it is kept. Four bytes each: a fleet keeps millions.
+fn number(key: usize) -> u32 {
+    u32::try_from(key).expect("a row, topic or advisory takes over 100 bytes; 2³² of them do not fit in memory")
+}

@@ -1,0 +1,154 @@
+//! `palisade check`: read everything, one pure call, write everything.
+
+mod feeds;
+
+use crate::cli::{Check, Format};
+use crate::output::{cyclonedx, openvex, sarif, table};
+use crate::terminal::{self, Progress};
+use crate::EXIT_USAGE;
+use agent::apt;
+use agent::observe::{self, Observation};
+use anyhow::{Context, Result};
+use exposure::Inventory;
+use exposure::inventory::Manager;
+use exposure::report::{self, Facts, Outcome, Report};
+use exposure::ssvc::Deadlines;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Something is at or over the bar.
+const EXIT_FINDINGS: u8 = 1;
+/// Nothing is over the bar, but something could not be judged.
+const EXIT_UNDETERMINED: u8 = 2;
+
+pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
+    for (option, path, wanted) in arguments
+        .feed
+        .iter()
+        .map(|path| ("--feed", path, path.exists()))
+        .chain([("--root", &arguments.root, arguments.root.is_dir())])
+    {
+        if !wanted {
+            let what = if option == "--root" { "no such directory" } else { "no such file or directory" };
+            eprintln!("palisade: check: {option} {}: {what}", path.display());
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    }
+    let progress = Progress::new(arguments.quiet);
+    let now = Timestamp::now();
+    let Observation { mut inventory, feeds: own_feeds } =
+        observe::observe(&arguments.root, now, &mut |what| progress.tell(what));
+    let mut read = feeds::read(&arguments.feed, &own_feeds, &inventory, now, &progress);
+    if inventory.system.manager == Manager::Dpkg {
+        let cache = arguments.cache.clone().or_else(cache_directory);
+        let closed = apt::closed(&mut inventory, cache.as_deref(), arguments.offline, &mut |what| progress.tell(what));
+        read.advisories.extend(closed);
+    }
+    progress.tell("matching");
+    let facts = Facts {
+        inventory: &inventory,
+        advisories: &read.advisories,
+        signals: &read.signals,
+        lifecycle: &read.lifecycle,
+        problems: &read.problems,
+        mission: arguments.mission.into(),
+        deadlines: Deadlines::default(),
+    };
+    let report = report::report(&facts);
+    drop(progress);
+    if arguments.quiet {
+        eprintln!("palisade: {}", verdict_line(&report));
+    } else {
+        let text = match &arguments.explain {
+            Some(id) => explained(id, arguments, &facts, &report)?,
+            None => answered(arguments, &facts, &report)?,
+        };
+        std::io::stdout().lock().write_all(text.as_bytes()).context("write the answer")?;
+    }
+    Ok(match report.outcome(arguments.fail_on.into()) {
+        Outcome::Clean => ExitCode::SUCCESS,
+        Outcome::Findings => ExitCode::from(EXIT_FINDINGS),
+        Outcome::Undetermined => ExitCode::from(EXIT_UNDETERMINED),
+    })
+}
+
+fn answered(arguments: &Check, facts: &Facts<'_>, report: &Report) -> Result<String> {
+    let value = match arguments.format {
+        Format::Table => return Ok(table::report(report, look(arguments))),
+        Format::Json => serde_json::to_value(report)?,
+        Format::Sarif => sarif::log(report, facts.inventory),
+        Format::Openvex => {
+            let findings = report::verdicts(facts);
+            openvex::document(&findings, facts.inventory, &digest(&findings, facts.inventory)?, report.observed)
+        }
+        Format::Cyclonedx => {
+            let serial = uuid(&digest(&report.entries, facts.inventory)?);
+            cyclonedx::bom(report, facts.inventory, &serial)
+        }
+    };
+    Ok(serde_json::to_string_pretty(&value)? + "\n")
+}
+
+fn explained(id: &str, arguments: &Check, facts: &Facts<'_>, report: &Report) -> Result<String> {
+    let findings = report::explain(facts, id);
+    let about = |cve: &String| cve.eq_ignore_ascii_case(id);
+    let entries: Vec<_> = report
+        .entries
+        .iter()
+        .filter(|entry| {
+            entry.source == id
+                || entry.changes.iter().any(|change| change.name == id)
+                || entry.closes.iter().chain(&entry.stay_open).chain(&entry.bulletins).any(about)
+        })
+        .collect();
+    if arguments.format == Format::Table {
+        return Ok(table::explained(id, &findings, &entries, look(arguments)));
+    }
+    let value = serde_json::json!({ "schema": "palisade.explain/1", "id": id, "entries": entries, "findings": findings });
+    Ok(serde_json::to_string_pretty(&value)? + "\n")
+}
+
+fn look(arguments: &Check) -> table::Look {
+    table::Look { width: terminal::width(), colours: terminal::colours(arguments.color), all: arguments.all }
+}
+
+/// The outcome in a line, for `--quiet`.
+fn verdict_line(report: &Report) -> String {
+    match report.entries.first() {
+        Some(first) => format!(
+            "{}: {} source packages with something to do, {} undetermined; first {}: {}",
+            report.host,
+            report.entries.len(),
+            report.undetermined.len(),
+            first.rank.decision,
+            first.source
+        ),
+        None if report.undetermined.is_empty() => format!("{}: clean", report.host),
+        None => {
+            format!("{}: not known to be clean, {} undetermined", report.host, report.undetermined.len())
+        }
+    }
+}
+
+/// `$XDG_CACHE_HOME/palisade`, `~/.cache/palisade`; root without either uses the system's.
+fn cache_directory() -> Option<PathBuf> {
+    let stated = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    stated("XDG_CACHE_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| Some(stated("HOME")?.join(".cache")))
+        .map(|cache| cache.join("palisade"))
+}
+
+/// SHA-256 of what a document says about a host, in hex: the same facts, the same id.
+fn digest(content: &impl serde::Serialize, inventory: &Inventory) -> Result<String> {
+    let bytes = serde_json::to_vec(&(content, &inventory.host, &inventory.packages))?;
+    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The first half of a digest as a UUID of version 8 (RFC 9562: made by a rule of our own).
+fn uuid(digest: &str) -> String {
+    format!("{}-{}-8{}-a{}-{}", &digest[..8], &digest[8..12], &digest[13..16], &digest[17..20], &digest[20..32])
+}
