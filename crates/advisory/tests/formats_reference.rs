@@ -3,7 +3,7 @@
 
 use advisory::format::lifecycle::Support;
 use advisory::format::{Feed, read};
-use advisory::{Family, Kind, NameKind, Release};
+use advisory::{Family, Kind, NameKind, Problem, Release};
 use jiff::civil::date;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,9 @@ fn vendors_updateinfo_and_osv_samples_are_read() {
     for (path, bytes) in packed(archive, ".json") {
         if path.contains("/osv/testdata/fixtures/") && path.contains("/extract/") {
             let (advisory, problems) = advisory::format::osv::record("fixtures", &path, &bytes).unwrap();
-            assert_eq!(problems, [], "{path}");
+            // curl's own records name a package of no ecosystem: nothing that could be installed.
+            let explained = |problem: &Problem| problem.reason.contains("names no package of an ecosystem");
+            assert!(problems.iter().all(|problem| path.contains("/CURL/") && explained(problem)), "{problems:?}");
             assert!(!advisory.id.is_empty());
             records += 1;
         }

@@ -48,20 +48,19 @@ pub(super) fn claims(
         }
     }
     for entry in unread {
-        let Some(outline) = &entry.outline else {
+        let package = entry.outline.as_ref().and_then(|outline| outline.package.pair());
+        let Some((ecosystem, name)) = package else {
             notes.add(
                 format_args!("an \"affected\" entry cannot be read: {}", entry.reason),
                 "packages it names are not judged; ask its vendor",
             );
             continue;
         };
-        let package = &outline.package;
-        let name = &*package.name.0;
         notes.add(
             format_args!("\"affected\" of {name} cannot be read: {}", entry.reason),
             "hosts with this package show as undetermined; ask its vendor",
         );
-        let base = base(context, ecosystem::place(&package.ecosystem.0), name);
+        let base = base(context, ecosystem::place(ecosystem), name);
         claims.push(undetermined(base, format!("the vendor's entry cannot be read: {}", entry.reason)));
     }
     claims
@@ -69,22 +68,22 @@ pub(super) fn claims(
 
 fn affected(context: &Context, entry: &Affected<'_>, claims: &mut Vec<Claim>, notes: &mut Notes) {
     let readable = |range: &&Range<'_>| &*range.kind.0 != "GIT";
-    let Some(package) = &entry.package else {
+    let Some((ecosystem, name)) = entry.package.as_ref().and_then(|package| package.pair()) else {
         // Commits of a source repository name no package; anything else without a package is a mistake.
         if entry.ranges.0.iter().any(|range| readable(&range)) {
-            notes.add("an \"affected\" entry names no package", "it is not judged; ask its vendor");
+            notes.add("an \"affected\" entry names no package of an ecosystem", "it is not judged; ask its vendor");
         }
         return;
     };
-    let place = ecosystem::place(&package.ecosystem.0);
+    let place = ecosystem::place(ecosystem);
     if place.release.version.is_empty() && ecosystem::needs_release(&place.release.family) {
         notes.add(
-            format_args!("ecosystem {:?} names no release", package.ecosystem.0),
+            format_args!("ecosystem {ecosystem:?} names no release"),
             "it matches no host; ask its vendor",
         );
     }
     let is_modular = is_module_family(&place.release.family);
-    let base = base(context, place, &package.name.0);
+    let base = base(context, place, name);
     let first = claims.len();
     // Nearly every entry of every feed: one range of one interval, and the claim needs no copy.
     if let [range] = &entry.ranges.0[..]

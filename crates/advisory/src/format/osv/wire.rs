@@ -105,12 +105,21 @@ pub(super) struct Affected<'a> {
     pub database_specific: Option<Box<Specific<'a>>>,
 }
 
-#[derive(serde::Deserialize)]
+/// Records about commits write `{}`: a package of no ecosystem.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
 pub(super) struct Package<'a> {
     #[serde(borrow)]
-    pub ecosystem: Word<'a, WORD_MAX>,
+    pub ecosystem: Option<Word<'a, WORD_MAX>>,
     #[serde(borrow)]
-    pub name: Word<'a, WORD_MAX>,
+    pub name: Option<Word<'a, WORD_MAX>>,
+}
+
+impl Package<'_> {
+    /// Ecosystem and name, where both are given.
+    pub(super) fn pair(&self) -> Option<(&str, &str)> {
+        Some((&self.ecosystem.as_ref()?.0, &self.name.as_ref()?.0))
+    }
 }
 
 /// The package of an `affected` entry of which something else cannot be read.
