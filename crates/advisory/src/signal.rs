@@ -181,3 +181,9 @@ pub fn cvss(vector: &str) -> Result<Cvss, Problem> {
     };
     Ok(Cvss { base_score: parsed.score(), automatable })
 }
+
+/// Whether an attack can be automated, as far as a vector tells: `None` where it does not parse. The rule is at [`cvss`],
+/// which also says what is wrong with it.
+pub fn automatable(vector: &str) -> Option<bool> {
+    cvss(vector).ok().map(|cvss| cvss.automatable)
+}

@@ -104,7 +104,10 @@ fn vendors_updateinfo_and_osv_samples_are_read() {
             let (advisory, problems) = advisory::format::osv::record("fixtures", &path, &bytes).unwrap();
             // curl's own records name a package of no ecosystem: nothing that could be installed.
             let explained = |problem: &Problem| problem.reason.contains("names no package of an ecosystem");
-            assert!(problems.iter().all(|problem| path.contains("/CURL/") && explained(problem)), "{problems:?}");
+            assert!(
+                problems.iter().all(|problem| path.contains("/CURL/") && explained(problem)),
+                "{problems:?}"
+            );
             assert!(!advisory.id.is_empty());
             records += 1;
         }

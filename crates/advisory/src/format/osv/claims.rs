@@ -71,7 +71,10 @@ fn affected(context: &Context, entry: &Affected<'_>, claims: &mut Vec<Claim>, no
     let Some((ecosystem, name)) = entry.package.as_ref().and_then(|package| package.pair()) else {
         // Commits of a source repository name no package; anything else without a package is a mistake.
         if entry.ranges.0.iter().any(|range| readable(&range)) {
-            notes.add("an \"affected\" entry names no package of an ecosystem", "it is not judged; ask its vendor");
+            notes.add(
+                "an \"affected\" entry names no package of an ecosystem",
+                "it is not judged; ask its vendor",
+            );
         }
         return;
     };
