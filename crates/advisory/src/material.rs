@@ -96,7 +96,8 @@ pub fn change(old: &Advisory, new: &Advisory) -> Change {
     note(old.withdrawn.is_some() && new.withdrawn.is_none(), MaterialChange::Reinstated);
     note(old.kind != new.kind, MaterialChange::Kind);
     let (before, after) = (substance(&old.claims), substance(&new.claims));
-    let lacks = |some: &[Claim], others: &[Claim]| some.iter().any(|claim| others.binary_search(claim).is_err());
+    let lacks =
+        |some: &[Claim], others: &[Claim]| some.iter().any(|claim| others.binary_search(claim).is_err());
     note(lacks(&after, &before), MaterialChange::ClaimsAdded);
     note(lacks(&before, &after), MaterialChange::ClaimsRemoved);
     note(vulnerabilities(old) != vulnerabilities(new), MaterialChange::Vulnerabilities);
@@ -121,7 +122,9 @@ fn sorted<T: Ord>(items: &[T]) -> Vec<&T> {
 /// What the claims say without the vendor's reasons, which are words.
 fn substance(claims: &[Claim]) -> Vec<Claim> {
     let mut claims = claim_set(claims);
-    claims.iter_mut().for_each(|claim| claim.reason.clear());
+    for claim in &mut claims {
+        claim.reason.clear();
+    }
     claims.sort();
     claims.dedup();
     claims
@@ -144,7 +147,8 @@ fn claim_set(claims: &[Claim]) -> Vec<Claim> {
 
 /// The CVEs and the ids that mean the same; related ids that are no CVE come and go without meaning.
 fn vulnerabilities(advisory: &Advisory) -> Vec<&str> {
-    let same = advisory.edges.iter().filter(|edge| edge.kind != EdgeKind::Related).map(|edge| edge.id.as_str());
+    let same =
+        advisory.edges.iter().filter(|edge| edge.kind != EdgeKind::Related).map(|edge| edge.id.as_str());
     let mut ids: Vec<&str> = advisory.cves().into_iter().chain(same).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -155,8 +159,14 @@ fn vulnerabilities(advisory: &Advisory) -> Vec<&str> {
 fn rank(severities: &[Severity]) -> u32 {
     let of = |severity: &Severity| match severity {
         // A score is 0.0 to 10.0 in steps of 0.1.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100 after rounding")]
-        Severity::Cvss(vector) => signal::cvss(vector).map_or(0, |cvss| (cvss.base_score * 10.0).round() as u32),
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 100 after rounding"
+        )]
+        Severity::Cvss(vector) => {
+            signal::cvss(vector).map_or(0, |cvss| (cvss.base_score * 10.0).round() as u32)
+        }
         Severity::Vendor(word) => match word.to_ascii_lowercase().as_str() {
             "low" | "negligible" | "minor" => 39,
             "moderate" | "medium" => 69,
@@ -175,7 +185,8 @@ mod tests {
     use std::sync::Arc;
 
     fn advisory() -> Advisory {
-        let json = br#"{"id":"ALSA-1","summary":"Important: lamp security update","modified":"2026-01-01T00:00:00Z",
+        let json =
+            br#"{"id":"ALSA-1","summary":"Important: lamp security update","modified":"2026-01-01T00:00:00Z",
             "related":["CVE-2026-0001","CVE-2026-0002"],"affected":[
             {"package":{"ecosystem":"AlmaLinux:9","name":"lamp"},
              "ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1-2"}]}]},
@@ -213,7 +224,8 @@ mod tests {
     #[test]
     fn whatever_a_decision_rests_on_is_material_and_named() {
         use MaterialChange as M;
-        let cases: [(&dyn Fn(&mut Advisory), &[M]); 7] = [
+        type Edit<'a> = &'a dyn Fn(&mut Advisory);
+        let cases: [(Edit<'_>, &[M]); 7] = [
             (&|new| new.withdrawn = Some(jiff::Timestamp::UNIX_EPOCH), &[M::Withdrawn]),
             (&|new| new.kind = Kind::Maintenance, &[M::Kind]),
             (&|new| new.claims[0].fixed = Some("1-3".into()), &[M::ClaimsAdded, M::ClaimsRemoved]),

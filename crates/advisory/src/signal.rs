@@ -150,7 +150,8 @@ pub fn cvss(vector: &str) -> Result<Cvss, Problem> {
     if vector.len() > VECTOR_BYTES_MAX {
         return Err(bad(format!("longer than {VECTOR_BYTES_MAX} bytes")));
     }
-    let scheme = [&V40, &V31, &V30].into_iter().find(|scheme| vector.starts_with(scheme.prefix)).unwrap_or(&V2);
+    let scheme =
+        [&V40, &V31, &V30].into_iter().find(|scheme| vector.starts_with(scheme.prefix)).unwrap_or(&V2);
     if scheme.prefix.is_empty() && vector.starts_with("CVSS:") {
         return Err(bad("a version other than 2, 3.0, 3.1 and 4.0".to_owned()));
     }
@@ -179,4 +180,10 @@ pub fn cvss(vector: &str) -> Result<Cvss, Problem> {
         _ => derived,
     };
     Ok(Cvss { base_score: parsed.score(), automatable })
+}
+
+/// Whether an attack can be automated, as far as a vector tells: `None` where it does not parse. The rule is at [`cvss`],
+/// which also says what is wrong with it.
+pub fn automatable(vector: &str) -> Option<bool> {
+    cvss(vector).ok().map(|cvss| cvss.automatable)
 }

@@ -88,7 +88,8 @@ fn facts() -> BTreeMap<String, Vec<Entry>> {
     for line in text("changelog-entries.jsonl.zst").lines() {
         let fact: serde_json::Value = serde_json::from_str(line).unwrap();
         let word = |key: &str| fact[key].as_str().unwrap().to_owned();
-        let cves = fact["cves"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+        let cves =
+            fact["cves"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
         let (source, version) = (word("source"), word("version"));
         let entry = Entry { version, cves, distributions: vec![word("dist")], ..Entry::default() };
         sources.entry(source).or_default().push(entry);
@@ -128,6 +129,13 @@ fn a_real_machines_upgrades_close_what_an_independent_reading_says() {
     println!("only ours: {:#?}", ours.difference(&theirs));
     println!("only theirs: {:#?}", theirs.difference(&ours));
     for id in ours.difference(&theirs) {
-        println!("{id}: {:?}", upgrades.iter().filter(|(_, u)| u.cves.contains(id)).map(|(s, u)| (s, &u.entries)).collect::<Vec<_>>());
+        println!(
+            "{id}: {:?}",
+            upgrades
+                .iter()
+                .filter(|(_, u)| u.cves.contains(id))
+                .map(|(s, u)| (s, &u.entries))
+                .collect::<Vec<_>>()
+        );
     }
 }

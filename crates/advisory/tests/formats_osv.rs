@@ -1,7 +1,10 @@
 //! What OSV records mean: ecosystems, ranges, modules, and records that are partly wrong.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use advisory::format::osv::{self, ecosystem::place};
-use advisory::{Advisory, Channel, Claim, EdgeKind, Family, Kind, NameKind, Problem, Release, Severity, State};
+use advisory::{
+    Advisory, Channel, Claim, EdgeKind, Family, Kind, NameKind, Problem, Release, Severity, State,
+};
 
 fn record(json: &str) -> (Advisory, Vec<Problem>) {
     osv::record("feed.zip", "entry.json", json.as_bytes()).unwrap()
@@ -46,13 +49,24 @@ fn ecosystems_name_release_channel_flavour_and_kind_of_name() {
         ("PyPI", Family::PyPi, "", Main, None, Binary),
         ("npm", Family::Npm, "", Main, None, Binary),
         ("crates.io", Family::CratesIo, "", Main, None, Binary),
-        ("Red Hat:openshift:4.12::el9", Family::Other("Red Hat:openshift:4.12::el9".into()), "", Main, None, Binary),
+        (
+            "Red Hat:openshift:4.12::el9",
+            Family::Other("Red Hat:openshift:4.12::el9".into()),
+            "",
+            Main,
+            None,
+            Binary,
+        ),
         ("Haiku:5", Family::Other("Haiku".into()), "5", Main, None, Binary),
     ];
     for (text, family, version, channel, flavour, name_kind) in cases {
         let place = place(text);
         assert_eq!(place.release, Release::new(family, version), "{text}");
-        assert_eq!((place.channel, place.flavour.as_deref(), place.name_kind), (channel, flavour, name_kind), "{text}");
+        assert_eq!(
+            (place.channel, place.flavour.as_deref(), place.name_kind),
+            (channel, flavour, name_kind),
+            "{text}"
+        );
     }
 }
 
@@ -203,10 +217,7 @@ fn vendors_words_become_severities_and_states() {
 fn a_bug_fix_that_closes_a_cve_is_a_security_bulletin() {
     assert_eq!(record(r#"{"id":"ALBA-2026:1"}"#).0.kind, Kind::Maintenance);
     assert_eq!(record(r#"{"id":"RHBA-2026:1","related":["CVE-2026-0001"]}"#).0.kind, Kind::Security);
-    assert_eq!(
-        record(r#"{"id":"DSA-1-2","summary":"lamp - regression update"}"#).0.kind,
-        Kind::Regression
-    );
+    assert_eq!(record(r#"{"id":"DSA-1-2","summary":"lamp - regression update"}"#).0.kind, Kind::Regression);
 }
 
 #[test]
@@ -221,7 +232,9 @@ fn one_wrong_field_costs_only_itself() {
     assert_eq!(found, [("good", State::Affected), ("bad", State::Undetermined)]);
     let objects: Vec<_> = problems.iter().map(|problem| problem.reason.split(' ').next().unwrap()).collect();
     assert_eq!(objects, ["\"summary\"", "\"aliases\"", "\"published\"", "\"affected\"", "an"]);
-    assert!(problems.iter().all(|problem| problem.object == "feed.zip: entry.json" && !problem.remedy.is_empty()));
+    assert!(
+        problems.iter().all(|problem| problem.object == "feed.zip: entry.json" && !problem.remedy.is_empty())
+    );
 }
 
 #[test]
@@ -235,7 +248,8 @@ fn an_ecosystem_without_its_release_is_told() {
 
 #[test]
 fn a_list_and_a_record_per_line_are_read_and_one_bad_record_hides_no_other() {
-    for text in ["[{\"id\":\"A\"},{\"no\":1},{\"id\":\"B\"}]", "{\"id\":\"A\"}\n{\"no\":1}\n{\"id\":\"B\"}\n"] {
+    for text in ["[{\"id\":\"A\"},{\"no\":1},{\"id\":\"B\"}]", "{\"id\":\"A\"}\n{\"no\":1}\n{\"id\":\"B\"}\n"]
+    {
         let mut ids = Vec::new();
         let problems = osv::documents("feed", text.as_bytes(), &mut |advisory| ids.push(advisory.id));
         assert_eq!(ids, ["A", "B"]);

@@ -1,4 +1,5 @@
 //! KEV, EPSS, CVSS and life cycles.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use advisory::format::lifecycle::{Lifecycle, List, Support, read_list, read_releases};
 use advisory::format::{epss, kev};

@@ -1,4 +1,5 @@
 //! What updateinfo.xml means.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use advisory::format::updateinfo;
 use advisory::{Advisory, EdgeKind, Family, Kind, NameKind, Problem, Release, Severity, State};
@@ -6,7 +7,8 @@ use advisory::{Advisory, EdgeKind, Family, Kind, NameKind, Problem, Release, Sev
 fn read(xml: &str) -> (Vec<Advisory>, Vec<Problem>) {
     let mut advisories = Vec::new();
     let release = Release::new(Family::AlmaLinux, "9");
-    let problems = updateinfo::read("updateinfo.xml", xml.as_bytes(), &release, &mut |one| advisories.push(one));
+    let problems =
+        updateinfo::read("updateinfo.xml", xml.as_bytes(), &release, &mut |one| advisories.push(one));
     (advisories, problems)
 }
 

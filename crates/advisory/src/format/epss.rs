@@ -8,8 +8,8 @@ use crate::signal::{EpssScore, Signals};
 use jiff::civil::Date;
 use std::io::BufRead;
 
-/// Bytes of the file, unpacked. 330,000 CVEs make some 10 MB (2026); a hundred times that.
-pub const TEXT_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of the file, unpacked. 330,000 CVEs make some 10 MB (2026); 25 times that.
+pub const TEXT_BYTES_MAX: u64 = 256 << 20;
 
 /// Scores of one file. All CVE ids so far are some 350,000; thirty times that.
 pub const SCORES_MAX: usize = 10_000_000;
@@ -54,8 +54,9 @@ pub(super) fn read_into(feed: &str, text: &mut dyn BufRead, signals: &mut Signal
             header_seen = true;
             if row.trim() != "cve,epss,percentile" {
                 let shown = intake::one_line(row, 64);
-                let reason = format!("its columns are {shown:?}, not \"cve,epss,percentile\"; no score is used");
-                return problems.cut(OPERATION, reason);
+                let reason =
+                    format!("its columns are {shown:?}, not \"cve,epss,percentile\"; no score is used");
+                return problems.refuse(OPERATION, reason, "EPSS scores of 2021-09 and later are accepted");
             }
         } else if !row.trim().is_empty() {
             if scores == SCORES_MAX {
@@ -78,10 +79,9 @@ pub(super) fn read_into(feed: &str, text: &mut dyn BufRead, signals: &mut Signal
     match date {
         _ if scores == 0 => problems.cut(OPERATION, "it has no scores"),
         Some(date) => signals.epss_date = signals.epss_date.max(Some(date)),
-        None => problems.push(
-            Problem::new(OPERATION, feed, "it does not say its score date")
-                .remedy("how old the scores are is not known; take a file with \"#model_version:…,score_date:…\""),
-        ),
+        None => problems.push(Problem::new(OPERATION, feed, "it does not say its score date").remedy(
+            "how old the scores are is not known; take a file with \"#model_version:…,score_date:…\"",
+        )),
     }
 }
 

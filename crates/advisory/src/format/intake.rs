@@ -38,6 +38,12 @@ impl Problems {
         self.list.push(problem.remedy("the feed is incomplete; fetch it again and compare its size"));
     }
 
+    /// The feed is not what it was taken for, and nothing of it is used.
+    pub(crate) fn refuse(&mut self, operation: &str, reason: impl std::fmt::Display, remedy: &str) {
+        self.truncated = true;
+        self.list.push(Problem::new(operation, self.feed.clone(), reason).remedy(remedy));
+    }
+
     pub(crate) fn finish(mut self) -> Vec<Problem> {
         if self.untold > 0 {
             let reason = format!("{} more problems of this feed are not listed", self.untold);
@@ -62,15 +68,6 @@ pub(crate) fn gzip_head(head: &[u8], bytes_max: u64) -> Vec<u8> {
     let mut text = Vec::new();
     // The head is cut somewhere, so an error at its end says nothing.
     let _ = MultiGzDecoder::new(head).take(bytes_max).read_to_end(&mut text);
-    text
-}
-
-/// The first bytes of a zstd file, unpacked; as far as they go.
-pub(crate) fn zstd_head(head: &[u8], bytes_max: u64) -> Vec<u8> {
-    let mut text = Vec::new();
-    if let Ok(unpacked) = ruzstd::decoding::StreamingDecoder::new(head) {
-        let _ = unpacked.take(bytes_max).read_to_end(&mut text);
-    }
     text
 }
 
@@ -126,40 +123,38 @@ pub(crate) enum Line {
 /// Reads the next line into `line`; of a longer line than `bytes_max` nothing is kept.
 pub(crate) fn next_line(reader: &mut dyn BufRead, line: &mut Vec<u8>, bytes_max: usize) -> io::Result<Line> {
     line.clear();
-    let mut found = Line::End;
-    loop {
-        let buffer = reader.fill_buf()?;
-        if buffer.is_empty() {
-            break;
-        }
-        let (part, consumed, ended) = match buffer.iter().position(|&byte| byte == b'\n') {
-            Some(end) => (&buffer[..end], end + 1, true),
-            None => (buffer, buffer.len(), false),
-        };
-        if found != Line::TooLong {
-            found = Line::Text;
-            if line.len() + part.len() > bytes_max {
-                found = Line::TooLong;
-                line.clear();
-            } else {
-                line.extend_from_slice(part);
-            }
-        }
-        reader.consume(consumed);
-        if ended {
-            break;
-        }
+    // One byte more than allowed, and the end of the line.
+    let room = bytes_max as u64 + 2;
+    if (&mut *reader).take(room).read_until(b'\n', line)? == 0 {
+        return Ok(Line::End);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.len() as u64 == room {
+        reader.skip_until(b'\n')?;
     }
     if line.last() == Some(&b'\r') {
         line.pop();
     }
-    Ok(found)
+    if line.len() > bytes_max {
+        line.clear();
+        return Ok(Line::TooLong);
+    }
+    Ok(Line::Text)
+}
+
+/// The beginning of `text`, at most `bytes_max` bytes, whole characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// Text for one line of a terminal: control characters become spaces, at most `bytes_max` bytes.
 pub(crate) fn one_line(text: &str, bytes_max: usize) -> String {
-    let end = text.floor_char_boundary(bytes_max);
-    text[..end].trim().chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    cut(text, bytes_max).trim().chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 /// Whether `id` has the form of a CVE id: `CVE-`, a year of four digits, `-`, four digits or more.

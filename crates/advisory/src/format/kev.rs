@@ -58,11 +58,20 @@ pub(super) fn read_into(feed: &str, json: &[u8], signals: &mut Signals, problems
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     let catalogue: Catalogue<'_> = match serde_json::from_slice(json) {
         Ok(catalogue) => catalogue,
+        Err(error) if error.is_data() => {
+            let reason = format!("it is no KEV catalogue: {error}");
+            return problems.refuse(
+                OPERATION,
+                reason,
+                "CISA's known_exploited_vulnerabilities.json is accepted",
+            );
+        }
         Err(error) => return problems.cut(OPERATION, format_args!("{error}; no entry is used")),
     };
     let Ok(released) = catalogue.date_released.parse::<Timestamp>() else {
         let shown = intake::one_line(&catalogue.date_released, 64);
-        return problems.cut(OPERATION, format_args!("\"dateReleased\" is no time: {shown:?}; no entry is used"));
+        return problems
+            .cut(OPERATION, format_args!("\"dateReleased\" is no time: {shown:?}; no entry is used"));
     };
     let found = catalogue.vulnerabilities.len() as u64;
     if let Some(count) = catalogue.count.filter(|&count| count != found) {

@@ -113,7 +113,9 @@ impl Lifecycle {
             return phase;
         }
         let ended = self.ended.get(&key).into_iter().flatten();
-        if let Some(ended) = ended.filter(|ended| ended.date <= day).find(|ended| matches(&ended.source, source)) {
+        if let Some(ended) =
+            ended.filter(|ended| ended.date <= day).find(|ended| matches(&ended.source, source))
+        {
             return Support::Ended { since: ended.date, reason: ended.reason.clone() };
         }
         let mut limited = self.limited.get(&key).into_iter().flatten();
@@ -219,19 +221,19 @@ pub(super) fn read_releases_into(
         };
         let date = |name: &str| {
             let parse = |text: &str| {
-                text.parse::<Date>().map_err(|_| format!("{name} is no date: {:?}", intake::one_line(text, 32)))
+                text.parse::<Date>()
+                    .map_err(|_| format!("{name} is no date: {:?}", intake::one_line(text, 32)))
             };
             value(name).map(parse).transpose()
         };
         // `18.04 LTS`; sid and experimental have no number and no end.
         let Some(version) = value("version").and_then(|text| text.split(' ').next()) else { return Ok(()) };
         let (release, eol) = (date("release")?, date("eol")?);
-        let dates = match family {
-            Family::Ubuntu => {
-                let eol_elts = date("eol-esm")?.max(date("eol-legacy")?);
-                Dates { release, eol, eol_lts: date("eol-server")?, eol_elts }
-            }
-            _ => Dates { release, eol, eol_lts: date("eol-lts")?, eol_elts: date("eol-elts")? },
+        let dates = if *family == Family::Ubuntu {
+            let eol_elts = date("eol-esm")?.max(date("eol-legacy")?);
+            Dates { release, eol, eol_lts: date("eol-server")?, eol_elts }
+        } else {
+            Dates { release, eol, eol_lts: date("eol-lts")?, eol_elts: date("eol-elts")? }
         };
         lifecycle.releases.insert(Release::new(family.clone(), version).to_string(), dates);
         Ok(())
@@ -247,13 +249,15 @@ pub(super) fn read_list_into(
     problems: &mut Problems,
 ) {
     let suffix = feed.rsplit_once(".deb").map(|(_, number)| number);
-    let named = suffix.filter(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    let named =
+        suffix.filter(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
     let release = match (named, release) {
         (Some(number), _) => Release::new(Family::Debian, number),
         (None, Some(release)) => release.clone(),
         (None, None) => {
-            let reason = "neither its name (….debN) nor the caller says for which release it is; it is not used";
-            return problems.push(Problem::new(OPERATION, feed, reason).remedy("name the release"));
+            let reason =
+                "neither its name (….debN) nor the caller says for which release it is; it is not used";
+            return problems.refuse(OPERATION, reason, "name the release");
         }
     };
     let key = release.to_string();

@@ -68,7 +68,7 @@ impl fmt::Display for Format {
 
 impl Format {
     /// The format of a feed called `name` that begins with `head`: by content, and by name only where content does not
-    /// tell. [`HEAD_BYTES`] of head are enough.
+    /// tell. [`HEAD_BYTES`] of head are enough, of gzip too; zstd has to be unpacked before.
     pub fn detect(name: &str, head: &[u8]) -> Option<Self> {
         if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
             return Some(Self::OsvArchive);
@@ -76,9 +76,6 @@ impl Format {
         let unpacked;
         let head = if intake::is_gzip(head) {
             unpacked = intake::gzip_head(head, HEAD_BYTES as u64);
-            &unpacked
-        } else if intake::is_zstd(head) {
-            unpacked = intake::zstd_head(head, HEAD_BYTES as u64);
             &unpacked
         } else {
             head
@@ -148,8 +145,7 @@ pub fn read(
             }
         }
         Ok(None) => {
-            problems.truncated = true;
-            problems.push(Problem::new("read feed", name, "its format is not known; nothing is used").remedy(ACCEPTED));
+            problems.refuse("read feed", "its format is not known; nothing is used", ACCEPTED);
         }
         Err(error) => problems.cut("read feed", error),
     }
@@ -165,6 +161,12 @@ fn detect(name: &str, reader: &mut (impl Read + Seek)) -> io::Result<Option<Form
     let mut head = Vec::new();
     reader.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     reader.rewind()?;
+    if intake::is_zstd(&head) {
+        // A zstd frame gives its first byte only after a whole window, so its head alone is not enough.
+        head.clear();
+        intake::plain(&mut *reader, u64::MAX)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+        reader.rewind()?;
+    }
     Ok(Format::detect(name, &head))
 }
 
@@ -194,9 +196,8 @@ fn read_format(
         }
         Format::Updateinfo => {
             let Some(release) = release else {
-                problems.truncated = true;
-                let reason = "updateinfo does not say for which release it is; nothing is used";
-                problems.push(Problem::new("read updateinfo", name, reason).remedy("name the release"));
+                let reason = "it does not say for which release it is; nothing is used";
+                problems.refuse("read updateinfo", reason, "name the release");
                 return Ok(());
             };
             let xml = intake::plain(reader, updateinfo::TEXT_BYTES_MAX)?;

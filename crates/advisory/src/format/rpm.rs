@@ -39,7 +39,8 @@ pub fn streams(summary: &str) -> Vec<Module> {
         let word = word.trim_start_matches('(').trim_end_matches([',', '.', ';', ')']);
         let Some((name, stream)) = word.split_once(':') else { continue };
         let is_token = |text: &str| {
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
         };
         let module = || Module { name: name.to_owned(), stream: stream.to_owned() };
         if is_token(name) && is_token(stream) && streams.len() < STREAMS_MAX && !streams.contains(&module()) {

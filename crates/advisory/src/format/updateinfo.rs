@@ -5,7 +5,9 @@
 
 use super::intake::{self, Problems};
 use super::rpm;
-use crate::model::{Advisory, Channel, Claim, Document, Edge, EdgeKind, Kind, Module, NameKind, Severity, State};
+use crate::model::{
+    Advisory, Channel, Claim, Document, Edge, EdgeKind, Kind, Module, NameKind, Severity, State,
+};
 use crate::problem::Problem;
 use crate::release::Release;
 use jiff::Timestamp;
@@ -68,12 +70,15 @@ pub(super) fn read_into(
         let stop = match reader.read_event_into(&mut buffer) {
             Ok(Event::Eof) if walk.closed => return,
             Ok(Event::Eof) => Some("it ends before </updates>".to_owned()),
-            Ok(Event::DocType(_)) => Some("it has a document type declaration, which is not accepted".to_owned()),
+            Ok(Event::DocType(_)) => {
+                Some("it has a document type declaration, which is not accepted".to_owned())
+            }
             Ok(event) => walk.event(&event, out, problems).err(),
             Err(error) => Some(format!("it breaks off at byte {}: {error}", reader.error_position())),
         };
         if let Some(reason) = stop {
-            let lost = walk.update.map_or_else(String::new, |update| format!("; update {:?} is lost", update.id));
+            let lost =
+                walk.update.map_or_else(String::new, |update| format!("; update {:?} is lost", update.id));
             return problems.cut(OPERATION, format_args!("{reason}{lost}"));
         }
     }
@@ -225,7 +230,7 @@ impl Walk<'_> {
 
     fn add_text(&mut self, text: &str) {
         let room = FIELD_BYTES_MAX.saturating_sub(self.text.len());
-        self.text.push_str(&text[..text.floor_char_boundary(room)]);
+        self.text.push_str(intake::cut(text, room));
     }
 
     /// `&amp;`, `&#x2014;`. An entity of somebody's own is never looked up.
@@ -266,7 +271,9 @@ impl Walk<'_> {
         let Some(update) = &mut self.update else { return Ok(()) };
         match element {
             Element::Issued => update.issued = attribute(tag, "date").unwrap_or_default().unwrap_or_default(),
-            Element::Updated => update.updated = attribute(tag, "date").unwrap_or_default().unwrap_or_default(),
+            Element::Updated => {
+                update.updated = attribute(tag, "date").unwrap_or_default().unwrap_or_default();
+            }
             Element::Reference => update.reference(tag),
             Element::Collection => update.module = None,
             Element::Module => update.module(tag),
@@ -356,7 +363,10 @@ impl Update {
         }
         // Fedora names its CVEs only in the titles of its bugs.
         let is_separator = |char: char| !char.is_ascii_alphanumeric() && char != '-';
-        title.split(is_separator).filter(|word| intake::is_cve(word)).for_each(|cve| edge(EdgeKind::Related, cve));
+        title
+            .split(is_separator)
+            .filter(|word| intake::is_cve(word))
+            .for_each(|cve| edge(EdgeKind::Related, cve));
     }
 
     fn module(&mut self, tag: &BytesStart<'_>) {
@@ -383,7 +393,9 @@ impl Update {
         let evr = match (value("epoch"), value("version"), value("release")) {
             // "0" and no epoch are the same epoch; written without, as rpm does.
             (None, Some(version), Some(release)) => Some(format!("{version}-{release}")),
-            (Some(epoch), Some(version), Some(release)) if epoch == "0" => Some(format!("{version}-{release}")),
+            (Some(epoch), Some(version), Some(release)) if epoch == "0" => {
+                Some(format!("{version}-{release}"))
+            }
             (Some(epoch), Some(version), Some(release)) => Some(format!("{epoch}:{version}-{release}")),
             (_, None, _) | (_, _, None) => None,
         };
@@ -405,7 +417,9 @@ impl Update {
         let mut advisory = Advisory::new(self.id, Kind::Security, Arc::new(document));
         advisory.kind = match self.kind.as_str() {
             "security" => Kind::Security,
-            "bugfix" | "enhancement" | "recommended" | "optional" | "feature" | "newpackage" => Kind::Maintenance,
+            "bugfix" | "enhancement" | "recommended" | "optional" | "feature" | "newpackage" => {
+                Kind::Maintenance
+            }
             other => {
                 notes.push(format!("its type is {:?}; taken for security", intake::one_line(other, 64)));
                 Kind::Security
@@ -438,7 +452,9 @@ impl Update {
         advisory.references = self.references;
         advisory.reboot = self.reboot;
         for reason in notes {
-            problems.push(Problem::new(OPERATION, format!("{feed}: {}", advisory.id), reason).remedy("ask its vendor"));
+            problems.push(
+                Problem::new(OPERATION, format!("{feed}: {}", advisory.id), reason).remedy("ask its vendor"),
+            );
         }
         out(advisory);
     }
@@ -471,7 +487,8 @@ impl Package {
         };
         // Where the collection has no module element the title may name the stream.
         if modular && claim.module == Some(rpm::unknown_stream()) && !streams.is_empty() {
-            claims.extend(streams.iter().map(|stream| Claim { module: Some(stream.clone()), ..claim.clone() }));
+            claims
+                .extend(streams.iter().map(|stream| Claim { module: Some(stream.clone()), ..claim.clone() }));
         } else {
             claims.push(claim);
         }

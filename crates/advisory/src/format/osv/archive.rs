@@ -8,6 +8,7 @@ use crate::format::intake::{Problems, one_line};
 use crate::model::Advisory;
 use crate::problem::Problem;
 use std::io::{BufReader, Read, Seek};
+use std::path::Path;
 use zip::ZipReadOptions;
 use zip::read::{Config, ZipFile};
 use zip::unstable::read::ZipIterable;
@@ -46,11 +47,13 @@ pub(crate) fn read_into(
     let mut archive = match ZipIterable::try_new(reader, Config::default()) {
         Ok(archive) => archive,
         Err(error) => {
-            return problems.cut(OPERATION, format_args!("its directory cannot be read: {error}; no record is used"));
+            return problems
+                .cut(OPERATION, format_args!("its directory cannot be read: {error}; no record is used"));
         }
     };
     if archive.len() > ENTRIES_MAX {
-        let reason = format!("{} entries; at most {ENTRIES_MAX} are accepted; no record is used", archive.len());
+        let reason =
+            format!("{} entries; at most {ENTRIES_MAX} are accepted; no record is used", archive.len());
         return problems.cut(OPERATION, reason);
     }
     let entries = match archive.files() {
@@ -73,12 +76,13 @@ pub(crate) fn read_into(
             let name = one_line(&String::from_utf8_lossy(entry.name_raw()), 256);
             let lost = |reason: &dyn std::fmt::Display| {
                 let object = format!("{feed}: {name}");
-                Problem::new("read OSV record", object, reason).remedy("the record is not used; fetch the feed again")
+                Problem::new("read OSV record", object, reason)
+                    .remedy("the record is not used; fetch the feed again")
             };
             if entry.is_dir() {
                 continue;
             }
-            if !name.ends_with(".json") {
+            if !Path::new(&name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
                 unpacker.others += 1;
                 continue;
             }
@@ -126,9 +130,10 @@ impl Unpacker {
             if self.left == 0 {
                 return Err(Refused::Archive);
             }
-            return Err(Refused::Entry(match bytes_max == RECORD_BYTES_MAX {
-                true => format!("more than {RECORD_BYTES_MAX} bytes unpacked"),
-                false => format!("unpacks to more than {RATIO_MAX} times its size, as no honest record does"),
+            return Err(Refused::Entry(if bytes_max == RECORD_BYTES_MAX {
+                format!("more than {RECORD_BYTES_MAX} bytes unpacked")
+            } else {
+                format!("unpacks to more than {RATIO_MAX} times its size, as no honest record does")
             }));
         }
         match result {

@@ -48,20 +48,19 @@ pub(super) fn claims(
         }
     }
     for entry in unread {
-        let Some(outline) = &entry.outline else {
+        let package = entry.outline.as_ref().and_then(|outline| outline.package.pair());
+        let Some((ecosystem, name)) = package else {
             notes.add(
                 format_args!("an \"affected\" entry cannot be read: {}", entry.reason),
                 "packages it names are not judged; ask its vendor",
             );
             continue;
         };
-        let package = &outline.package;
-        let name = &*package.name.0;
         notes.add(
             format_args!("\"affected\" of {name} cannot be read: {}", entry.reason),
             "hosts with this package show as undetermined; ask its vendor",
         );
-        let base = base(context, ecosystem::place(&package.ecosystem.0), name);
+        let base = base(context, ecosystem::place(ecosystem), name);
         claims.push(undetermined(base, format!("the vendor's entry cannot be read: {}", entry.reason)));
     }
     claims
@@ -69,23 +68,40 @@ pub(super) fn claims(
 
 fn affected(context: &Context, entry: &Affected<'_>, claims: &mut Vec<Claim>, notes: &mut Notes) {
     let readable = |range: &&Range<'_>| &*range.kind.0 != "GIT";
-    let Some(package) = &entry.package else {
+    let Some((ecosystem, name)) = entry.package.as_ref().and_then(|package| package.pair()) else {
         // Commits of a source repository name no package; anything else without a package is a mistake.
         if entry.ranges.0.iter().any(|range| readable(&range)) {
-            notes.add("an \"affected\" entry names no package", "it is not judged; ask its vendor");
+            notes.add(
+                "an \"affected\" entry names no package of an ecosystem",
+                "it is not judged; ask its vendor",
+            );
         }
         return;
     };
-    let place = ecosystem::place(&package.ecosystem.0);
+    let place = ecosystem::place(ecosystem);
     if place.release.version.is_empty() && ecosystem::needs_release(&place.release.family) {
         notes.add(
-            format_args!("ecosystem {:?} names no release", package.ecosystem.0),
+            format_args!("ecosystem {ecosystem:?} names no release"),
             "it matches no host; ask its vendor",
         );
     }
     let is_modular = is_module_family(&place.release.family);
-    let base = base(context, place, &package.name.0);
+    let base = base(context, place, name);
     let first = claims.len();
+    // Nearly every entry of every feed: one range of one interval, and the claim needs no copy.
+    if let [range] = &entry.ranges.0[..]
+        && let "ECOSYSTEM" | "SEMVER" = &*range.kind.0
+        && let [Event { introduced: Some(start), fixed: None, last_affected: None, limit: None }, ends @ ..] =
+            &range.events.0[..]
+        && let [] | [Event { introduced: None, fixed: Some(_), last_affected: None, limit: None }] = ends
+        && entry.versions.0.is_empty()
+    {
+        claims.push(interval(base, start, ends.first(), entry));
+        if is_modular {
+            assign_modules(context, claims, first);
+        }
+        return;
+    }
     for range in entry.ranges.0.iter().filter(readable) {
         match &*range.kind.0 {
             "ECOSYSTEM" | "SEMVER" => intervals(&base, &range.events.0, entry, claims, notes),
@@ -118,11 +134,8 @@ fn base(context: &Context, place: Place, name: &str) -> Claim {
         (Family::Debian, Some(channel)) => channel.clone(),
         _ => place.channel,
     };
-    let name = match place.release.family {
-        // PEP 503: one project, many spellings.
-        Family::PyPi => python_name(name),
-        _ => name.to_owned(),
-    };
+    // PEP 503: one project, many spellings.
+    let name = if place.release.family == Family::PyPi { python_name(name) } else { name.to_owned() };
     Claim {
         release: place.release,
         channel,
@@ -171,14 +184,21 @@ fn exactly(base: &Claim, version: &str) -> Claim {
 ///
 /// OSV evaluates events sorted by version. No version is compared here, and none need be: either introductions and ends
 /// alternate as listed, or there is one of each. Anything else is undetermined.
-fn intervals(base: &Claim, events: &[Event<'_>], entry: &Affected<'_>, claims: &mut Vec<Claim>, notes: &mut Notes) {
+fn intervals(
+    base: &Claim,
+    events: &[Event<'_>],
+    entry: &Affected<'_>,
+    claims: &mut Vec<Claim>,
+    notes: &mut Notes,
+) {
     let introductions = events.iter().filter(|event| event.introduced.is_some()).count();
     let ends = events.iter().filter(|event| event.fixed.is_some() || event.last_affected.is_some()).count();
     let first = claims.len();
     let mut open = None;
     let mut regular = introductions > 0;
     // One of each, the end listed first: the order of the list carries nothing.
-    let swapped = introductions == 1 && ends == 1 && events.first().is_some_and(|event| event.introduced.is_none());
+    let swapped =
+        introductions == 1 && ends == 1 && events.first().is_some_and(|event| event.introduced.is_none());
     let mut sequence: Vec<&Event<'_>> = events.iter().collect();
     if swapped {
         sequence.sort_by_key(|event| event.introduced.is_none());
@@ -191,14 +211,14 @@ fn intervals(base: &Claim, events: &[Event<'_>], entry: &Affected<'_>, claims: &
             open = Some(version);
         } else if event.fixed.is_some() || event.last_affected.is_some() {
             match open.take() {
-                Some(start) => claims.push(interval(base, Some(start), Some(event), entry)),
+                Some(start) => claims.push(interval(base.clone(), start, Some(event), entry)),
                 None => regular = false,
             }
         }
         // `limit` bounds what the vendor looked at, mostly commits; beyond it we cannot call a version unaffected.
     }
     if let Some(start) = open {
-        claims.push(interval(base, Some(start), None, entry));
+        claims.push(interval(base.clone(), start, None, entry));
     }
     if !regular {
         claims.truncate(first);
@@ -210,25 +230,22 @@ fn intervals(base: &Claim, events: &[Event<'_>], entry: &Affected<'_>, claims: &
 
 /// The claim for `[start, end)`. "0" stands before every version (OSV schema).
 fn interval(
-    base: &Claim,
-    start: Option<&Word<'_, WORD_MAX>>,
+    mut claim: Claim,
+    start: &Word<'_, WORD_MAX>,
     end: Option<&Event<'_>>,
     entry: &Affected<'_>,
 ) -> Claim {
-    let owned = |word: &Option<Word<'_, WORD_MAX>>| {
-        word.as_ref().map(|word| word.0.clone().into_owned())
-    };
-    let mut claim = base.clone();
-    claim.introduced = start.filter(|version| version.0 != "0").map(|version| version.0.clone().into_owned());
+    let owned = |word: &Option<Word<'_, WORD_MAX>>| word.as_ref().map(|word| word.0.clone().into_owned());
+    claim.introduced = (start.0 != "0").then(|| start.0.clone().into_owned());
     if let Some(end) = end {
         claim.fixed = owned(&end.fixed);
         claim.last_affected = owned(&end.last_affected);
     }
-    if matches!(base.release.family, Family::Other(_)) {
+    if matches!(claim.release.family, Family::Other(_)) {
         return finish(claim, entry);
     }
     claim.flavour = claim.flavour.or_else(|| {
-        let version = claim.fixed.as_deref().filter(|_| base.name_kind == NameKind::Binary)?;
+        let version = claim.fixed.as_deref().filter(|_| claim.name_kind == NameKind::Binary)?;
         rpm::flavour(version).map(str::to_owned)
     });
     finish(claim, entry)
@@ -236,8 +253,10 @@ fn interval(
 
 /// The state of a claim with its bounds: fixed, or what the vendor says of a package without a fix.
 fn finish(mut claim: Claim, entry: &Affected<'_>) -> Claim {
-    let urgency = entry.ecosystem_specific.urgency.as_deref().or(entry.database_specific.urgency.as_deref());
-    let informational = entry.database_specific.informational.as_deref();
+    let specifics = [&entry.ecosystem_specific, &entry.database_specific];
+    let urgency = specifics.into_iter().flatten().find_map(|specific| specific.urgency.as_deref());
+    let informational =
+        entry.database_specific.as_ref().and_then(|specific| specific.informational.as_deref());
     claim.state = match (&claim.fixed, urgency, informational) {
         (Some(_), _, _) => State::Fixed,
         (None, Some("end-of-life"), _) | (None, _, Some("unmaintained")) => State::EndOfLife,

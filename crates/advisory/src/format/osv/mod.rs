@@ -8,8 +8,8 @@ mod claims;
 pub mod ecosystem;
 mod wire;
 
-pub use archive::{ENTRIES_MAX, RATIO_MAX, TEXT_BYTES_MAX, archive};
 pub(super) use archive::read_into as read_archive_into;
+pub use archive::{ENTRIES_MAX, RATIO_MAX, TEXT_BYTES_MAX, archive};
 
 use crate::format::intake::{self, Problems};
 use crate::format::rpm;
@@ -160,7 +160,9 @@ fn deliver(
 ) {
     match result {
         Ok((advisory, found)) => {
-            found.into_iter().for_each(|problem| problems.push(problem));
+            for problem in found {
+                problems.push(problem);
+            }
             out(advisory);
         }
         Err(problem) => problems.push(problem),
@@ -220,10 +222,8 @@ fn field_by_field<'a>(json: &'a [u8], notes: &mut Notes) -> Result<(Record<'a>, 
     for entry in entries.0 {
         match serde_json::from_str::<Affected<'a>>(entry.get()) {
             Ok(affected) => record.affected.0.push(affected),
-            Err(error) => unread.push(Unread {
-                outline: serde_json::from_str(entry.get()).ok(),
-                reason: error.to_string(),
-            }),
+            Err(error) => unread
+                .push(Unread { outline: serde_json::from_str(entry.get()).ok(), reason: error.to_string() }),
         }
     }
     Ok((record, unread))
@@ -254,7 +254,8 @@ fn severities(record: &Record<'_>, summary: &str) -> Vec<Severity> {
         .0
         .iter()
         .flat_map(|affected| [&affected.ecosystem_specific, &affected.database_specific])
-        .chain([&record.database_specific]);
+        .chain([&record.database_specific])
+        .flatten();
     for specific in specifics {
         for word in [&specific.urgency, &specific.severity, &specific.ubuntu_priority].into_iter().flatten() {
             vendor(word);
@@ -266,11 +267,9 @@ fn severities(record: &Record<'_>, summary: &str) -> Vec<Severity> {
     let scores = record.affected.0.iter().flat_map(|affected| &affected.severity.0).chain(&record.severity.0);
     for score in scores {
         let text = score.score.0.clone().into_owned();
-        found.push(match score.kind.0.starts_with("CVSS") {
-            true => Severity::Cvss(text),
-            // `Ubuntu`: the vendor's own scale.
-            false => Severity::Vendor(text),
-        });
+        // Not CVSS: `Ubuntu`, the vendor's own scale.
+        let is_cvss = score.kind.0.starts_with("CVSS");
+        found.push(if is_cvss { Severity::Cvss(text) } else { Severity::Vendor(text) });
     }
     found
 }
@@ -283,12 +282,21 @@ fn kind(id: &str, advisory: &Advisory, record: &Record<'_>) -> Kind {
     if maintenance && advisory.cves().is_empty() {
         return Kind::Maintenance;
     }
-    let words = record.affected.0.iter().filter_map(|affected| affected.database_specific.informational.as_deref());
+    let words = record
+        .affected
+        .0
+        .iter()
+        .filter_map(|affected| affected.database_specific.as_ref()?.informational.as_deref());
     if words.clone().next().is_some() && words.clone().all(|word| word == "unmaintained") {
         return Kind::EndOfLife;
     }
-    let regression = advisory.summary.contains("regression update") || advisory.summary.ends_with(" regression");
-    if regression && ["DSA", "DLA", "ELA", "USN"].contains(&vendor) { Kind::Regression } else { Kind::Security }
+    let regression =
+        advisory.summary.contains("regression update") || advisory.summary.ends_with(" regression");
+    if regression && ["DSA", "DLA", "ELA", "USN"].contains(&vendor) {
+        Kind::Regression
+    } else {
+        Kind::Security
+    }
 }
 
 /// SHA-256 in lower-case hex.

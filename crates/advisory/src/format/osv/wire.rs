@@ -48,11 +48,11 @@ pub(super) struct Record<'a> {
     #[serde(borrow)]
     pub severity: List<Score<'a>, ENTRIES_MAX>,
     #[serde(borrow)]
-    pub affected: List<Affected<'a>, AFFECTED_MAX>,
+    pub affected: List<Affected<'a>, AFFECTED_MAX, 8>,
     #[serde(borrow)]
     pub references: List<Reference<'a>, ENTRIES_MAX>,
     #[serde(borrow)]
-    pub database_specific: Specific<'a>,
+    pub database_specific: Option<Box<Specific<'a>>>,
 }
 
 /// The same record with every field unread, for when one of them has the wrong type.
@@ -94,23 +94,32 @@ pub(super) struct Affected<'a> {
     #[serde(borrow)]
     pub package: Option<Package<'a>>,
     #[serde(borrow)]
-    pub ranges: List<Range<'a>, RANGES_MAX>,
+    pub ranges: List<Range<'a>, RANGES_MAX, 1>,
     #[serde(borrow)]
     pub versions: List<Word<'a, WORD_MAX>, VERSIONS_MAX>,
     #[serde(borrow)]
     pub severity: List<Score<'a>, ENTRIES_MAX>,
     #[serde(borrow)]
-    pub ecosystem_specific: Specific<'a>,
+    pub ecosystem_specific: Option<Box<Specific<'a>>>,
     #[serde(borrow)]
-    pub database_specific: Specific<'a>,
+    pub database_specific: Option<Box<Specific<'a>>>,
 }
 
-#[derive(serde::Deserialize)]
+/// Records about commits write `{}`: a package of no ecosystem.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
 pub(super) struct Package<'a> {
     #[serde(borrow)]
-    pub ecosystem: Word<'a, WORD_MAX>,
+    pub ecosystem: Option<Word<'a, WORD_MAX>>,
     #[serde(borrow)]
-    pub name: Word<'a, WORD_MAX>,
+    pub name: Option<Word<'a, WORD_MAX>>,
+}
+
+impl Package<'_> {
+    /// Ecosystem and name, where both are given.
+    pub(super) fn pair(&self) -> Option<(&str, &str)> {
+        Some((&self.ecosystem.as_ref()?.0, &self.name.as_ref()?.0))
+    }
 }
 
 /// The package of an `affected` entry of which something else cannot be read.
@@ -125,7 +134,7 @@ pub(super) struct Range<'a> {
     #[serde(borrow, rename = "type")]
     pub kind: Word<'a, ID_MAX>,
     #[serde(borrow, default)]
-    pub events: List<Event<'a>, EVENTS_MAX>,
+    pub events: List<Event<'a>, EVENTS_MAX, 2>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -176,10 +185,11 @@ pub(super) struct Text<'a>(pub Cow<'a, str>);
 #[derive(Clone, Debug)]
 pub(super) struct Word<'a, const MAX: usize>(pub Cow<'a, str>);
 
-/// A list of at most `MAX` items; `null` is the empty list, as some vendors' programs write it.
-pub(super) struct List<T, const MAX: usize>(pub Vec<T>);
+/// A list of at most `MAX` items, room for `FIRST` to begin with; `null` is the empty list, as some vendors' programs
+/// write it.
+pub(super) struct List<T, const MAX: usize, const FIRST: usize = 4>(pub Vec<T>);
 
-impl<T, const MAX: usize> Default for List<T, MAX> {
+impl<T, const MAX: usize, const FIRST: usize> Default for List<T, MAX, FIRST> {
     fn default() -> Self {
         Self(Vec::new())
     }
@@ -217,11 +227,13 @@ impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for Word<'a, MAX> {
     }
 }
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+impl<'de, T: Deserialize<'de>, const MAX: usize, const FIRST: usize> Deserialize<'de>
+    for List<T, MAX, FIRST>
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Items<T, const MAX: usize>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Items<T, MAX> {
-            type Value = List<T, MAX>;
+        struct Items<T, const MAX: usize, const FIRST: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize, const FIRST: usize> Visitor<'de> for Items<T, MAX, FIRST> {
+            type Value = List<T, MAX, FIRST>;
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a list")
             }
@@ -233,6 +245,9 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
                 while let Some(item) = items.next_element()? {
                     if list.len() == MAX {
                         return Err(A::Error::custom(format_args!("a list of more than {MAX} items")));
+                    }
+                    if list.is_empty() {
+                        list.reserve_exact(FIRST);
                     }
                     list.push(item);
                 }
