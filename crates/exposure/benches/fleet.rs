@@ -115,7 +115,8 @@ fn host(id: u64, patched: u64) -> Inventory {
             nth
         } else {
             // The role's own part of the pool, each name once: steps of five from the role's place.
-            COMMON + (role * 131 + (nth - COMMON) * 5 + Random::of(&[6, role, nth]).below(5)) % (NAMES - COMMON)
+            COMMON
+                + (role * 131 + (nth - COMMON) * 5 + Random::of(&[6, role, nth]).below(5)) % (NAMES - COMMON)
         };
         let published = versions_of(number, source_of(name));
         let image = Random::of(&[7, role, source_of(name)]).below(4);
@@ -181,7 +182,10 @@ fn bulletin(id: u64) -> Advisory {
             reason: String::new(),
         }
     });
-    Advisory { claims: claims.collect(), ..Advisory::new(format!("ADV-{id}"), Kind::Security, Arc::new(document)) }
+    Advisory {
+        claims: claims.collect(),
+        ..Advisory::new(format!("ADV-{id}"), Kind::Security, Arc::new(document))
+    }
 }
 
 /// Bulletins until `claims` claims have been made.
@@ -234,7 +238,9 @@ impl Times {
     }
 
     fn sum(&self) -> Time {
-        self.0.iter().fold(Time::default(), |sum, time| Time { wall: sum.wall + time.wall, cpu: sum.cpu + time.cpu })
+        self.0
+            .iter()
+            .fold(Time::default(), |sum, time| Time { wall: sum.wall + time.wall, cpu: sum.cpu + time.cpu })
     }
 }
 
@@ -253,13 +259,15 @@ fn timed_by<T>(clock: ClockId, work: impl FnOnce() -> T) -> (Time, T) {
     let cpu = || Duration::try_from(clock_gettime(clock)).expect("processor time is not negative");
     let (start, start_cpu) = (Instant::now(), cpu());
     let done = black_box(work());
-    (Time { wall: start.elapsed(), cpu: cpu() - start_cpu }, done)
+    (Time { wall: start.elapsed(), cpu: cpu().saturating_sub(start_cpu) }, done)
 }
 
 /// A line of /proc/self/status, in MB; 0 where there is no such file.
 fn memory_mb(line: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status.lines().find_map(|text| text.strip_prefix(line)?.split_whitespace().next()?.parse::<u64>().ok());
+    let kib = status
+        .lines()
+        .find_map(|text| text.strip_prefix(line)?.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or_default() / 1024
 }
 
@@ -283,7 +291,11 @@ fn main() {
     let snapshot = index.snapshot();
     drop(index);
     let installed: usize = snapshot.hosts.iter().map(|host| host.rows.len()).sum();
-    println!("  distinct builds {}, hosts' rows {installed}, RSS {} MB", snapshot.rows.len(), memory_mb("VmRSS:"));
+    println!(
+        "  distinct builds {}, hosts' rows {installed}, RSS {} MB",
+        snapshot.rows.len(),
+        memory_mb("VmRSS:")
+    );
 
     for claims in [96_000 / scale, 960_000 / scale] {
         measure(&snapshot, hosts, claims, scale);
@@ -360,10 +372,8 @@ fn measure(snapshot: &Snapshot, hosts: usize, claims: usize, scale: usize) {
         timed(|| index.upsert_advisory(&advisory))
     })
     .print("one new bulletin, five hosts reporting in between");
-    Times::of(rounds.min(hosts), |nth| {
-        timed(|| index.findings_of(u32::try_from(nth).expect("2,000 fit")))
-    })
-    .print("findings of one host");
+    Times::of(rounds.min(hosts), |nth| timed(|| index.findings_of(u32::try_from(nth).expect("2,000 fit"))))
+        .print("findings of one host");
     println!("  RSS {} MB, peak {} MB", memory_mb("VmRSS:"), memory_mb("VmHWM:"));
 }
 
@@ -375,8 +385,7 @@ fn bitmaps_alone(snapshot: &Snapshot) {
             lists[row as usize].push(host.id);
         }
     }
-    let bitmaps: Vec<_> =
-        lists.into_par_iter().map(|list| RoaringBitmap::from_sorted_iter(list.into_iter())).collect();
+    let bitmaps: Vec<_> = lists.into_par_iter().map(|list| RoaringBitmap::from_sorted_iter(list)).collect();
     black_box(bitmaps);
 }
 

@@ -39,7 +39,7 @@ const VERSIONS: [&str; 11] = [
 enum Step {
     Host(u32, Box<Inventory>),
     HostGone(u32),
-    Bulletin(Advisory),
+    Bulletin(Box<Advisory>),
     BulletinGone(String),
 }
 
@@ -53,7 +53,8 @@ fn release() -> impl Strategy<Value = (Release, &'static str)> {
 }
 
 fn stream() -> impl Strategy<Value = Option<Module>> {
-    let streams = select(vec!["", "18", "20"]).prop_map(|stream| Module { name: "m".into(), stream: stream.into() });
+    let streams =
+        select(vec!["", "18", "20"]).prop_map(|stream| Module { name: "m".into(), stream: stream.into() });
     option::weighted(0.2, streams)
 }
 
@@ -69,7 +70,8 @@ fn packages() -> impl Strategy<Value = Package> {
         8 => Just(Origin::Vendor), 1 => Just(Origin::Unknown), 1 => Just(Origin::Local),
         1 => Just(Origin::Foreign("ppa".into())),
     ];
-    let names = (select(&BINARIES[..]), select(&SOURCES[..]), prop_oneof![4 => Just("amd64"), 1 => Just("all")]);
+    let names =
+        (select(&BINARIES[..]), select(&SOURCES[..]), prop_oneof![4 => Just("amd64"), 1 => Just("all")]);
     (names, version(), option::weighted(0.3, version()), state, origin, stream()).prop_map(
         |((name, source, arch), version, source_version, state, origin, module)| Package {
             arch: arch.into(),
@@ -171,7 +173,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..4_u32, hosts()).prop_map(|(id, host)| Step::Host(id, Box::new(host))),
         1 => (0..4_u32).prop_map(Step::HostGone),
-        4 => bulletins().prop_map(Step::Bulletin),
+        4 => bulletins().prop_map(|advisory| Step::Bulletin(Box::new(advisory))),
         1 => (0..4_u32).prop_map(|id| Step::BulletinGone(format!("ADV-{id}"))),
     ]
 }
@@ -217,7 +219,7 @@ proptest! {
                 }
                 Step::Bulletin(advisory) => {
                     let changes = index.upsert_advisory(&advisory);
-                    bulletins.insert(advisory.id.clone(), advisory);
+                    bulletins.insert(advisory.id.clone(), *advisory);
                     changes
                 }
                 Step::BulletinGone(id) => {

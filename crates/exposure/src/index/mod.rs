@@ -205,7 +205,8 @@ impl Index {
             let touched = |row: &u32| touched.contains(&self.rows[*row as usize].topic);
             rows.iter().copied().filter(touched).collect()
         };
-        let (before, after) = (self.by_topic(&among_touched(&old_rows)), self.by_topic(&among_touched(&new_rows)));
+        let (before, after) =
+            (self.by_topic(&among_touched(&old_rows)), self.by_topic(&among_touched(&new_rows)));
         let mut changes = Vec::new();
         for &topic in &touched {
             let rows = |by_topic: &BTreeMap<u32, Vec<u32>>| by_topic.get(&topic).cloned().unwrap_or_default();
@@ -259,7 +260,8 @@ impl Index {
             None if claims.is_empty() => return Vec::new(),
             None => {
                 let id = Arc::from(id);
-                let number = number(self.advisories.insert(Filed { id: Arc::clone(&id), topics: Vec::new() }));
+                let number =
+                    number(self.advisories.insert(Filed { id: Arc::clone(&id), topics: Vec::new() }));
                 self.ids.insert(id, number);
                 number
             }
@@ -350,5 +352,6 @@ impl Index {
 
 /// A slab's key as it is kept. Four bytes each: a fleet keeps millions.
 fn number(key: usize) -> u32 {
-    u32::try_from(key).expect("a row, topic or advisory takes over 100 bytes; 2³² of them do not fit in memory")
+    u32::try_from(key)
+        .expect("a row, topic or advisory takes over 100 bytes; 2³² of them do not fit in memory")
 }

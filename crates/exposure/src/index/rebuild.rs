@@ -108,7 +108,11 @@ impl Index {
             .iter()
             .zip(&lists)
             .map(|((release, installed), list)| {
-                if list.is_empty() { u32::MAX } else { self.topic_of(release, installed.name_kind, &installed.name) }
+                if list.is_empty() {
+                    u32::MAX
+                } else {
+                    self.topic_of(release, installed.name_kind, &installed.name)
+                }
             })
             .collect();
         let rows: Vec<Option<Row>> = lists

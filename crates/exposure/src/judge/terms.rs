@@ -31,9 +31,7 @@ impl Bound {
     fn parse(text: Option<&str>, order: Option<Order>) -> Self {
         match text {
             None => Self::Open,
-            Some(text) => order
-                .and_then(|order| order.parse(text).ok())
-                .map_or(Self::Unreadable, Self::At),
+            Some(text) => order.and_then(|order| order.parse(text).ok()).map_or(Self::Unreadable, Self::At),
         }
     }
 
@@ -163,11 +161,9 @@ impl Terms {
             flavour,
             minor: match &claim.channel {
                 Channel::Eus(minor) => Some(minor.as_str().into()),
-                Channel::Main
-                | Channel::Security
-                | Channel::PointRelease
-                | Channel::Lts
-                | Channel::Esm => None,
+                Channel::Main | Channel::Security | Channel::PointRelease | Channel::Lts | Channel::Esm => {
+                    None
+                }
             },
             listed: claim
                 .versions
@@ -205,12 +201,14 @@ impl Terms {
         // A package may become architecture-independent and back between two versions.
         let independent = |arch: &str| arch == "noarch" || arch == "all";
         let claimed_arch = narrow.and_then(|narrow| narrow.arch.as_deref());
-        if claimed_arch.is_some_and(|claimed| claimed != arch && !independent(claimed) && !independent(arch)) {
+        if claimed_arch.is_some_and(|claimed| claimed != arch && !independent(claimed) && !independent(arch))
+        {
             return Speaks::No;
         }
         let unclear_stream = match (narrow.map_or(&Stream::Plain, |narrow| &narrow.stream), stream) {
             (Stream::Plain, Stream::Plain) => false,
-            (Stream::Plain, Stream::Of(_) | Stream::Unknown) | (Stream::Of(_) | Stream::Unknown, Stream::Plain) => {
+            (Stream::Plain, Stream::Of(_) | Stream::Unknown)
+            | (Stream::Of(_) | Stream::Unknown, Stream::Plain) => {
                 return Speaks::No;
             }
             (Stream::Of(claimed), Stream::Of(installed)) if claimed == installed => false,
@@ -307,10 +305,8 @@ impl Terms {
         } else {
             Meaning::Affected
         };
-        let mut found: Vec<usize> = listed
-            .iter()
-            .filter_map(|(_, version)| versions.binary_search(version.as_ref()?).ok())
-            .collect();
+        let mut found: Vec<usize> =
+            listed.iter().filter_map(|(_, version)| versions.binary_search(version.as_ref()?).ok()).collect();
         found.sort_unstable();
         found.dedup();
         Span { range: start..end.max(start), meaning, listed: found }
@@ -322,7 +318,12 @@ impl Terms {
     }
 
     /// What the claim means for one version, whatever else is installed or running.
-    fn assess_version(&self, text: &str, version: Option<&Version>, order: Option<Order>) -> Option<Assessment> {
+    fn assess_version(
+        &self,
+        text: &str,
+        version: Option<&Version>,
+        order: Option<Order>,
+    ) -> Option<Assessment> {
         if self.state == State::Undetermined {
             return Some(Assessment::Undetermined(Doubt::Vendor));
         }
@@ -342,7 +343,12 @@ impl Terms {
     }
 
     /// Whether code of a version that is mapped is vulnerable; where it is not known, it is taken to be.
-    pub(crate) fn mapped_is_affected(&self, text: Option<&str>, version: Option<&Version>, order: Option<Order>) -> bool {
+    pub(crate) fn mapped_is_affected(
+        &self,
+        text: Option<&str>,
+        version: Option<&Version>,
+        order: Option<Order>,
+    ) -> bool {
         text.is_none_or(|text| {
             matches!(
                 self.assess_version(text, version, order),
@@ -405,7 +411,9 @@ pub(crate) fn assess(
         }
     }
     let mut mapped = installed.running.iter().zip(&parsed.running);
-    if past && mapped.any(|(text, version)| terms.mapped_is_affected(text.as_deref(), version.as_ref(), order)) {
+    if past
+        && mapped.any(|(text, version)| terms.mapped_is_affected(text.as_deref(), version.as_ref(), order))
+    {
         return Some(Assessment::StillMapped);
     }
     Some(own)
