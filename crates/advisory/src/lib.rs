@@ -11,7 +11,9 @@ pub mod format;
 pub mod changelog;
 pub mod material;
 
-pub use model::{Advisory, Channel, Claim, Document, Edge, EdgeKind, Kind, Module, NameKind, Reason, Severity, State};
+pub use model::{
+    Advisory, Channel, Claim, Document, Edge, EdgeKind, Kind, Module, NameKind, Reason, Severity, State,
+};
 pub use problem::Problem;
 pub use release::{Family, Release};
 pub use signal::Signals;
