@@ -135,7 +135,7 @@ fn claims() -> impl Strategy<Value = Claim> {
     );
     let narrow = (
         stream(),
-        option::weighted(0.1, Just("ksplice".to_owned())),
+        option::weighted(0.1, select(vec!["ksplice", "realtime"]).prop_map(str::to_owned)),
         option::weighted(0.2, select(vec!["amd64", "all", "i386"])),
     );
     (release(), channel, name, narrow, bounds, state).prop_map(

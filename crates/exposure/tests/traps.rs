@@ -133,6 +133,11 @@ fn ksplice_fips_and_uek_builds_are_not_compared_with_plain_ones() {
     assert_eq!(verdict(ksplice.clone(), package("openssl", "1:3.0.7-1.el9")), None);
     let untold = Claim { flavour: None, ..ksplice };
     assert_eq!(verdict(untold, package("openssl", "1:3.0.7-1.el9")), None);
+    // A flavour that no version tells of: the name may, else nothing is known.
+    let realtime =
+        |name: &str| Claim { flavour: Some("realtime".into()), ..source(&debian(), name, "6.1-2") };
+    assert!(is_affected(verdict(realtime("linux-realtime"), package("linux-realtime", "6.1-1")).as_ref()));
+    assert!(matches!(why(verdict(realtime("a"), package("a", "6.1-3"))), Undetermined::Flavour { .. }));
     let uek = binary(&release, "kernel-uek", "5.15.0-2.el9uek");
     assert_eq!(verdict(uek, package("kernel-uek", "5.15.0-3.el9uek")), Some(Verdict::Fixed));
 }

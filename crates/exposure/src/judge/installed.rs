@@ -123,6 +123,9 @@ impl Parsed {
     }
 }
 
+/// Flavours that versions and names of packages tell of; see [`flavour_in`].
+pub(crate) const TOLD_FLAVOURS: [&str; 3] = ["ksplice", "fips", "uek"];
+
 /// The flavour that a version or a name tells of: `ksplice`, `fips`, `uek`.
 ///
 /// Flavoured builds carry epochs and releases of their own, so their versions do not compare with plain ones.

@@ -157,9 +157,9 @@ impl Case<'_> {
                 },
             },
             Doubt::ModuleStream => Undetermined::ModuleStream,
-            Doubt::Flavour => {
-                Undetermined::Flavour { flavour: installed.flavour.as_deref().unwrap_or_default().to_owned() }
-            }
+            Doubt::Flavour => Undetermined::Flavour {
+                flavour: installed.flavour.as_deref().unwrap_or("not known").to_owned(),
+            },
             Doubt::Vendor => {
                 Undetermined::Vendor { reason: with_reason("the vendor has not judged", &claim.reason) }
             }
@@ -316,10 +316,15 @@ impl Case<'_> {
                     stream(&installed.stream)
                 )
             }
-            Doubt::Flavour => format!(
-                "installed {own} is a {} build, which has versions of its own; the claim is about plain builds",
-                installed.flavour.as_deref().unwrap_or_default()
-            ),
+            Doubt::Flavour => match installed.flavour.as_deref() {
+                Some(flavour) => format!(
+                    "installed {own} is a {flavour} build, which has versions of its own; the claim is about plain builds"
+                ),
+                None => format!(
+                    "the claim is about {} builds; whether {own} is one cannot be told",
+                    claim.flavour.as_deref().unwrap_or_default()
+                ),
+            },
             Doubt::Vendor => with_reason("the vendor has not judged", &claim.reason),
             Doubt::NoFixedVersion => "the vendor says that it is fixed, not in which version".to_owned(),
             Doubt::NoOrder => format!("versions of {} cannot be compared", claim.release.family),

@@ -1,7 +1,7 @@
 //! A claim, parsed, and what it says about an installed version. Takes terms and an [`Installed`]; gives an
 //! [`Assessment`], the verdict without its words. The fleet's index and the judge both stand on [`assess`].
 
-use super::installed::{Booted, Condition, Installed, Parsed, Stream, flavour_in};
+use super::installed::{Booted, Condition, Installed, Parsed, Stream, TOLD_FLAVOURS, flavour_in};
 use advisory::{Advisory, Channel, Claim, Order, State, Version};
 use std::ops::Range;
 
@@ -151,8 +151,15 @@ impl Terms {
                 .filter_map(|text| text.as_deref())
                 .chain(claim.versions.iter().map(String::as_str))
         };
-        let flavour = match &claim.flavour {
-            Some(flavour) => Some(flavour.to_ascii_lowercase().into()),
+        let flavour = match claim.flavour.as_deref().map(str::to_ascii_lowercase) {
+            // Versions do not tell of this flavour, the name does: `linux-realtime` is enough.
+            Some(flavour)
+                if !TOLD_FLAVOURS.contains(&&*flavour)
+                    && claim.name.split('-').any(|word| word == flavour) =>
+            {
+                None
+            }
+            Some(flavour) => Some(flavour.into()),
             None => versions().chain([claim.name.as_str()]).find_map(flavour_in).map(Box::from),
         };
         let narrow = Narrow {
@@ -216,6 +223,8 @@ impl Terms {
             (Stream::Unknown, Stream::Of(_) | Stream::Unknown) | (Stream::Of(_), Stream::Unknown) => true,
         };
         match (narrow.and_then(|narrow| narrow.flavour.as_deref()), flavour) {
+            // Any build of the name may be of a flavour that no version tells of.
+            (Some(claimed), _) if !TOLD_FLAVOURS.contains(&claimed) => Speaks::Unclear(Doubt::Flavour),
             (Some(claimed), installed) if installed != Some(claimed) => Speaks::No,
             _ if unclear_stream => Speaks::Unclear(Doubt::ModuleStream),
             (None, Some(_)) => Speaks::Unclear(Doubt::Flavour),
