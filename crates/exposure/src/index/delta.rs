@@ -1,7 +1,7 @@
 //! What a change of the fleet or of the bulletins changes: which hosts became, or ceased to be, affected.
 
-use super::topic::Subject;
 use super::HostId;
+use super::topic::Subject;
 use roaring::RoaringBitmap;
 use std::ops::{BitAndAssign, BitOrAssign};
 use std::sync::Arc;
@@ -69,7 +69,9 @@ impl Standing {
 
     /// What is set here and not in `other`, as sets of the one `host`.
     pub(super) fn without(self, other: Self, host: HostId) -> Sets {
-        let set = |is: bool, was: bool| if is && !was { RoaringBitmap::from_iter([host]) } else { RoaringBitmap::new() };
+        let set = |is: bool, was: bool| {
+            if is && !was { RoaringBitmap::from_iter([host]) } else { RoaringBitmap::new() }
+        };
         Sets {
             affected: set(self.affected, other.affected),
             still_running: set(self.still_running, other.still_running),

@@ -128,7 +128,9 @@ impl Lane {
     pub(super) fn union(&self, range: Range<usize>, rows: &Rows) -> RoaringBitmap {
         let known = if range.start == 0 { self.prefixes.len().min(range.end / STRIDE) } else { 0 };
         match known.checked_sub(1) {
-            Some(last) => [&self.prefixes[last]].into_iter().chain(self.hosts(known * STRIDE..range.end, rows)).union(),
+            Some(last) => {
+                [&self.prefixes[last]].into_iter().chain(self.hosts(known * STRIDE..range.end, rows)).union()
+            }
             None => self.hosts(range, rows).union(),
         }
     }

@@ -58,6 +58,22 @@ struct Names {
 }
 
 impl Names {
+    /// The topic of a name, made if there is none.
+    fn topic(&mut self, topics: &mut Slab<Topic>, release: &Release, kind: NameKind, name: &str) -> u32 {
+        let names = self.of(kind);
+        if let Some(&topic) = names.get(name) {
+            return topic;
+        }
+        let subject = Subject { release: release.clone(), name_kind: kind, name: name.into() };
+        let topic = number(topics.insert(Topic::new(subject)));
+        names.insert(name.into(), topic);
+        topic
+    }
+
+    fn is_empty(&self) -> bool {
+        self.source.is_empty() && self.binary.is_empty()
+    }
+
     fn of(&mut self, kind: NameKind) -> &mut HashMap<Box<str>, u32> {
         match kind {
             NameKind::Source => &mut self.source,
@@ -84,12 +100,16 @@ impl Index {
     pub fn upsert_host(&mut self, id: HostId, inventory: &Inventory) -> Vec<Change> {
         let host = Host::new(inventory);
         let release = &inventory.system.release;
-        let mut rows: Vec<u32> = inventory
-            .packages
-            .iter()
-            .flat_map(|package| host.names(package))
-            .map(|installed| self.row_of(release, installed))
-            .collect();
+        // Taken out while it is used: a host's packages are all of one release.
+        let mut names = self.names.remove(release).unwrap_or_default();
+        let mut rows: Vec<u32> = Vec::with_capacity(2 * inventory.packages.len());
+        for installed in inventory.packages.iter().flat_map(|package| host.names(package)) {
+            let topic = names.topic(&mut self.topics, release, installed.name_kind, &installed.name);
+            rows.push(self.row_of(topic, installed));
+        }
+        if !names.is_empty() {
+            self.names.insert(release.clone(), names);
+        }
         rows.sort_unstable();
         rows.dedup();
         let minor = Arc::from(inventory.system.version_id.as_str());
@@ -181,7 +201,12 @@ impl Index {
         } else {
             old_rows.iter().chain(&new_rows).map(|&row| self.rows[row as usize].topic).collect()
         };
-        let (before, after) = (self.by_topic(&old_rows), self.by_topic(&new_rows));
+        let among_touched = |rows: &[u32]| -> Vec<u32> {
+            let touched = |row: &u32| touched.contains(&self.rows[*row as usize].topic);
+            rows.iter().copied().filter(touched).collect()
+        };
+        let (before, after) =
+            (self.by_topic(&among_touched(&old_rows)), self.by_topic(&among_touched(&new_rows)));
         let mut changes = Vec::new();
         for &topic in &touched {
             let rows = |by_topic: &BTreeMap<u32, Vec<u32>>| by_topic.get(&topic).cloned().unwrap_or_default();
@@ -235,7 +260,8 @@ impl Index {
             None if claims.is_empty() => return Vec::new(),
             None => {
                 let id = Arc::from(id);
-                let number = number(self.advisories.insert(Filed { id: Arc::clone(&id), topics: Vec::new() }));
+                let number =
+                    number(self.advisories.insert(Filed { id: Arc::clone(&id), topics: Vec::new() }));
                 self.ids.insert(id, number);
                 number
             }
@@ -278,8 +304,7 @@ impl Index {
         topics
     }
 
-    fn row_of(&mut self, release: &Release, installed: Installed) -> u32 {
-        let number_of_topic = self.topic_of(release, installed.name_kind, &installed.name);
+    fn row_of(&mut self, number_of_topic: u32, installed: Installed) -> u32 {
         let topic = &mut self.topics[number_of_topic as usize];
         if let Some(&row) = topic.rows.get(&installed) {
             return row;
@@ -291,17 +316,11 @@ impl Index {
     }
 
     fn topic_of(&mut self, release: &Release, kind: NameKind, name: &str) -> u32 {
-        if !self.names.contains_key(release) {
-            self.names.insert(release.clone(), Names::default());
+        if let Some(names) = self.names.get_mut(release) {
+            return names.topic(&mut self.topics, release, kind, name);
         }
-        let names = self.names.get_mut(release).expect("it is there or was just put there").of(kind);
-        if let Some(&topic) = names.get(name) {
-            return topic;
-        }
-        let subject = Subject { release: release.clone(), name_kind: kind, name: name.into() };
-        let topic = number(self.topics.insert(Topic::new(subject)));
-        names.insert(name.into(), topic);
-        topic
+        let names = self.names.entry(release.clone()).or_default();
+        names.topic(&mut self.topics, release, kind, name)
     }
 
     fn touch(&mut self, row: u32) {
@@ -324,7 +343,7 @@ impl Index {
         let Subject { release, name_kind, name } = &*self.topics.remove(id as usize).subject;
         if let Some(names) = self.names.get_mut(release) {
             names.of(*name_kind).remove(name);
-            if names.source.is_empty() && names.binary.is_empty() {
+            if names.is_empty() {
                 self.names.remove(release);
             }
         }
@@ -333,5 +352,6 @@ impl Index {
 
 /// A slab's key as it is kept. Four bytes each: a fleet keeps millions.
 fn number(key: usize) -> u32 {
-    u32::try_from(key).expect("a row, topic or advisory takes over 100 bytes; 2³² of them do not fit in memory")
+    u32::try_from(key)
+        .expect("a row, topic or advisory takes over 100 bytes; 2³² of them do not fit in memory")
 }

@@ -54,7 +54,10 @@ impl Stream {
         match label {
             Some(module) if module.name.is_empty() || module.stream.is_empty() => Self::Unknown,
             Some(module) => Self::Of(module.clone()),
-            None if versions.into_iter().any(|text| text.contains(".module+") || text.contains(".module_")) => {
+            None if versions
+                .into_iter()
+                .any(|text| text.contains(".module+") || text.contains(".module_")) =>
+            {
                 Self::Unknown
             }
             None => Self::Plain,
@@ -120,12 +123,16 @@ impl Parsed {
     }
 }
 
+/// Flavours that versions and names of packages tell of; see [`flavour_in`].
+pub(crate) const TOLD_FLAVOURS: [&str; 3] = ["ksplice", "fips", "uek"];
+
 /// The flavour that a version or a name tells of: `ksplice`, `fips`, `uek`.
 ///
 /// Flavoured builds carry epochs and releases of their own, so their versions do not compare with plain ones.
 pub(crate) fn flavour_in(text: &str) -> Option<&'static str> {
     text.split(|c: char| !c.is_ascii_alphanumeric()).find_map(|word| {
-        let starts = |prefix: &str| word.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+        let starts =
+            |prefix: &str| word.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
         let ends = |suffix: &str| {
             word.len()
                 .checked_sub(suffix.len())
@@ -396,7 +403,9 @@ fn main_source(package: &Package) -> Cow<'_, str> {
 /// A binary version without Debian's rebuild number: `1.2-3+b1` is built from source `1.2-3`.
 pub(crate) fn without_rebuild(version: &str) -> &str {
     match version.rsplit_once("+b") {
-        Some((source, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => source,
+        Some((source, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            source
+        }
         _ => version,
     }
 }

@@ -9,8 +9,8 @@ mod installed;
 mod shelf;
 pub(crate) mod terms;
 
-pub use installed::{Booted, Condition, Host, Installed, KernelRow, Stream};
 pub(crate) use installed::Parsed;
+pub use installed::{Booted, Condition, Host, Installed, KernelRow, Stream};
 pub use shelf::{Finding, Opinion, Shelf};
 
 use crate::inventory::{Origin, Package, Part};
@@ -115,10 +115,18 @@ impl Case<'_> {
             Clear::Withdrawn => "the vendor has withdrawn the advisory".to_owned(),
             Clear::Vendor => with_reason("the vendor says it is not affected", &claim.reason),
             Clear::Outside(Place::Before) => {
-                format!("{} is older than the first affected version, {}", installed.version, shown(&claim.introduced))
+                format!(
+                    "{} is older than the first affected version, {}",
+                    installed.version,
+                    shown(claim.introduced.as_ref())
+                )
             }
             Clear::Outside(Place::AfterLast) => {
-                format!("{} is newer than the last affected version, {}", installed.version, shown(&claim.last_affected))
+                format!(
+                    "{} is newer than the last affected version, {}",
+                    installed.version,
+                    shown(claim.last_affected.as_ref())
+                )
             }
             Clear::Outside(_) => format!("{} is not one of the affected versions", installed.version),
             Clear::OldKernel => {
@@ -133,8 +141,12 @@ impl Case<'_> {
         let Self { claim, package, installed, host, .. } = self;
         match doubt {
             Doubt::ClaimVersion => Undetermined::ClaimVersion { version: self.unreadable() },
-            Doubt::InstalledVersion => Undetermined::InstalledVersion { version: installed.version.to_string() },
-            Doubt::BootedVersion => Undetermined::InstalledVersion { version: self.booted_version().to_owned() },
+            Doubt::InstalledVersion => {
+                Undetermined::InstalledVersion { version: installed.version.to_string() }
+            }
+            Doubt::BootedVersion => {
+                Undetermined::InstalledVersion { version: self.booted_version().to_owned() }
+            }
             Doubt::HalfInstalled => Undetermined::HalfInstalled,
             Doubt::Foreign => Undetermined::ForeignOrigin {
                 origin: match &package.origin {
@@ -145,12 +157,12 @@ impl Case<'_> {
                 },
             },
             Doubt::ModuleStream => Undetermined::ModuleStream,
-            Doubt::Flavour => {
-                Undetermined::Flavour { flavour: installed.flavour.as_deref().unwrap_or_default().to_owned() }
-            }
-            Doubt::Vendor => Undetermined::Vendor {
-                reason: with_reason("the vendor has not judged", &claim.reason),
+            Doubt::Flavour => Undetermined::Flavour {
+                flavour: installed.flavour.as_deref().unwrap_or("not known").to_owned(),
             },
+            Doubt::Vendor => {
+                Undetermined::Vendor { reason: with_reason("the vendor has not judged", &claim.reason) }
+            }
             Doubt::NoFixedVersion => Undetermined::Vendor {
                 reason: with_reason("the vendor says that it is fixed, not in which version", &claim.reason),
             },
@@ -226,19 +238,25 @@ impl Case<'_> {
     fn rule(&self, assessment: Assessment) -> (String, String) {
         let Self { claim, installed, .. } = self;
         let own = &*installed.version;
-        let fixed = shown(&claim.fixed);
+        let fixed = shown(claim.fixed.as_ref());
         match assessment {
             Assessment::Affected(Place::Listed) => {
                 (format!("installed {own} is enumerated as affected"), own.to_owned())
             }
             Assessment::Affected(_) => {
-                let from = claim.introduced.as_ref().map_or_else(String::new, |from| format!("introduced {from} ≤ "));
+                let from = claim
+                    .introduced
+                    .as_ref()
+                    .map_or_else(String::new, |from| format!("introduced {from} ≤ "));
                 match (&claim.fixed, &claim.last_affected) {
                     (Some(fixed), _) => (format!("{from}installed {own} < fixed {fixed}"), fixed.clone()),
-                    (None, Some(last)) => (format!("{from}installed {own} ≤ last affected {last}"), last.clone()),
-                    (None, None) if claim.introduced.is_some() => {
-                        (format!("{from}installed {own}, no fixed version"), shown(&claim.introduced).to_owned())
+                    (None, Some(last)) => {
+                        (format!("{from}installed {own} ≤ last affected {last}"), last.clone())
                     }
+                    (None, None) if claim.introduced.is_some() => (
+                        format!("{from}installed {own}, no fixed version"),
+                        shown(claim.introduced.as_ref()).to_owned(),
+                    ),
                     (None, None) => (format!("every version is affected, installed is {own}"), String::new()),
                 }
             }
@@ -246,13 +264,17 @@ impl Case<'_> {
                 (format!("installed {own} is not affected any more, but older files are mapped"), self.end())
             }
             Assessment::StillBooted => (
-                format!("a fixed kernel is installed, but {} is {}, which is affected", self.booted(), self.booted_version()),
+                format!(
+                    "a fixed kernel is installed, but {} is {}, which is affected",
+                    self.booted(),
+                    self.booted_version()
+                ),
                 self.end(),
             ),
             Assessment::Fixed => (format!("installed {own} ≥ fixed {fixed}"), fixed.to_owned()),
             Assessment::NotAffected(clear) => {
                 let claimed = match clear {
-                    Clear::Outside(Place::Before) => shown(&claim.introduced).to_owned(),
+                    Clear::Outside(Place::Before) => shown(claim.introduced.as_ref()).to_owned(),
                     Clear::Outside(Place::AfterLast) | Clear::OldKernel => self.end(),
                     Clear::Outside(_) | Clear::Withdrawn | Clear::Vendor => String::new(),
                 };
@@ -268,31 +290,47 @@ impl Case<'_> {
     fn doubt_rule(&self, doubt: Doubt) -> String {
         let Self { claim, installed, host, .. } = self;
         let own = &*installed.version;
-        let order = host.order().map_or_else(|| "any order we know".to_owned(), |order| format!("the {order} order"));
+        let order =
+            host.order().map_or_else(|| "any order we know".to_owned(), |order| format!("the {order} order"));
         match doubt {
-            Doubt::ClaimVersion => format!("the claim's version {} does not parse in {order}", self.unreadable()),
+            Doubt::ClaimVersion => {
+                format!("the claim's version {} does not parse in {order}", self.unreadable())
+            }
             Doubt::InstalledVersion => format!("installed version {own} does not parse in {order}"),
             Doubt::BootedVersion => {
                 format!("the booted kernel's version {} does not parse in {order}", self.booted_version())
             }
-            Doubt::HalfInstalled => "unpacking was interrupted: files of two versions may lie side by side".to_owned(),
+            Doubt::HalfInstalled => {
+                "unpacking was interrupted: files of two versions may lie side by side".to_owned()
+            }
             Doubt::Foreign => "the vendor's claim does not speak about somebody else's build".to_owned(),
             Doubt::ModuleStream => {
                 let stream = |stream: &Stream| match stream {
                     Stream::Of(module) => module.to_string(),
                     Stream::Unknown | Stream::Plain => "not known".to_owned(),
                 };
-                let claimed = claim.module.as_ref().map_or_else(|| "not known".to_owned(), ToString::to_string);
-                format!("module stream of the claim: {claimed}, of the package: {}", stream(&installed.stream))
+                let claimed =
+                    claim.module.as_ref().map_or_else(|| "not known".to_owned(), ToString::to_string);
+                format!(
+                    "module stream of the claim: {claimed}, of the package: {}",
+                    stream(&installed.stream)
+                )
             }
-            Doubt::Flavour => format!(
-                "installed {own} is a {} build, which has versions of its own; the claim is about plain builds",
-                installed.flavour.as_deref().unwrap_or_default()
-            ),
+            Doubt::Flavour => match installed.flavour.as_deref() {
+                Some(flavour) => format!(
+                    "installed {own} is a {flavour} build, which has versions of its own; the claim is about plain builds"
+                ),
+                None => format!(
+                    "the claim is about {} builds; whether {own} is one cannot be told",
+                    claim.flavour.as_deref().unwrap_or_default()
+                ),
+            },
             Doubt::Vendor => with_reason("the vendor has not judged", &claim.reason),
             Doubt::NoFixedVersion => "the vendor says that it is fixed, not in which version".to_owned(),
             Doubt::NoOrder => format!("versions of {} cannot be compared", claim.release.family),
-            Doubt::BootedUnseen => "which kernel is booted cannot be told from the installed packages".to_owned(),
+            Doubt::BootedUnseen => {
+                "which kernel is booted cannot be told from the installed packages".to_owned()
+            }
         }
     }
 
@@ -302,8 +340,8 @@ impl Case<'_> {
     }
 }
 
-fn shown(version: &Option<String>) -> &str {
-    version.as_deref().unwrap_or_default()
+fn shown(version: Option<&String>) -> &str {
+    version.map(String::as_str).unwrap_or_default()
 }
 
 fn with_reason(said: &str, reason: &str) -> String {

@@ -139,7 +139,9 @@ impl Rank {
             Verdict::Fixed => (true, 1),
             Verdict::Undetermined { why } => {
                 let unjudged = match why {
-                    Undetermined::Vendor { .. } | Undetermined::Flavour { .. } | Undetermined::ModuleStream => true,
+                    Undetermined::Vendor { .. }
+                    | Undetermined::Flavour { .. }
+                    | Undetermined::ModuleStream => true,
                     Undetermined::InstalledVersion { .. }
                     | Undetermined::ClaimVersion { .. }
                     | Undetermined::ForeignOrigin { .. }
@@ -182,6 +184,7 @@ fn holes(advisory: &Advisory) -> Vec<&str> {
     if !cves.is_empty() {
         return cves;
     }
-    let aliases = advisory.edges.iter().filter(|edge| edge.kind == EdgeKind::Alias).map(|edge| edge.id.as_str());
+    let aliases =
+        advisory.edges.iter().filter(|edge| edge.kind == EdgeKind::Alias).map(|edge| edge.id.as_str());
     aliases.chain([advisory.id.as_str()]).min().into_iter().collect()
 }

@@ -1,7 +1,7 @@
 //! A claim, parsed, and what it says about an installed version. Takes terms and an [`Installed`]; gives an
 //! [`Assessment`], the verdict without its words. The fleet's index and the judge both stand on [`assess`].
 
-use super::installed::{Booted, Condition, Installed, Parsed, Stream, flavour_in};
+use super::installed::{Booted, Condition, Installed, Parsed, Stream, TOLD_FLAVOURS, flavour_in};
 use advisory::{Advisory, Channel, Claim, Order, State, Version};
 use std::ops::Range;
 
@@ -31,9 +31,7 @@ impl Bound {
     fn parse(text: Option<&str>, order: Option<Order>) -> Self {
         match text {
             None => Self::Open,
-            Some(text) => order
-                .and_then(|order| order.parse(text).ok())
-                .map_or(Self::Unreadable, Self::At),
+            Some(text) => order.and_then(|order| order.parse(text).ok()).map_or(Self::Unreadable, Self::At),
         }
     }
 
@@ -153,8 +151,15 @@ impl Terms {
                 .filter_map(|text| text.as_deref())
                 .chain(claim.versions.iter().map(String::as_str))
         };
-        let flavour = match &claim.flavour {
-            Some(flavour) => Some(flavour.to_ascii_lowercase().into()),
+        let flavour = match claim.flavour.as_deref().map(str::to_ascii_lowercase) {
+            // Versions do not tell of this flavour, the name does: `linux-realtime` is enough.
+            Some(flavour)
+                if !TOLD_FLAVOURS.contains(&&*flavour)
+                    && claim.name.split('-').any(|word| word == flavour) =>
+            {
+                None
+            }
+            Some(flavour) => Some(flavour.into()),
             None => versions().chain([claim.name.as_str()]).find_map(flavour_in).map(Box::from),
         };
         let narrow = Narrow {
@@ -163,11 +168,9 @@ impl Terms {
             flavour,
             minor: match &claim.channel {
                 Channel::Eus(minor) => Some(minor.as_str().into()),
-                Channel::Main
-                | Channel::Security
-                | Channel::PointRelease
-                | Channel::Lts
-                | Channel::Esm => None,
+                Channel::Main | Channel::Security | Channel::PointRelease | Channel::Lts | Channel::Esm => {
+                    None
+                }
             },
             listed: claim
                 .versions
@@ -205,12 +208,14 @@ impl Terms {
         // A package may become architecture-independent and back between two versions.
         let independent = |arch: &str| arch == "noarch" || arch == "all";
         let claimed_arch = narrow.and_then(|narrow| narrow.arch.as_deref());
-        if claimed_arch.is_some_and(|claimed| claimed != arch && !independent(claimed) && !independent(arch)) {
+        if claimed_arch.is_some_and(|claimed| claimed != arch && !independent(claimed) && !independent(arch))
+        {
             return Speaks::No;
         }
         let unclear_stream = match (narrow.map_or(&Stream::Plain, |narrow| &narrow.stream), stream) {
             (Stream::Plain, Stream::Plain) => false,
-            (Stream::Plain, Stream::Of(_) | Stream::Unknown) | (Stream::Of(_) | Stream::Unknown, Stream::Plain) => {
+            (Stream::Plain, Stream::Of(_) | Stream::Unknown)
+            | (Stream::Of(_) | Stream::Unknown, Stream::Plain) => {
                 return Speaks::No;
             }
             (Stream::Of(claimed), Stream::Of(installed)) if claimed == installed => false,
@@ -218,6 +223,8 @@ impl Terms {
             (Stream::Unknown, Stream::Of(_) | Stream::Unknown) | (Stream::Of(_), Stream::Unknown) => true,
         };
         match (narrow.and_then(|narrow| narrow.flavour.as_deref()), flavour) {
+            // Any build of the name may be of a flavour that no version tells of.
+            (Some(claimed), _) if !TOLD_FLAVOURS.contains(&claimed) => Speaks::Unclear(Doubt::Flavour),
             (Some(claimed), installed) if installed != Some(claimed) => Speaks::No,
             _ if unclear_stream => Speaks::Unclear(Doubt::ModuleStream),
             (None, Some(_)) => Speaks::Unclear(Doubt::Flavour),
@@ -307,10 +314,8 @@ impl Terms {
         } else {
             Meaning::Affected
         };
-        let mut found: Vec<usize> = listed
-            .iter()
-            .filter_map(|(_, version)| versions.binary_search(version.as_ref()?).ok())
-            .collect();
+        let mut found: Vec<usize> =
+            listed.iter().filter_map(|(_, version)| versions.binary_search(version.as_ref()?).ok()).collect();
         found.sort_unstable();
         found.dedup();
         Span { range: start..end.max(start), meaning, listed: found }
@@ -322,7 +327,12 @@ impl Terms {
     }
 
     /// What the claim means for one version, whatever else is installed or running.
-    fn assess_version(&self, text: &str, version: Option<&Version>, order: Option<Order>) -> Option<Assessment> {
+    fn assess_version(
+        &self,
+        text: &str,
+        version: Option<&Version>,
+        order: Option<Order>,
+    ) -> Option<Assessment> {
         if self.state == State::Undetermined {
             return Some(Assessment::Undetermined(Doubt::Vendor));
         }
@@ -342,7 +352,12 @@ impl Terms {
     }
 
     /// Whether code of a version that is mapped is vulnerable; where it is not known, it is taken to be.
-    pub(crate) fn mapped_is_affected(&self, text: Option<&str>, version: Option<&Version>, order: Option<Order>) -> bool {
+    pub(crate) fn mapped_is_affected(
+        &self,
+        text: Option<&str>,
+        version: Option<&Version>,
+        order: Option<Order>,
+    ) -> bool {
         text.is_none_or(|text| {
             matches!(
                 self.assess_version(text, version, order),
@@ -405,7 +420,9 @@ pub(crate) fn assess(
         }
     }
     let mut mapped = installed.running.iter().zip(&parsed.running);
-    if past && mapped.any(|(text, version)| terms.mapped_is_affected(text.as_deref(), version.as_ref(), order)) {
+    if past
+        && mapped.any(|(text, version)| terms.mapped_is_affected(text.as_deref(), version.as_ref(), order))
+    {
         return Some(Assessment::StillMapped);
     }
     Some(own)

@@ -1,12 +1,10 @@
 //! Small hosts and bulletins, written out in one line each.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use advisory::{
-    Advisory, Channel, Claim, Document, Family, Kind, Module, NameKind, Release, State,
-};
+use advisory::{Advisory, Channel, Claim, Document, Family, Kind, Module, NameKind, Release, State};
 use exposure::inventory::{
-    Action, Archive, ArchiveClass, Candidate, Fetch, Gap, InstalledKernel, Inventory, Kernel, Manager, Origin,
-    Package, PackageState, Part, Process, StaleFile, System,
+    Action, Archive, ArchiveClass, Candidate, Fetch, Gap, InstalledKernel, Inventory, Kernel, Manager,
+    Origin, Package, PackageState, Part, Process, StaleFile, System,
 };
 use exposure::judge::Host;
 use exposure::verdict::{Explanation, Verdict};
@@ -56,6 +54,7 @@ pub(crate) fn binary(release: &Release, name: &str, fixed: &str) -> Claim {
     claim(release, NameKind::Binary, name, Some(fixed))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "packages and claims have one or none")]
 pub(crate) fn module(name: &str, stream: &str) -> Option<Module> {
     Some(Module { name: name.into(), stream: stream.into() })
 }
