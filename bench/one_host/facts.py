@@ -15,6 +15,7 @@ versions are invented, and the sizes are those of the reference data.
 
 import argparse
 import collections
+import datetime
 import json
 import pathlib
 import random
@@ -157,6 +158,8 @@ def write_host(packages, root):
 
 def write_osv(facts, path):
     """One record per CVE, as the public export of Debian's facts has them."""
+    # Today's: a feed that nobody has touched for weeks is suspect, and would be told as such.
+    today = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT00:00:00Z")
     by_cve = collections.defaultdict(list)
     for fact in facts:
         by_cve[fact.cve].append(fact)
@@ -165,8 +168,8 @@ def write_osv(facts, path):
             record = {
                 "schema_version": "1.7.3",
                 "id": f"DEBIAN-{cve}",
-                "modified": "2026-11-01T00:00:00Z",
-                "published": "2026-10-01T00:00:00Z",
+                "modified": today,
+                "published": today,
                 "upstream": [cve],
                 "details": f"{cve}, as stated by the changelogs of Debian 12.",
                 "affected": [
