@@ -2,19 +2,19 @@
 
 use advisory::changelog::{Basis, Closed, Entry, advisory_of, closed, read};
 use advisory::{Channel, Family, Kind, Release, State};
+use std::fmt::Write as _;
 
 /// A changelog out of (version, distribution, body) triples, newest first.
 fn changelog(entries: &[(&str, &str, &str)]) -> Vec<Entry> {
-    let text: String = entries
-        .iter()
-        .map(|(version, distribution, body)| {
-            let body: String = body.lines().map(|line| format!("  {line}\n")).collect();
-            format!(
-                "tool ({version}) {distribution}; urgency=medium\n\n{body}\n \
-                 -- A B <a@example.org>  Mon, 02 Nov 2026 10:00:00 +0100\n\n"
-            )
-        })
-        .collect();
+    let mut text = String::new();
+    for (version, distribution, body) in entries {
+        let _ = write!(
+            text,
+            "tool ({version}) {distribution}; urgency=medium\n\n  {}\n",
+            body.replace('\n', "\n  ")
+        );
+        text += "\n -- A B <a@example.org>  Mon, 02 Nov 2026 10:00:00 +0100\n\n";
+    }
     let (entries, problems) = read(text.as_bytes(), "test");
     assert_eq!(problems, []);
     entries

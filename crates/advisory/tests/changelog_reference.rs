@@ -119,23 +119,21 @@ fn a_real_machines_upgrades_close_what_an_independent_reading_says() {
         let upgrade = upgrade.or_else(|| facts.get(source).map(|entries| closed(version, None, entries)));
         match upgrade {
             Some(upgrade) if upgrade.basis == Basis::Ancestor => drop(upgrades.insert(source, upgrade)),
-            other => drop(unread.insert(format!("{source} {version} {other:?}"))),
+            Some(_) | None => drop(unread.insert(source.to_owned())),
         }
     }
     for upgrade in upgrades.values() {
         ours.extend(upgrade.cves.iter().cloned());
     }
-    println!("{} sources, {} CVEs; unread {unread:#?}", upgrades.len(), ours.len());
-    println!("only ours: {:#?}", ours.difference(&theirs));
-    println!("only theirs: {:#?}", theirs.difference(&ours));
-    for id in ours.difference(&theirs) {
-        println!(
-            "{id}: {:?}",
-            upgrades
-                .iter()
-                .filter(|(_, u)| u.cves.contains(id))
-                .map(|(s, u)| (s, &u.entries))
-                .collect::<Vec<_>>()
-        );
-    }
+    assert_eq!((upgrades.len(), ours.len(), theirs.len()), (42, 190, 190));
+    // The changelogs in the reference data do not reach these versions.
+    assert_eq!(
+        unread,
+        ["glib2.0", "gnutls28", "libxml2", "openjdk-17", "python3.11"].map(str::to_owned).into()
+    );
+    // libpng writes "CVE 2026-33416", with a blank, where it repairs the regression of its fix.
+    assert_eq!(ours.difference(&theirs).collect::<Vec<_>>(), ["CVE-2026-33416"]);
+    // The other reading went by version order: libxml2 2.9.14+dfsg-1.3 fixed it, and the installed
+    // 2.9.14+dfsg-1.3~deb12u5, "older" to dpkg, descends from it.
+    assert_eq!(theirs.difference(&ours).collect::<Vec<_>>(), ["CVE-2022-2309"]);
 }
