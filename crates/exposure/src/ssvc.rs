@@ -294,7 +294,7 @@ mod tests {
 
     fn rank_of(cves: &[&str], exposure: Exposure, mission: Mission, signals: &Signals) -> Rank {
         let cves: Vec<String> = cves.iter().map(|&cve| cve.to_owned()).collect();
-        let published = date(2026, 11, 1).to_zoned(TimeZone::UTC).unwrap().timestamp();
+        let published: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
         rank(&cves, exposure, "test", mission, Some(published), signals, Deadlines::default())
     }
 

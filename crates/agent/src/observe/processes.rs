@@ -308,6 +308,11 @@ impl<'a> Scan<'a> {
 
     fn report(&self, hidden: bool, found: &mut Vec<Gap>) {
         let run_as_root = "run as root";
+        // An image or a chroot that nothing is seen to run from is taken for one that does not run: processes of other
+        // users that may not be looked at say nothing about it.
+        if !self.root.is_own() && self.processes.is_empty() {
+            return;
+        }
         if self.denied > 0 {
             let reason = format!("not permitted to inspect {} of the processes", self.denied);
             found.push(gaps::new(Part::Processes, self.proc.display(), reason, run_as_root));
@@ -322,14 +327,8 @@ impl<'a> Scan<'a> {
             };
             let reason = format!("sockets of processes that could not be inspected are unknown{orphans}");
             found.push(gaps::new(Part::Sockets, self.proc.display(), reason, run_as_root));
-        } else if !self.orphans.is_empty() {
-            let reason = format!(
-                "no process holds {} listening sockets, so they belong to the kernel (NFS, tunnels) or just closed: {}",
-                self.orphans.len(),
-                gaps::named(&self.orphans)
-            );
-            found.push(gaps::new(Part::Sockets, self.proc.display(), reason, ""));
         }
+        // Where nothing is hidden, sockets that no process holds are the kernel's own (NFS, tunnels), or just closed.
         for (part, lines) in [(Part::Processes, self.unreadable.0), (Part::Sockets, self.unreadable.1)] {
             if lines > 0 {
                 let reason = format!("{lines} lines of the kernel could not be read");
