@@ -9,6 +9,7 @@ pub mod problem;
 pub mod version;
 pub mod format;
 pub mod changelog;
+pub mod digest;
 pub mod material;
 
 pub use model::{

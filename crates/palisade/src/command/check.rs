@@ -5,15 +5,15 @@ mod feeds;
 use crate::cli::{Check, Format};
 use crate::output::{cyclonedx, openvex, sarif, table};
 use crate::terminal::{self, Progress};
-use crate::EXIT_USAGE;
+use crate::{EXIT_INTERRUPTED, EXIT_USAGE};
+use advisory::digest::sha256;
 use agent::apt::Network;
 use agent::{Observation, observe};
 use anyhow::{Context, Result};
 use exposure::Inventory;
-use exposure::report::{self, Facts, Outcome, Report};
+use exposure::report::{self, Facts, Finding, Outcome, Report};
 use exposure::ssvc::Deadlines;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,12 +24,11 @@ const EXIT_FINDINGS: u8 = 1;
 const EXIT_UNDETERMINED: u8 = 2;
 
 pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
-    for (option, path, wanted) in arguments
-        .feed
-        .iter()
-        .map(|path| ("--feed", path, path.exists()))
-        .chain([("--root", &arguments.root, arguments.root.is_dir())])
-    {
+    for (option, path, wanted) in arguments.feed.iter().map(|path| ("--feed", path, path.exists())).chain([(
+        "--root",
+        &arguments.root,
+        arguments.root.is_dir(),
+    )]) {
         if !wanted {
             let what = if option == "--root" { "no such directory" } else { "no such file or directory" };
             eprintln!("palisade: check: {option} {}: {what}", path.display());
@@ -46,6 +45,9 @@ pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
         let network = if arguments.offline { Network::None } else { Network::Archives };
         let closes = apt.closes(&mut inventory, cache.as_deref(), network, &mut |what| progress.tell(what));
         read.advisories.extend(closes);
+    }
+    if agent::program::is_stopped() {
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
     progress.tell("matching");
     let facts = Facts {
@@ -82,10 +84,16 @@ fn answered(arguments: &Check, facts: &Facts<'_>, report: &Report) -> Result<Str
         Format::Sarif => sarif::log(report, facts.inventory),
         Format::Openvex => {
             let findings = report::verdicts(facts);
-            openvex::document(&findings, facts.inventory, &digest(&findings, facts.inventory)?, report.observed)
+            openvex::document(
+                &findings,
+                facts.inventory,
+                &digest(findings.iter(), facts.inventory)?,
+                report.observed,
+            )
         }
         Format::Cyclonedx => {
-            let serial = uuid(&digest(&report.entries, facts.inventory)?);
+            let findings = report.entries.iter().flat_map(|entry| &entry.findings);
+            let serial = uuid(&digest(findings, facts.inventory)?);
             cyclonedx::bom(report, facts.inventory, &serial)
         }
     };
@@ -142,13 +150,21 @@ fn cache_directory() -> Option<PathBuf> {
         .map(|cache| cache.join("palisade"))
 }
 
-/// SHA-256 of what a document says about a host, in hex: the same facts, the same id.
-fn digest(content: &impl serde::Serialize, inventory: &Inventory) -> Result<String> {
-    let bytes = serde_json::to_vec(&(content, &inventory.host, &inventory.packages))?;
-    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+/// SHA-256 of what a document says about a host, in hex: the same facts have the same id, whenever they were seen.
+fn digest<'a>(findings: impl Iterator<Item = &'a Finding>, inventory: &Inventory) -> Result<String> {
+    let said: Vec<_> = findings.map(|finding| (&finding.advisory, &finding.cves, &finding.verdict)).collect();
+    let bytes = serde_json::to_vec(&(said, &inventory.host, &inventory.packages))?;
+    Ok(sha256(&bytes))
 }
 
 /// The first half of a digest as a UUID of version 8 (RFC 9562: made by a rule of our own).
 fn uuid(digest: &str) -> String {
-    format!("{}-{}-8{}-a{}-{}", &digest[..8], &digest[8..12], &digest[13..16], &digest[17..20], &digest[20..32])
+    format!(
+        "{}-{}-8{}-a{}-{}",
+        &digest[..8],
+        &digest[8..12],
+        &digest[13..16],
+        &digest[17..20],
+        &digest[20..32]
+    )
 }
