@@ -1,10 +1,10 @@
 //! CVSS vectors.
-#![no_main]
 
 use advisory::signal::cvss;
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
+pub fn run(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(cvss) = cvss(text) {
         assert!((0.0..=10.0).contains(&cvss.base_score));
     }
-});
+}

@@ -1,10 +1,9 @@
 //! A zip of OSV records, and whatever else a feed may be.
-#![no_main]
 
 use advisory::format::{osv, read};
 use std::io::Cursor;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let _ = osv::archive("feed", Cursor::new(bytes), &mut |_| ());
     let _ = read(None, "feed", Cursor::new(bytes), None);
-});
+}

@@ -1,10 +1,9 @@
 //! One OSV record, and files of them.
-#![no_main]
 
 use advisory::format::osv;
 use advisory::material::{Change, change, content_hash};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     if let Ok((advisory, _)) = osv::record("feed", "entry", bytes) {
         let mut turned = advisory.clone();
         turned.claims.reverse();
@@ -13,4 +12,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert_eq!(change(&advisory, &turned), Change::None);
     }
     let _ = osv::documents("feed", bytes, &mut |_| ());
-});
+}

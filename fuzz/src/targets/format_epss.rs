@@ -1,13 +1,12 @@
 //! EPSS scores.
-#![no_main]
 
 use advisory::format::epss;
 use advisory::Signals;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let mut signals = Signals::default();
     let _ = epss::read("feed", &mut &bytes[..], &mut signals);
     for score in signals.epss.values() {
         assert!((0.0..=1.0).contains(&score.probability) && (0.0..=1.0).contains(&score.percentile));
     }
-});
+}

@@ -1,10 +1,9 @@
 //! Release dates and support lists, and questions about them.
-#![no_main]
 
 use advisory::format::lifecycle::{Lifecycle, List, read_list, read_releases};
 use advisory::{Family, Release};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let release = Release::new(Family::Debian, "12");
     let mut lifecycle = Lifecycle::default();
     let _ = read_releases("debian.csv", &mut &bytes[..], &mut lifecycle);
@@ -13,4 +12,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     let name = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
     let _ = lifecycle.support(&release, &name, jiff::civil::date(2026, 1, 1));
-});
+}

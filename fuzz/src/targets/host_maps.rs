@@ -1,14 +1,12 @@
-#![no_main]
 //! /proc/PID/maps and /proc/PID/cgroup.
 
 use agent::observe::maps::{is_packageable, parse_maps};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let (mappings, _) = parse_maps(data);
     for mapping in &mappings {
         assert!(mapping.path.starts_with(b"/"));
         let _ = (mapping.deleted(), is_packageable(&mapping.path));
     }
     let _ = agent::observe::processes::unit(data);
-});
+}

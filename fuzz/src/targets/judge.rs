@@ -1,6 +1,5 @@
 //! Judging: whatever versions, names and labels a feed and a host make up, the judge does not panic, an unparsable version
 //! never comes out clean, and the fleet's index says what the judge says.
-#![no_main]
 
 use advisory::{Advisory, Channel, Claim, Document, Family, Kind, Module, NameKind, Order, Release, State};
 use exposure::index::Index;
@@ -9,7 +8,6 @@ use exposure::inventory::{
 };
 use exposure::judge::{Host, Shelf, judge};
 use exposure::verdict::Verdict;
-use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 
 const FAMILIES: [Family; 7] = [
@@ -32,7 +30,8 @@ const STATES: [State; 7] = [
 ];
 
 // Three bytes choose, the rest is one text to a line.
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
+    {
     let [which, flags, more, texts @ ..] = data else { return };
     let texts = String::from_utf8_lossy(texts);
     let mut texts = texts.split('\n').map(str::to_owned);
@@ -109,6 +108,7 @@ fuzz_target!(|data: &[u8]| {
             packages: Vec::new(),
             stale: vec![StaleFile { path: String::new(), package: Some(name), version: stale }],
             sockets: Vec::new(),
+            hidden: false,
         }],
         gaps: if more & 128 != 0 {
             vec![Gap { part: Part::Kernel, object: String::new(), reason: String::new(), remedy: String::new() }]
@@ -130,7 +130,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(sets.affected.contains(7), matches!(told, Some(Verdict::Affected { .. })));
     assert_eq!(sets.still_running.contains(7), matches!(told, Some(Verdict::FixedStillRunning { .. })));
     assert_eq!(sets.undetermined.contains(7), matches!(told, Some(Verdict::Undetermined { .. })));
-});
+}
 
 /// "Fixed" needs both versions read. "Not affected" by comparison needs the installed one; by the vendor's word, none.
 fn check_clean(claim: &Claim, verdict: &Verdict, installed: &str, order: Option<Order>) {

@@ -1,11 +1,9 @@
-#![no_main]
 //! dpkg's log.
 
 use agent::observe::dpkg_log::{parse, version_at};
-use libfuzzer_sys::fuzz_target;
 use std::collections::{BTreeMap, BTreeSet};
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let mut histories = BTreeMap::new();
     let first = parse(data, &BTreeSet::from(["a", "libc6"]), &mut histories);
     for history in histories.values_mut() {
@@ -13,4 +11,4 @@ fuzz_target!(|data: &[u8]| {
         let at = first.unwrap_or(history[0].at);
         let _ = version_at(history, at);
     }
-});
+}

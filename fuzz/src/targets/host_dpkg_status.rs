@@ -1,10 +1,8 @@
-#![no_main]
 //! dpkg's status file.
 
 use agent::observe::dpkg::{Layout, parse_status};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     for layout in [Layout::Database, Layout::Part] {
         let status = parse_status(data, layout);
         for package in status.entries.iter().filter_map(|entry| entry.installed.as_ref()) {
@@ -16,4 +14,4 @@ fuzz_target!(|data: &[u8]| {
         let blank = data.iter().all(u8::is_ascii_whitespace);
         assert!(blank || !status.entries.is_empty() || !status.lost.is_empty());
     }
-});
+}
