@@ -31,7 +31,6 @@ const STATES: [State; 7] = [
 
 // Three bytes choose, the rest is one text to a line.
 pub fn run(data: &[u8]) {
-    {
     let [which, flags, more, texts @ ..] = data else { return };
     let texts = String::from_utf8_lossy(texts);
     let mut texts = texts.split('\n').map(str::to_owned);
