@@ -89,6 +89,24 @@ impl Apt {
         Ok(directory)
     }
 
+    /// Whether the root names no archive and holds no index: then there is nothing to ask apt. Only of a foreign root,
+    /// whose places are known; the machine's own settings could put them anywhere.
+    pub(super) fn knows_nothing(&self) -> bool {
+        // What cannot be listed may hold something.
+        let has =
+            |directory: &str, wanted: fn(&str) -> bool| match std::fs::read_dir(self.root.join(directory)) {
+                Ok(mut entries) => entries
+                    .any(|entry| entry.is_ok_and(|entry| entry.file_name().to_str().is_none_or(wanted))),
+                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            };
+        let source = |name: &str| name.ends_with(".list") || name.ends_with(".sources");
+        let index = |name: &str| name.ends_with("Release") || name.contains("Packages");
+        self.is_foreign()
+            && std::fs::symlink_metadata(self.root.join("etc/apt/sources.list")).is_err()
+            && !has("etc/apt/sources.list.d", source)
+            && !has("var/lib/apt/lists", index)
+    }
+
     fn configure(&mut self) -> io::Result<()> {
         let cache = self.private.path().to_owned();
         // Debug::NoLocking: nobody else's work is blocked, and no lock file is needed to look.
@@ -150,6 +168,9 @@ impl Apt {
             .collect();
         files.sort();
         files.extend(Some(etc.join("apt.conf")).filter(|path| path.is_file()));
+        if files.is_empty() {
+            return Vec::new();
+        }
         for file in files {
             program = program.arg("-c").arg(file);
         }

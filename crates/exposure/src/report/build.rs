@@ -55,19 +55,20 @@ pub fn report(facts: &Facts<'_>) -> Report {
     let host = Host::new(inventory);
     let shelf = Shelf::new(facts.advisories, &inventory.system.release);
     for package in &inventory.packages {
-        for found in shelf.findings(package, &host) {
-            match &found.opinion.verdict {
+        let opinions = shelf.opinions(package, &host);
+        for (hole, opinion) in shelf.prevailing(&opinions, &host) {
+            match &opinion.verdict {
                 Verdict::Affected { .. } | Verdict::FixedStillRunning { .. } => {
-                    by_source.entry(&package.source).or_default().add(found.hole, &found.opinion);
+                    by_source.entry(&package.source).or_default().add(hole, opinion);
                 }
                 Verdict::Undetermined { why } => {
-                    unjudged.entry((&package.source, why.to_string())).or_default().insert(found.hole);
+                    unjudged.entry((&package.source, why.to_string())).or_default().insert(hole);
                 }
                 Verdict::Fixed | Verdict::NotAffected { .. } => {}
             }
         }
         if let Some(findings) = by_source.get_mut(package.source.as_str()) {
-            findings.bulletins.extend(shelf.opinions(package, &host).iter().filter_map(bulletin));
+            findings.bulletins.extend(opinions.iter().filter_map(bulletin));
         }
     }
     undetermined.extend(unjudged.into_iter().map(|((source, why), holes)| {
@@ -82,7 +83,7 @@ pub fn report(facts: &Facts<'_>) -> Report {
     for source in sources {
         let findings = by_source.remove(source).unwrap_or_default();
         let candidates = pending.get(source).map_or(&[][..], Vec::as_slice);
-        match assemble(facts, source, &findings, candidates) {
+        match assemble(facts, source, findings, candidates) {
             Assembled::Entry(entry) => entries.push(*entry),
             Assembled::Other(update) => other.push(update),
             Assembled::Nothing => {}
@@ -148,8 +149,8 @@ fn opinions(facts: &Facts<'_>, wanted: impl Fn(&Advisory, &Package) -> bool) -> 
         .map(|(_, opinion)| Finding {
             advisory: opinion.advisory.id.clone(),
             cves: opinion.advisory.cves().into_iter().map(str::to_owned).collect(),
+            explanation: opinion.explanation(),
             verdict: opinion.verdict,
-            explanation: opinion.explanation,
         })
         .collect();
     findings.sort();
@@ -181,7 +182,7 @@ fn finding(hole: &str, opinion: &Opinion<'_>) -> Finding {
         advisory: opinion.advisory.id.clone(),
         cves: if hole.starts_with("CVE-") { vec![hole.to_owned()] } else { Vec::new() },
         verdict: opinion.verdict.clone(),
-        explanation: opinion.explanation.clone(),
+        explanation: opinion.explanation(),
     }
 }
 
@@ -197,7 +198,11 @@ fn bulletin(opinion: &Opinion<'_>) -> Option<String> {
 fn unread(facts: &Facts<'_>) -> Vec<Unjudged> {
     let inventory = facts.inventory;
     let gaps = inventory.gaps.iter().map(|gap| Unjudged {
-        what: if gap.object.is_empty() { gap.part.to_string() } else { format!("{}: {}", gap.part, gap.object) },
+        what: if gap.object.is_empty() {
+            gap.part.to_string()
+        } else {
+            format!("{}: {}", gap.part, gap.object)
+        },
         why: gap.reason.clone(),
         remedy: gap.remedy.clone(),
     });
@@ -206,18 +211,22 @@ fn unread(facts: &Facts<'_>) -> Vec<Unjudged> {
         why: problem.reason.clone(),
         remedy: problem.remedy.clone(),
     });
-    let halves = inventory.packages.iter().filter(|package| package.state == PackageState::HalfInstalled).map(
-        |package| Unjudged {
-            what: format!("{} {}", package.name, package.version),
-            why: "half-installed: files of two versions may lie side by side".to_owned(),
-            remedy: format!("reinstall it: apt-get install --reinstall {}", package.name),
-        },
-    );
+    let halves =
+        inventory.packages.iter().filter(|package| package.state == PackageState::HalfInstalled).map(
+            |package| Unjudged {
+                what: format!("{} {}", package.name, package.version),
+                why: "half-installed: files of two versions may lie side by side".to_owned(),
+                remedy: format!("reinstall it: apt-get install --reinstall {}", package.name),
+            },
+        );
     let foreign = inventory.candidates.iter().filter_map(|candidate| {
         let to = candidate.to.as_ref()?;
         (candidate.class == ArchiveClass::Foreign && candidate.from.is_some()).then(|| Unjudged {
             what: format!("{} {} → {to}", candidate.name, candidate.from.as_deref().unwrap_or_default()),
-            why: format!("an update from a foreign archive ({}); nothing says whether it closes a hole", candidate.archives.join(", ")),
+            why: format!(
+                "an update from a foreign archive ({}); nothing says whether it closes a hole",
+                candidate.archives.join(", ")
+            ),
             remedy: "read its changelog".to_owned(),
         })
     });
@@ -232,7 +241,9 @@ fn unread(facts: &Facts<'_>) -> Vec<Unjudged> {
         }),
         Support::Elts { until } if !esm => unread.push(Unjudged {
             what: release,
-            why: format!("only registered or paid support is left, until {until}, and its archive is not enabled here"),
+            why: format!(
+                "only registered or paid support is left, until {until}, and its archive is not enabled here"
+            ),
             remedy: "enable it, or upgrade to a supported release".to_owned(),
         }),
         Support::Elts { .. }
@@ -281,18 +292,23 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
         .map(|package| package.source.as_str())
         .collect::<BTreeSet<_>>()
         .into_iter()
-        .filter(|source| matches!(facts.lifecycle.support(release, source, facts.day()), Support::Limited { .. }))
+        .filter(|source| {
+            matches!(facts.lifecycle.support(release, source, facts.day()), Support::Limited { .. })
+        })
         .collect();
     if !limited.is_empty() {
         notes.push(format!("security support is limited for {}", limited.join(", ")));
     }
     if facts.signals.kev_released.is_none() || facts.signals.epss_date.is_none() {
-        notes.push("without both KEV and EPSS feeds, exploitation is not known and is taken for possible".to_owned());
+        notes.push(
+            "without both KEV and EPSS feeds, exploitation is not known and is taken for possible".to_owned(),
+        );
     }
     let only_host = facts.advisories.iter().all(|advisory| advisory.document.feed == PACKAGE_MANAGER);
     if only_host && inventory.system.manager != Manager::Unknown {
         notes.push(
-            "no feed of bulletins was given: holes that have no fix in the archives cannot be seen".to_owned(),
+            "no feed of bulletins was given: holes that have no fix in the archives cannot be seen"
+                .to_owned(),
         );
     }
     let foreign: BTreeSet<&str> = inventory
@@ -307,7 +323,11 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
     if !foreign.is_empty() {
         notes.push(format!(
             "{} not from {}, so its bulletins do not cover {}: {}",
-            if foreign.len() == 1 { "1 source is".to_owned() } else { format!("{} sources are", foreign.len()) },
+            if foreign.len() == 1 {
+                "1 source is".to_owned()
+            } else {
+                format!("{} sources are", foreign.len())
+            },
             inventory.system.release.family,
             if foreign.len() == 1 { "it" } else { "them" },
             foreign.into_iter().collect::<Vec<_>>().join(", ")
@@ -316,9 +336,15 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
     notes
 }
 
-fn summarise(inventory: &Inventory, entries: &[Entry], other: &[Other], undetermined: &[Unjudged]) -> Summary {
+fn summarise(
+    inventory: &Inventory,
+    entries: &[Entry],
+    other: &[Other],
+    undetermined: &[Unjudged],
+) -> Summary {
     let decided = |decision: Decision| entries.iter().filter(|entry| entry.rank.decision == decision).count();
-    let distinct = |of: fn(&Entry) -> &Vec<String>| entries.iter().flat_map(of).collect::<BTreeSet<_>>().len();
+    let distinct =
+        |of: fn(&Entry) -> &Vec<String>| entries.iter().flat_map(of).collect::<BTreeSet<_>>().len();
     Summary {
         packages: inventory.packages.len(),
         act: decided(Decision::Act),
@@ -330,7 +356,9 @@ fn summarise(inventory: &Inventory, entries: &[Entry], other: &[Other], undeterm
         listening: entries.iter().filter(|entry| entry.reach.seen == Seen::Listening).count(),
         running: entries
             .iter()
-            .filter(|entry| matches!(entry.reach.seen, Seen::Listening | Seen::ListeningLocally | Seen::Running))
+            .filter(|entry| {
+                matches!(entry.reach.seen, Seen::Listening | Seen::ListeningLocally | Seen::Running)
+            })
             .count(),
         pending: inventory.candidates.iter().filter(|candidate| candidate.action == Action::Upgrade).count(),
         other: other.len(),

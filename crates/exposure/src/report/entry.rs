@@ -36,17 +36,20 @@ pub(super) enum Assembled {
 pub(super) fn assemble(
     facts: &Facts<'_>,
     source: &str,
-    found: &Findings,
+    found: Findings,
     candidates: &[&Candidate],
 ) -> Assembled {
     let inventory = facts.inventory;
     let class = candidates.iter().map(|candidate| candidate.class).min();
     let kind = found.kind;
-    let findings: Vec<Finding> = found.findings.iter().cloned().collect();
+    let findings: Vec<Finding> = found.findings.into_iter().collect();
     let security = match (kind, class) {
         (Some(Kind::Security | Kind::Regression | Kind::EndOfLife), _) => true,
         // The security suite speaks for itself, even where no changelog could be read.
-        (None | Some(Kind::PointRelease | Kind::Maintenance), Some(ArchiveClass::Security | ArchiveClass::Esm)) => true,
+        (
+            None | Some(Kind::PointRelease | Kind::Maintenance),
+            Some(ArchiveClass::Security | ArchiveClass::Esm),
+        ) => true,
         (None | Some(Kind::PointRelease | Kind::Maintenance), _) => false,
     };
     let changes = changes(inventory, source, &findings, candidates);
@@ -57,7 +60,9 @@ pub(super) fn assemble(
         }
         let note = match kind {
             Some(_) => "names no CVE".to_owned(),
-            None if candidates.iter().all(|candidate| rebuilt(inventory, candidate)) => "rebuild of the same source".to_owned(),
+            None if candidates.iter().all(|candidate| rebuilt(inventory, candidate)) => {
+                "rebuild of the same source".to_owned()
+            }
             None => "what it changes could not be read".to_owned(),
         };
         return Assembled::Other(Other { source: source.to_owned(), changes, class, note });
@@ -72,7 +77,15 @@ pub(super) fn assemble(
         .collect();
     let reach = reach(inventory, source, &binaries);
     let all: Vec<String> = closes.iter().chain(&stay_open).cloned().collect();
-    let rank = rank(&all, reach.exposure, reach.because(), facts.mission, found.published, facts.signals, facts.deadlines);
+    let rank = rank(
+        &all,
+        reach.exposure,
+        reach.because(),
+        facts.mission,
+        found.published,
+        facts.signals,
+        facts.deadlines,
+    );
     let command = command(inventory, &remedy, &changes);
     Assembled::Entry(Box::new(Entry {
         source: source.to_owned(),
@@ -84,7 +97,7 @@ pub(super) fn assemble(
         class,
         closes,
         stay_open,
-        bulletins: found.bulletins.iter().cloned().collect(),
+        bulletins: found.bulletins.into_iter().collect(),
         reach,
         findings,
     }))
@@ -95,7 +108,9 @@ fn cves(findings: &[Finding]) -> (Vec<String>, Vec<String>) {
     let (mut closes, mut open) = (BTreeSet::new(), BTreeSet::new());
     for finding in findings {
         let into = match &finding.verdict {
-            Verdict::Affected { fix: Fix::Fetchable { .. } } | Verdict::FixedStillRunning { .. } => &mut closes,
+            Verdict::Affected { fix: Fix::Fetchable { .. } } | Verdict::FixedStillRunning { .. } => {
+                &mut closes
+            }
             Verdict::Affected { fix: Fix::Announced { .. } | Fix::None { .. } } => &mut open,
             Verdict::Fixed | Verdict::NotAffected { .. } | Verdict::Undetermined { .. } => continue,
         };
@@ -107,7 +122,9 @@ fn cves(findings: &[Finding]) -> (Vec<String>, Vec<String>) {
 fn remedy(source: &str, findings: &[Finding], candidates: &[&Candidate]) -> Remedy {
     let upgrades = || candidates.iter().filter(|candidate| candidate.action == Action::Upgrade);
     if let Some(missing) = upgrades().find_map(|candidate| match &candidate.fetch {
-        Fetch::Missing(why) => Some(format!("{} {}: {why}", candidate.name, candidate.to.as_deref().unwrap_or_default())),
+        Fetch::Missing(why) => {
+            Some(format!("{} {}: {why}", candidate.name, candidate.to.as_deref().unwrap_or_default()))
+        }
         Fetch::Fetchable | Fetch::Unchecked(_) => None,
     }) {
         return Remedy::Blocked { why: missing };
@@ -138,7 +155,9 @@ fn remedy(source: &str, findings: &[Finding], candidates: &[&Candidate]) -> Reme
         return if is_kernel(source) { Remedy::Reboot { by } } else { Remedy::Restart { by } };
     }
     let kept_back = candidates.iter().find_map(|candidate| match &candidate.action {
-        Action::KeptBack(why) => Some(format!("{} {}: {why}", candidate.name, candidate.to.as_deref().unwrap_or_default())),
+        Action::KeptBack(why) => {
+            Some(format!("{} {}: {why}", candidate.name, candidate.to.as_deref().unwrap_or_default()))
+        }
         Action::Upgrade | Action::Install | Action::Remove => None,
     });
     if let Some(why) = kept_back.or(blocked) {
@@ -148,7 +167,12 @@ fn remedy(source: &str, findings: &[Finding], candidates: &[&Candidate]) -> Reme
 }
 
 /// What would change, by binary package; without candidates, the packages the findings are about.
-fn changes(inventory: &Inventory, source: &str, findings: &[Finding], candidates: &[&Candidate]) -> Vec<Change> {
+fn changes(
+    inventory: &Inventory,
+    source: &str,
+    findings: &[Finding],
+    candidates: &[&Candidate],
+) -> Vec<Change> {
     let mut changes: Vec<Change> = candidates
         .iter()
         .map(|candidate| Change {
@@ -168,7 +192,8 @@ fn changes(inventory: &Inventory, source: &str, findings: &[Finding], candidates
             .filter(|package| package.source == source)
             .filter(|package| {
                 findings.iter().any(|finding| {
-                    finding.explanation.package == package.name || finding.explanation.package == package.source
+                    finding.explanation.package == package.name
+                        || finding.explanation.package == package.source
                 })
             })
             .map(|package| Change {
@@ -187,7 +212,9 @@ fn changes(inventory: &Inventory, source: &str, findings: &[Finding], candidates
 /// Whether a candidate is the installed source built again.
 fn rebuilt(inventory: &Inventory, candidate: &Candidate) -> bool {
     inventory.packages.iter().any(|package| {
-        package.name == candidate.name && package.arch == candidate.arch && package.source_version == candidate.source_version
+        package.name == candidate.name
+            && package.arch == candidate.arch
+            && package.source_version == candidate.source_version
     })
 }
 
@@ -237,4 +264,3 @@ pub(super) fn ended_support(facts: &Facts<'_>) -> Vec<Entry> {
     }
     entries
 }
-

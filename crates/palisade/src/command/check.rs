@@ -2,10 +2,10 @@
 
 mod feeds;
 
+use crate::EXIT_USAGE;
 use crate::cli::{Check, Format};
 use crate::output::{cyclonedx, openvex, sarif, table};
 use crate::terminal::{self, Progress};
-use crate::EXIT_USAGE;
 use agent::apt::Network;
 use agent::{Observation, observe};
 use anyhow::{Context, Result};
@@ -24,12 +24,11 @@ const EXIT_FINDINGS: u8 = 1;
 const EXIT_UNDETERMINED: u8 = 2;
 
 pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
-    for (option, path, wanted) in arguments
-        .feed
-        .iter()
-        .map(|path| ("--feed", path, path.exists()))
-        .chain([("--root", &arguments.root, arguments.root.is_dir())])
-    {
+    for (option, path, wanted) in arguments.feed.iter().map(|path| ("--feed", path, path.exists())).chain([(
+        "--root",
+        &arguments.root,
+        arguments.root.is_dir(),
+    )]) {
         if !wanted {
             let what = if option == "--root" { "no such directory" } else { "no such file or directory" };
             eprintln!("palisade: check: {option} {}: {what}", path.display());
@@ -78,11 +77,16 @@ pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
 fn answered(arguments: &Check, facts: &Facts<'_>, report: &Report) -> Result<String> {
     let value = match arguments.format {
         Format::Table => return Ok(table::report(report, look(arguments))),
-        Format::Json => serde_json::to_value(report)?,
+        Format::Json => return Ok(serde_json::to_string_pretty(report)? + "\n"),
         Format::Sarif => sarif::log(report, facts.inventory),
         Format::Openvex => {
             let findings = report::verdicts(facts);
-            openvex::document(&findings, facts.inventory, &digest(&findings, facts.inventory)?, report.observed)
+            openvex::document(
+                &findings,
+                facts.inventory,
+                &digest(&findings, facts.inventory)?,
+                report.observed,
+            )
         }
         Format::Cyclonedx => {
             let serial = uuid(&digest(&report.entries, facts.inventory)?);
@@ -150,5 +154,12 @@ fn digest(content: &impl serde::Serialize, inventory: &Inventory) -> Result<Stri
 
 /// The first half of a digest as a UUID of version 8 (RFC 9562: made by a rule of our own).
 fn uuid(digest: &str) -> String {
-    format!("{}-{}-8{}-a{}-{}", &digest[..8], &digest[8..12], &digest[13..16], &digest[17..20], &digest[20..32])
+    format!(
+        "{}-{}-8{}-a{}-{}",
+        &digest[..8],
+        &digest[8..12],
+        &digest[13..16],
+        &digest[17..20],
+        &digest[20..32]
+    )
 }

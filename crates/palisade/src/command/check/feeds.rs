@@ -106,7 +106,11 @@ fn directory(path: &Path, release: &Release) -> Feed {
         files.truncate(FILES_MAX);
     }
     if files.is_empty() {
-        whole.problems.push(Problem::new("read feed", path.to_string_lossy(), "the directory holds no files"));
+        whole.problems.push(Problem::new(
+            "read feed",
+            path.to_string_lossy(),
+            "the directory holds no files",
+        ));
     }
     for path in files {
         let feed = file(&path, release);
@@ -128,12 +132,17 @@ fn suspicions(path: &Path, feed: &Feed, release: &Release, now: Timestamp) -> Ve
         feed.advisories.iter().flat_map(|advisory| &advisory.claims).map(|claim| &claim.release).collect();
     if !releases.is_empty() && !releases.contains(release) {
         let about: Vec<String> = releases.iter().take(5).map(ToString::to_string).collect();
-        let reason = format!("it is about {}, and this host is {release}: it says nothing here", about.join(", "));
+        let reason =
+            format!("it is about {}, and this host is {release}: it says nothing here", about.join(", "));
         problems.push(Problem::new("use feed", name.clone(), reason).remedy("give the feed of this release"));
     }
     let stale = |what: &str, days: i64| {
-        Problem::new("use feed", name.clone(), format!("{what} is {days} days old: what came later is not known"))
-            .remedy("fetch it again")
+        Problem::new(
+            "use feed",
+            name.clone(),
+            format!("{what} is {days} days old: what came later is not known"),
+        )
+        .remedy("fetch it again")
     };
     let days_since = |then: Timestamp| now.duration_since(then).as_hours() / 24;
     let newest = feed.advisories.iter().filter_map(|advisory| advisory.modified.or(advisory.published)).max();
@@ -164,6 +173,8 @@ fn lifecycle_files(root: &Path, release: &Release) -> Vec<PathBuf> {
         .iter()
         .copied()
         .chain([ended.as_str()])
-        .filter_map(|file| [root.join(file), Path::new("/").join(file)].into_iter().find(|path| path.is_file()))
+        .filter_map(|file| {
+            [root.join(file), Path::new("/").join(file)].into_iter().find(|path| path.is_file())
+        })
         .collect()
 }
