@@ -1,5 +1,6 @@
 //! `palisade check`: read everything, one pure call, write everything.
 
+mod extracts;
 mod feeds;
 
 use crate::EXIT_USAGE;
@@ -39,13 +40,15 @@ pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
     let now = Timestamp::now();
     let Observation { mut inventory, feeds: own_feeds, apt } =
         observe(&arguments.root, None, now, &mut |what| progress.tell(what));
-    let mut read = feeds::read(&arguments.feed, &own_feeds, &inventory, now, &progress);
+    let cache = arguments.cache.clone().or_else(cache_directory);
+    let asked = feeds::Asked { inventory: &inventory, now, cache: cache.as_deref(), progress: &progress };
+    let mut read = feeds::read(&arguments.feed, &own_feeds, asked);
     if let Some(apt) = apt {
-        let cache = arguments.cache.clone().or_else(cache_directory);
         let network = if arguments.offline { Network::None } else { Network::Archives };
         let closes = apt.closes(&mut inventory, cache.as_deref(), network, &mut |what| progress.tell(what));
         read.advisories.extend(closes);
     }
+    read.complete();
     progress.tell("matching");
     let facts = Facts {
         inventory: &inventory,
