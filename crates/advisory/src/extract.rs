@@ -38,11 +38,19 @@ pub struct About {
 impl About {
     /// Looks through a feed on behalf of `release`.
     pub fn new(feed: &Feed, release: &Release) -> Self {
-        let releases: BTreeSet<&Release> =
-            feed.advisories.iter().flat_map(|advisory| &advisory.claims).map(|claim| &claim.release).collect();
+        let releases: BTreeSet<&Release> = feed
+            .advisories
+            .iter()
+            .flat_map(|advisory| &advisory.claims)
+            .map(|claim| &claim.release)
+            .collect();
         Self {
             records: feed.advisories.len(),
-            newest: feed.advisories.iter().filter_map(|advisory| advisory.modified.or(advisory.published)).max(),
+            newest: feed
+                .advisories
+                .iter()
+                .filter_map(|advisory| advisory.modified.or(advisory.published))
+                .max(),
             speaks: releases.contains(release),
             releases: releases.into_iter().take(RELEASES_TOLD).cloned().collect(),
             problems: feed.problems.clone(),
@@ -71,7 +79,7 @@ pub struct Extract<'a> {
 
 /// The extract of `feed` for `release`; `None` where it holds more than advisories, or cannot be told in 4 GiB.
 ///
-/// Records about other releases are left out, and so are other releases' claims of a record.
+/// Records about other releases are left out but for the first of all, and so are other releases' claims of a record.
 pub fn write(feed: &Feed, release: &Release, key: &Key) -> Option<Vec<u8>> {
     let Signals { kev_released, kev, epss_date, epss, ssvc, cvss } = &feed.signals;
     let only_advisories = kev_released.is_none() && kev.is_empty() && epss_date.is_none() && epss.is_empty();
@@ -85,7 +93,8 @@ pub fn write(feed: &Feed, release: &Release, key: &Key) -> Option<Vec<u8>> {
     for advisory in &feed.advisories {
         let index = u32::try_from(ends.len()).ok()?;
         let claims = || advisory.claims.iter().filter(|claim| claim.release == *release);
-        if claims().next().is_none() {
+        // The first one stays, so that a feed about other releases still shows as given.
+        if claims().next().is_none() && !ends.is_empty() {
             continue;
         }
         for claim in claims() {
@@ -113,7 +122,10 @@ pub fn write(feed: &Feed, release: &Release, key: &Key) -> Option<Vec<u8>> {
         about: About::new(feed, release),
         names: names.into_iter().map(|((kind, name), list)| (kind, name, list)).collect(),
         own,
-        cvss: cvss.iter().map(|(cve, all)| (cve.as_str(), all.iter().map(String::as_str).collect())).collect(),
+        cvss: cvss
+            .iter()
+            .map(|(cve, all)| (cve.as_str(), all.iter().map(String::as_str).collect()))
+            .collect(),
         ends,
         records: &records,
     };
@@ -164,6 +176,11 @@ impl<'a> Extract<'a> {
         same.filter_map(|(_, index)| self.record(*index))
     }
 
+    /// Whether it holds CVSS vectors at all.
+    pub fn has_cvss(&self) -> bool {
+        !self.cvss.is_empty()
+    }
+
     /// The CVSS vectors of a CVE.
     pub fn cvss(&self, cve: &str) -> &[&'a str] {
         self.cvss.binary_search_by(|(known, _)| known.cmp(&cve)).map_or(&[], |at| &self.cvss[at].1)
@@ -181,6 +198,7 @@ impl<'a> Extract<'a> {
 fn own_cves(advisory: &Advisory) -> impl Iterator<Item = &str> {
     let id = advisory.id.as_str();
     let id = id.strip_prefix("DEBIAN-").or_else(|| id.strip_prefix("UBUNTU-")).unwrap_or(id);
-    let aliases = advisory.edges.iter().filter(|edge| edge.kind == EdgeKind::Alias).map(|edge| edge.id.as_str());
+    let aliases =
+        advisory.edges.iter().filter(|edge| edge.kind == EdgeKind::Alias).map(|edge| edge.id.as_str());
     std::iter::once(id).chain(aliases).filter(|id| id.starts_with("CVE-"))
 }

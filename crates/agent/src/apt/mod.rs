@@ -50,7 +50,7 @@ impl Apt {
     /// What apt knows about the root and its installed `packages`. Freshness is judged at `now`.
     pub fn look(&self, packages: &[Package], now: Timestamp) -> View {
         // Images often come without sources and indexes: four programs would be started to hear that there is nothing.
-        if self.knows_nothing() {
+        if self.private().is_none() {
             return View { gaps: vec![archives::none_enabled(), no_index()], ..View::default() };
         }
         // The simulation is one thread's work for seconds; the indexes are read beside it.

@@ -45,8 +45,12 @@ pub(super) struct Read {
 #[derive(Debug)]
 enum Piece {
     Signals(Signals),
-    /// An extract's bytes, and their key: of its signals only a few are needed, and those only in the end.
-    Extract(Vec<u8>, Key),
+    /// An extract: of its signals only a few are needed, and those only in the end.
+    Extract {
+        bytes: Vec<u8>,
+        key: Key,
+        has_cvss: bool,
+    },
 }
 
 /// What feeds are read for.
@@ -92,14 +96,14 @@ pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read
         let slot = extracts.as_ref().and_then(|extracts| extracts.slot(path, &opened, release, now));
         let kept = slot.as_ref().and_then(|slot| Some((slot.read()?, slot.key)));
         if let Some((bytes, key)) = kept
-            && let Some((about, advisories)) = looked_up(&bytes, &key, is_installed)
+            && let Some((about, advisories, has_cvss)) = looked_up(&bytes, &key, is_installed)
         {
             read.problems.extend(about.problems.iter().cloned());
             if is_given {
                 read.problems.extend(suspicions(path, &about, &Signals::default(), release, now));
             }
             read.advisories.extend(advisories);
-            read.pieces.push(Piece::Extract(bytes, key));
+            read.pieces.push(Piece::Extract { bytes, key, has_cvss });
             continue;
         }
         let mut feed = format::read(None, &path.to_string_lossy(), &opened, Some(release));
@@ -122,14 +126,14 @@ pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read
     read
 }
 
-/// What an extract says as a whole and about installed packages; `None` if it is not this feed's, or damaged.
+/// What an extract says as a whole and about installed packages, and whether it has CVSS vectors; `None` if it is not this feed's, or damaged.
 fn looked_up(
     bytes: &[u8],
     key: &Key,
     is_installed: impl Fn(NameKind, &str) -> bool,
-) -> Option<(About, Vec<Advisory>)> {
+) -> Option<(About, Vec<Advisory>, bool)> {
     let extract = Extract::open(bytes, key)?;
-    Some((extract.about().clone(), extract.advisories(is_installed)?))
+    Some((extract.about().clone(), extract.advisories(is_installed)?, extract.has_cvss()))
 }
 
 impl Read {
@@ -154,7 +158,8 @@ impl Read {
                     self.signals.merge(signals);
                     continue;
                 }
-                Piece::Extract(bytes, key) => (bytes, key),
+                Piece::Extract { has_cvss: false, .. } if several.is_empty() => continue,
+                Piece::Extract { bytes, key, .. } => (bytes, key),
             };
             let extract = Extract::open(&bytes, &key).expect("it was opened before");
             records.extend(several.iter().flat_map(|cve| extract.records_of(cve)));
@@ -232,7 +237,8 @@ fn suspicions(
     let mut problems = Vec::new();
     if !about.releases.is_empty() && !about.speaks {
         let others: Vec<String> = about.releases.iter().map(ToString::to_string).collect();
-        let reason = format!("it is about {}, and this host is {release}: it says nothing here", others.join(", "));
+        let reason =
+            format!("it is about {}, and this host is {release}: it says nothing here", others.join(", "));
         problems.push(Problem::new("use feed", name.clone(), reason).remedy("give the feed of this release"));
     }
     let stale = |what: &str, days: i64| {
