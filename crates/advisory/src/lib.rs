@@ -10,6 +10,7 @@ pub mod version;
 pub mod format;
 pub mod extract;
 pub mod changelog;
+pub mod digest;
 pub mod material;
 
 pub use model::{

@@ -2,7 +2,7 @@
 //!
 //! Only a material change reopens work: vendors republish thousands of records for a comma or a new date.
 
-use crate::format::osv::hex;
+use crate::digest::hex;
 use crate::model::{Advisory, Claim, EdgeKind, Severity};
 use crate::signal;
 use serde::{Deserialize, Serialize};

@@ -12,6 +12,8 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 /// Time a program may take unless told otherwise.
@@ -68,6 +70,15 @@ pub struct Output {
     pub stderr: String,
 }
 
+impl Output {
+    /// How it ended and what it said, in one line.
+    pub fn told(&self) -> String {
+        let ended = self.code.map_or("killed by a signal".to_owned(), |code| format!("exit {code}"));
+        let message = self.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no message");
+        format!("{ended}: {}", message.trim())
+    }
+}
+
 /// Why there is no output. Operation, object and reason in one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -106,15 +117,16 @@ pub enum Error {
         /// What the system, or the reader, says.
         reason: io::Error,
     },
+    /// We were told to stop ([`stop`]), so it was not started, or killed.
+    #[error("run {0}: interrupted")]
+    Interrupted(String),
     /// It ended with an error of its own.
-    #[error("run {program}: {ended}: {message}")]
+    #[error("run {program}: {told}")]
     Failed {
         /// The program's name.
         program: String,
-        /// `exit 100` or `killed by a signal`.
-        ended: String,
-        /// The last line of its messages that says anything.
-        message: String,
+        /// How it ended, and the last line of its messages that says anything.
+        told: String,
     },
 }
 
@@ -199,6 +211,7 @@ impl Program {
         let limit = running.limit;
         let (code, stderr) = running.end(consumed.is_ok());
         match limit.or(code.err()) {
+            Some(Limit::Stop) => Err(Error::Interrupted(self.name())),
             Some(Limit::Time) => {
                 Err(Error::Deadline { program: self.name(), seconds: self.deadline.as_secs() })
             }
@@ -217,9 +230,7 @@ impl Program {
         if output.code == Some(0) {
             return Ok(());
         }
-        let ended = output.code.map_or("killed by a signal".to_owned(), |code| format!("exit {code}"));
-        let message = output.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no message");
-        Err(Error::Failed { program: self.name(), ended, message: message.trim().to_owned() })
+        Err(Error::Failed { program: self.name(), told: output.told() })
     }
 
     fn name(&self) -> String {
@@ -227,6 +238,9 @@ impl Program {
     }
 
     fn start(&self) -> Result<Running, Error> {
+        if is_stopped() {
+            return Err(Error::Interrupted(self.name()));
+        }
         let mut command = Command::new(&self.name);
         command.args(&self.args).env_clear().env("PATH", PATH);
         command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
@@ -258,6 +272,20 @@ impl Program {
     }
 }
 
+/// Set when this process is to end: a signal handler's flag.
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// The flag that makes programs under way end and no further one start. For signal handlers: what we run stands in
+/// process groups of its own, so that a terminal's Ctrl-C reaches only us.
+pub fn stop() -> Arc<AtomicBool> {
+    Arc::clone(&STOP)
+}
+
+/// Whether this process is to end.
+pub fn is_stopped() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
 /// Whether `name` can be found in `PATH`.
 pub fn is_installed(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
@@ -268,6 +296,7 @@ pub fn is_installed(name: &str) -> bool {
 enum Limit {
     Time,
     Bytes,
+    Stop,
 }
 
 /// A program under way. Reading from it gives its standard output; its messages are collected on the side, so that
@@ -284,10 +313,11 @@ struct Running {
 }
 
 impl Running {
-    /// Waits a little for output or a message; returns what is ready, (output, message), or `None` at the deadline.
+    /// Waits a little for output or a message; returns what is ready, (output, message), or `None` at the deadline and
+    /// when we are to stop.
     fn wait_ready(&self) -> io::Result<Option<(bool, bool)>> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if left.is_zero() || is_stopped() {
             return Ok(None);
         }
         let timeout = Timespec::try_from(PATIENCE.min(left)).map_err(io::Error::other)?;
@@ -349,11 +379,16 @@ impl Running {
                 Some((_, false)) => over = is_over(&self.child),
                 None => {
                     self.kill();
-                    return Some(Limit::Time);
+                    return Some(out_of_time());
                 }
             }
         }
     }
+}
+
+/// Why a program gets no more time.
+fn out_of_time() -> Limit {
+    if is_stopped() { Limit::Stop } else { Limit::Time }
 }
 
 /// Whether the child has ended, without reaping it: until `wait`, its process id stays its own.
@@ -371,7 +406,7 @@ impl Read for Running {
         loop {
             match self.wait_ready()? {
                 None => {
-                    self.limit = Some(Limit::Time);
+                    self.limit = Some(out_of_time());
                     self.kill();
                     return Err(io::ErrorKind::TimedOut.into());
                 }

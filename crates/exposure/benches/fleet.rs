@@ -385,7 +385,7 @@ fn bitmaps_alone(snapshot: &Snapshot) {
             lists[row as usize].push(host.id);
         }
     }
-    let bitmaps: Vec<_> = lists.into_par_iter().map(|list| RoaringBitmap::from_sorted_iter(list)).collect();
+    let bitmaps: Vec<_> = lists.into_par_iter().map(RoaringBitmap::from_sorted_iter).collect();
     black_box(bitmaps);
 }
 

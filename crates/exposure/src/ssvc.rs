@@ -133,6 +133,7 @@ pub struct Rank {
 }
 
 /// The deployer table, row by row: exploitation, exposure, automatable, then low, medium, high, very high impact.
+#[expect(clippy::match_same_arms, reason = "rows stand as in the published table")]
 pub fn decide(points: Points) -> Decision {
     use Decision::{Act, Attend, Track, TrackClosely};
     use Exploitation::{Active, None, PublicPoc};
@@ -218,7 +219,10 @@ fn exploitation(cves: &[String], signals: &Signals) -> (Exploitation, String) {
     {
         return (
             Exploitation::PublicPoc,
-            format!("exploitation likely: EPSS of {cve} is {:.0} %, taken like a public proof of concept", probability * 100.0),
+            format!(
+                "exploitation likely: EPSS of {cve} is {:.0} %, taken like a public proof of concept",
+                probability * 100.0
+            ),
         );
     }
     if let Some((Exploitation::PublicPoc, cve)) = said {
@@ -234,9 +238,10 @@ fn exploitation(cves: &[String], signals: &Signals) -> (Exploitation, String) {
         (Some(_), Some(date)) => {
             (Exploitation::None, format!("no exploitation known: not in KEV, EPSS of {date} below 10 %"))
         }
-        (Some(_), None) | (None, Some(_)) | (None, None) => (
+        (Some(_) | None, None) | (None, Some(_)) => (
             Exploitation::PublicPoc,
-            "exploitation not known: KEV and EPSS were not both given; taken like a public proof of concept".to_owned(),
+            "exploitation not known: KEV and EPSS were not both given; taken like a public proof of concept"
+                .to_owned(),
         ),
     }
 }
@@ -244,8 +249,12 @@ fn exploitation(cves: &[String], signals: &Signals) -> (Exploitation, String) {
 fn automatable_of(cves: &[String], signals: &Signals) -> (bool, String) {
     let said = |cve: &String| {
         signals.ssvc.get(cve).and_then(|points| points.automatable).or_else(|| {
-            let judged: Vec<bool> =
-                signals.cvss.get(cve)?.iter().filter_map(|vector| Some(cvss(vector).ok()?.automatable)).collect();
+            let judged: Vec<bool> = signals
+                .cvss
+                .get(cve)?
+                .iter()
+                .filter_map(|vector| Some(cvss(vector).ok()?.automatable))
+                .collect();
             (!judged.is_empty()).then(|| judged.contains(&true))
         })
     };
@@ -274,9 +283,8 @@ fn due(
         Decision::TrackClosely => deadlines.track_closely_days,
         Decision::Track => deadlines.track_days,
     };
-    let policy = published.and_then(|published| {
-        TimeZone::UTC.to_datetime(published).date().checked_add(days.days()).ok()
-    });
+    let policy = published
+        .and_then(|published| TimeZone::UTC.to_datetime(published).date().checked_add(days.days()).ok());
     match (kev, policy) {
         (Some((due, cve)), policy) if policy.is_none_or(|policy| due <= policy) => {
             (Some(due), format!("due {due}: KEV's date for {cve}"))
@@ -334,7 +342,10 @@ mod tests {
         };
         assert_eq!(corner(Exploitation::None, Exposure::Small, false, Mission::Low), Decision::Track);
         assert_eq!(corner(Exploitation::None, Exposure::Open, true, Mission::VeryHigh), Decision::Attend);
-        assert_eq!(corner(Exploitation::PublicPoc, Exposure::Controlled, true, Mission::VeryHigh), Decision::Attend);
+        assert_eq!(
+            corner(Exploitation::PublicPoc, Exposure::Controlled, true, Mission::VeryHigh),
+            Decision::Attend
+        );
         assert_eq!(corner(Exploitation::Active, Exposure::Small, true, Mission::Medium), Decision::Attend);
         assert_eq!(corner(Exploitation::Active, Exposure::Open, false, Mission::VeryHigh), Decision::Act);
         assert_eq!(corner(Exploitation::Active, Exposure::Open, true, Mission::High), Decision::Act);

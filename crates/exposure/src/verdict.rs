@@ -103,14 +103,20 @@ pub enum Undetermined {
 impl fmt::Display for Undetermined {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InstalledVersion { version } => write!(out, "the installed version \"{version}\" cannot be read"),
-            Self::ClaimVersion { version } => write!(out, "the advisory's version \"{version}\" cannot be read"),
+            Self::InstalledVersion { version } => {
+                write!(out, "the installed version \"{version}\" cannot be read")
+            }
+            Self::ClaimVersion { version } => {
+                write!(out, "the advisory's version \"{version}\" cannot be read")
+            }
             Self::ForeignOrigin { origin } => write!(out, "not built by the distribution ({origin})"),
             Self::ModuleStream => out.write_str("its module stream is not known"),
             Self::Flavour { flavour } => {
                 write!(out, "a {flavour} build, whose versions do not compare with the advisory's")
             }
-            Self::HalfInstalled => out.write_str("half-installed: files of two versions may lie side by side"),
+            Self::HalfInstalled => {
+                out.write_str("half-installed: files of two versions may lie side by side")
+            }
             Self::Vendor { reason } if reason.is_empty() => out.write_str("the vendor has not judged"),
             Self::Vendor { reason } => write!(out, "the vendor has not judged: {reason}"),
             Self::Unseen { part, reason } => write!(out, "{part} could not be seen: {reason}"),

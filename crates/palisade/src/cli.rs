@@ -8,7 +8,13 @@ use std::path::PathBuf;
 
 /// From a security bulletin to a patched, proven and protected fleet.
 #[derive(Debug, Parser)]
-#[command(name = "palisade", version, max_term_width = 100, arg_required_else_help = true, propagate_version = true)]
+#[command(
+    name = "palisade",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    propagate_version = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -91,6 +97,7 @@ Exit codes:
   2   nothing is over the bar, but something could not be judged
   64  the command line is wrong
   70  the check itself failed
+  130 interrupted
 
 Examples:
   palisade check                                   this machine, from its own package archives

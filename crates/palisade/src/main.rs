@@ -13,6 +13,8 @@ use std::process::ExitCode;
 const EXIT_USAGE: u8 = 64;
 /// The command itself failed (`EX_SOFTWARE`).
 const EXIT_FAILED: u8 = 70;
+/// Ended by a person or a supervisor: 128 + SIGINT, as shells tell it.
+const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -26,6 +28,9 @@ fn main() -> ExitCode {
             return if usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Err(problem) = heed_signals() {
+        eprintln!("palisade: signals cannot be heeded: {problem}");
+    }
     let ended = match cli.command {
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Completions { shell } => command::shell::completions(shell),
@@ -39,4 +44,15 @@ fn main() -> ExitCode {
         eprintln!("palisade: {problem:#}");
         ExitCode::from(EXIT_FAILED)
     })
+}
+
+/// The first signal lets what runs end in order, so that nothing is left behind; a second one ends at once.
+fn heed_signals() -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let stop = agent::program::stop();
+        signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED.into(), stop.clone())?;
+        signal_hook::flag::register(signal, stop)?;
+    }
+    Ok(())
 }

@@ -66,7 +66,9 @@ pub(crate) fn width() -> Option<u16> {
     if !std::io::stdout().is_terminal() {
         return stated;
     }
-    stated.or_else(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col)).or(Some(80))
+    stated
+        .or_else(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col))
+        .or(Some(80))
 }
 
 /// Whether the reader of our output went away.

@@ -78,7 +78,15 @@ impl Bed {
         let define = |name: &str, folder: &str| format!("{name} {}", self.path(folder).display());
         self.run(
             "rpmbuild",
-            &["-bb", "--quiet", "--define", &define("_topdir", "build"), "--define", &define("_rpmdir", "repository"), &file.to_string_lossy()],
+            &[
+                "-bb",
+                "--quiet",
+                "--define",
+                &define("_topdir", "build"),
+                "--define",
+                &define("_rpmdir", "repository"),
+                &file.to_string_lossy(),
+            ],
         );
     }
 
@@ -92,13 +100,13 @@ impl Bed {
                 bed.build(name, epoch, to);
             }
             let (version, release) = to.split_once('-').expect("version-release");
-            write!(
+            writeln!(
                 updates,
                 "<update from=\"demo\" status=\"final\" type=\"{kind}\" version=\"1\"><id>DEMO-2026:{place}</id><title>{name}</title>\
                  <severity>Important</severity><issued date=\"2026-11-01 00:00:00\"/><updated date=\"2026-11-01 00:00:00\"/>\
                  <references><reference href=\"http://demo\" id=\"CVE-2026-900{place}\" type=\"cve\" title=\"demo\"/></references>\
                  <pkglist><collection short=\"demo\"><name>demo</name><package name=\"{name}\" version=\"{version}\" release=\"{release}\" \
-                 epoch=\"{epoch}\" arch=\"noarch\"><filename>{name}-{to}.noarch.rpm</filename></package></collection></pkglist></update>\n"
+                 epoch=\"{epoch}\" arch=\"noarch\"><filename>{name}-{to}.noarch.rpm</filename></package></collection></pkglist></update>"
             )
             .expect("a string takes everything");
         }
@@ -112,7 +120,8 @@ impl Bed {
         }
         // Debian's rpm keeps its database in root's home; a real RPM host has it here.
         symlink("../var/lib/rpm", root.join("root/.rpmdb")).expect("link the database");
-        let os_release = "ID=almalinux\nVERSION_ID=\"9.4\"\nNAME=\"AlmaLinux\"\nPRETTY_NAME=\"AlmaLinux 9.4 (demo)\"\n";
+        let os_release =
+            "ID=almalinux\nVERSION_ID=\"9.4\"\nNAME=\"AlmaLinux\"\nPRETTY_NAME=\"AlmaLinux 9.4 (demo)\"\n";
         fs::write(root.join("etc/os-release"), os_release).expect("write os-release");
         let repository = format!(
             "[demo]\nname=demo\nbaseurl=file://{}\nenabled=1\ngpgcheck=0\n",
@@ -143,8 +152,9 @@ impl Bed {
 
 fn missing() -> Option<&'static str> {
     let found = |name: &str| {
-        std::env::var_os("PATH")
-            .is_some_and(|path| std::env::split_paths(&path).any(|folder| Path::new(&folder).join(name).is_file()))
+        std::env::var_os("PATH").is_some_and(|path| {
+            std::env::split_paths(&path).any(|folder| Path::new(&folder).join(name).is_file())
+        })
     };
     NEEDS.into_iter().find(|name| !found(name))
 }

@@ -15,11 +15,17 @@ const NAME: &str = "c01";
 
 impl Host {
     fn up(bed: &Path) -> Self {
-        let host = Self { bed: bed.to_owned(), state: tempfile::tempdir_in("/var/tmp").expect("a directory on disk") };
+        let host = Self {
+            bed: bed.to_owned(),
+            state: tempfile::tempdir_in("/var/tmp").expect("a directory on disk"),
+        };
         // Base and mirror are built once and shared; they take two minutes.
         host.script("mkmirror-unless-there", "[ -s \"$TB_CACHE/pending-deb\" ] || ./mkmirror");
         host.script("up", &format!("./fleet add {NAME}"));
-        host.script("push", &format!("./fleet push {NAME} {} /usr/local/bin/palisade", env!("CARGO_BIN_EXE_palisade")));
+        host.script(
+            "push",
+            &format!("./fleet push {NAME} {} /usr/local/bin/palisade", env!("CARGO_BIN_EXE_palisade")),
+        );
         host
     }
 
@@ -83,7 +89,9 @@ fn a_library_upgraded_under_a_running_service_is_still_running_until_the_restart
     assert!(before["closes"].as_array().is_some_and(|cves| !cves.is_empty()), "{before:#}");
     let command = before["command"].as_str().expect("a command that fixes it").to_owned();
 
-    host.exec(&format!("export NEEDRESTART_SUSPEND=1 DEBIAN_FRONTEND=noninteractive; {command} -y -qq </dev/null >/dev/null"));
+    host.exec(&format!(
+        "export NEEDRESTART_SUSPEND=1 DEBIAN_FRONTEND=noninteractive; {command} -y -qq </dev/null >/dev/null"
+    ));
     let upgraded = host.entry("openssl").expect("the old library is still mapped");
     assert_eq!(upgraded["remedy"]["do"], "restart", "{upgraded:#}");
     let runs = upgraded["remedy"]["by"].to_string();

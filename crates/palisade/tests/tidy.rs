@@ -66,7 +66,11 @@ fn every_source_file_belongs_to_a_module() {
         for path in &sources {
             let stem = path.file_stem().expect("it ends in .rs").to_string_lossy().into_owned();
             let name = if stem == "mod" {
-                path.parent().and_then(Path::file_name).expect("mod.rs lies in a folder").to_string_lossy().into_owned()
+                path.parent()
+                    .and_then(Path::file_name)
+                    .expect("mod.rs lies in a folder")
+                    .to_string_lossy()
+                    .into_owned()
             } else {
                 stem
             };
@@ -84,8 +88,13 @@ fn crates_are_used_one_way() {
     for (place, krate) in WALK.iter().enumerate() {
         let manifest = read(Path::new(&format!("crates/{krate}/Cargo.toml")));
         for later in &WALK[place..] {
-            let uses = manifest.lines().any(|line| line.starts_with(&format!("{later}.")) || line.starts_with(&format!("{later} =")));
-            assert!(!uses, "crates/{krate} uses {later}, which comes after it in the walk: turn the dependency round");
+            let uses = manifest.lines().any(|line| {
+                line.starts_with(&format!("{later}.")) || line.starts_with(&format!("{later} ="))
+            });
+            assert!(
+                !uses,
+                "crates/{krate} uses {later}, which comes after it in the walk: turn the dependency round"
+            );
         }
     }
     let crates: BTreeSet<String> = fs::read_dir(root().join("crates"))
@@ -120,7 +129,15 @@ fn nothing_is_left_for_later_without_a_name() {
 fn pure_crates_do_no_input_or_output() {
     for krate in ["advisory", "exposure"] {
         for path in files(&format!("crates/{krate}/src"), &[".rs"]) {
-            for banned in ["std::fs", "std::net::Tcp", "std::net::Udp", "std::process", "std::thread", "println!", "eprintln!"] {
+            for banned in [
+                "std::fs",
+                "std::net::Tcp",
+                "std::net::Udp",
+                "std::process",
+                "std::thread",
+                "println!",
+                "eprintln!",
+            ] {
                 assert!(
                     !read(&path).contains(banned),
                     "{}: {banned} in a pure crate; take bytes and give values",
@@ -148,13 +165,15 @@ fn every_link_between_documents_leads_somewhere() {
 
 #[test]
 fn every_option_that_the_documents_name_exists() {
-    let help: String = [&["--help"][..], &["check", "--help"], &["completions", "--help"], &["man", "--help"]]
-        .iter()
-        .map(|arguments| {
-            let output = std::process::Command::new(env!("CARGO_BIN_EXE_palisade")).args(*arguments).output();
-            String::from_utf8_lossy(&output.expect("the program starts").stdout).into_owned()
-        })
-        .collect();
+    let help: String =
+        [&["--help"][..], &["check", "--help"], &["completions", "--help"], &["man", "--help"]]
+            .iter()
+            .map(|arguments| {
+                let output =
+                    std::process::Command::new(env!("CARGO_BIN_EXE_palisade")).args(*arguments).output();
+                String::from_utf8_lossy(&output.expect("the program starts").stdout).into_owned()
+            })
+            .collect();
     for path in files("docs", &[".md"]).into_iter().chain([PathBuf::from("README.md")]) {
         for line in read(&path).lines().filter(|line| line.contains("palisade ")) {
             // Options of a palisade command: words after it, up to a pipe or the end of the code span.
@@ -171,7 +190,9 @@ fn every_option_that_the_documents_name_exists() {
 #[test]
 fn every_fuzz_target_and_benchmark_is_listed_in_the_documents() {
     let documents: String = files("docs", &[".md"]).iter().map(|path| read(path)).collect();
-    for path in files("crates", &[".rs"]).into_iter().filter(|path| path.to_string_lossy().contains("/benches/")) {
+    for path in
+        files("crates", &[".rs"]).into_iter().filter(|path| path.to_string_lossy().contains("/benches/"))
+    {
         let stem = path.file_stem().expect("it ends in .rs").to_string_lossy().into_owned();
         assert!(documents.contains(&stem), "{}: docs/ says nothing about this benchmark", path.display());
     }

@@ -5,10 +5,10 @@ use super::installed::{NAMES, unpack};
 use super::tool::Apt;
 use crate::program::Program;
 use advisory::changelog::{Entry, read};
+use advisory::digest::sha256;
 use exposure::inventory::{Candidate, Gap, Part};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -149,7 +149,7 @@ impl Run<'_> {
             self.reasons.insert(key.clone(), format!("{from}: its changelog has no entry"));
             return false;
         }
-        self.found.insert(key.clone(), Changelog { entries, sha256: hex(&Sha256::digest(bytes)), from });
+        self.found.insert(key.clone(), Changelog { entries, sha256: sha256(bytes), from });
         (self.progress)(self.found.len(), self.total, &key.0);
         true
     }
@@ -171,7 +171,9 @@ impl Run<'_> {
 
     /// All packages of a batch, or none: apt leaves unchecked pieces behind when it fails.
     fn download(&self, batch: &[(&(String, String), &Deb)]) -> Result<tempfile::TempDir, String> {
-        let Some(end) = self.end else { return Err("it is not in the cache, and no archive was to be asked".to_owned()) };
+        let Some(end) = self.end else {
+            return Err("it is not in the cache, and no archive was to be asked".to_owned());
+        };
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err("no time was left to fetch it".to_owned());
@@ -312,13 +314,6 @@ fn cache_gap(directory: &Path, error: &io::Error) -> Gap {
         reason: format!("changelogs cannot be kept there, so the next look fetches them again: {error}"),
         remedy: "free some space, or name another cache directory".to_owned(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

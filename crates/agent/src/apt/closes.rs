@@ -61,7 +61,9 @@ impl Apt {
             }
         }
         let deadline = (network == Network::Archives).then_some(FETCH_DEADLINE);
-        let mut tell = |done: usize, total: usize, source: &str| progress(&format!("changelogs {done}/{total}: {source}"));
+        let mut tell = |done: usize, total: usize, source: &str| {
+            progress(&format!("changelogs {done}/{total}: {source}"));
+        };
         let (changelogs, gaps) = match self.private() {
             Some(private) => self.changelogs(&wanted, cache.unwrap_or(private), &mut tell, deadline),
             // No archive could send any; that none is enabled is a gap already.
@@ -173,7 +175,9 @@ fn still_running(inventory: &Inventory) -> BTreeMap<usize, String> {
         .and_then(|installed| package_at(inventory, installed.package.as_deref()?));
     if let Some(booted) = booted {
         let old = &inventory.packages[booted];
-        for newer in kernel.installed.iter().filter_map(|other| package_at(inventory, other.package.as_deref()?)) {
+        for newer in
+            kernel.installed.iter().filter_map(|other| package_at(inventory, other.package.as_deref()?))
+        {
             let package = &inventory.packages[newer];
             let is_newer = package.source == old.source
                 && Order::Dpkg
@@ -234,7 +238,9 @@ fn not_an_ancestor(package: &Package, other: &str) -> Gap {
     Gap {
         part: Part::Changelogs,
         object: format!("{} {}", package.source, package.source_version),
-        reason: format!("its changelog and that of {other} share no entry, so more may be closed than is listed"),
+        reason: format!(
+            "its changelog and that of {other} share no entry, so more may be closed than is listed"
+        ),
         remedy: "read both changelogs".to_owned(),
     }
 }

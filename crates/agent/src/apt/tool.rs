@@ -52,10 +52,10 @@ impl Apt {
             remedy: "free some space, or set TMPDIR".to_owned(),
         };
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        let mut apt = Self { root, system: system.clone(), options: Vec::new(), settings: None, private: None };
+        let mut apt =
+            Self { root, system: system.clone(), options: Vec::new(), settings: None, private: None };
         if names_archives(&apt.root) || !apt.is_foreign() {
-            let private =
-                tempfile::Builder::new().prefix("palisade-apt-").tempdir().map_err(no_place)?;
+            let private = tempfile::Builder::new().prefix("palisade-apt-").tempdir().map_err(no_place)?;
             // apt's download user has to get in; there is nothing secret inside.
             std::fs::set_permissions(private.path(), PermissionsExt::from_mode(0o755)).map_err(no_place)?;
             apt.configure(private.path()).map_err(no_place)?;
@@ -86,7 +86,8 @@ impl Apt {
 
     /// A new directory for downloads, writable for apt's own download user. It goes with `self` at the latest.
     pub(super) fn download_directory(&self) -> io::Result<TempDir> {
-        let private = self.private().ok_or_else(|| io::Error::other("there is no archive to download from"))?;
+        let private =
+            self.private().ok_or_else(|| io::Error::other("there is no archive to download from"))?;
         let directory = tempfile::Builder::new().prefix("download-").tempdir_in(private)?;
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755))?;
         if let Some(uid) = download_user() {
@@ -189,10 +190,9 @@ fn names_archives(root: &Path) -> bool {
         }
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     };
-    let source = |name: &str| name.ends_with(".list") || name.ends_with(".sources");
     let index = |name: &str| name.ends_with("Release") || name.contains("Packages");
     std::fs::symlink_metadata(root.join("etc/apt/sources.list")).is_ok()
-        || holds("etc/apt/sources.list.d", source)
+        || holds("etc/apt/sources.list.d", |_| true)
         || holds("var/lib/apt/lists", index)
 }
 

@@ -3,11 +3,11 @@
 //! Besides `-C`, dnf writes logs and caches wherever its configuration says. On the running system that is its normal
 //! life; for a foreign root it works on a scratch root instead, made of copies of what the question needs.
 
-use crate::observe::command::{self, Failure, Limits};
 use crate::observe::gaps;
 use crate::observe::repos::{CONFIG_BYTES_MAX, Repository};
 use crate::observe::root::Root;
 use crate::observe::rpm::Database;
+use crate::program::{Error, Program};
 use exposure::inventory::{Action, ArchiveClass, Candidate, Fetch, Gap, Package, Part};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// dnf needs 0.3 s here, and up to a minute on a small machine that has to index its metadata anew.
-const QUERY: Limits = Limits { time: Duration::from_secs(120), output_bytes: 64 * 1024 * 1024 };
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Metadata of a whole distribution is 200 MB, packed; ten times that.
 const METADATA_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
@@ -81,16 +81,16 @@ pub(super) fn candidates(
     arguments.extend(["repoquery", "--upgrades", "--latest-limit=1", "--qf"].map(str::to_owned));
     arguments.push(format);
     let query = |more: &[String]| {
-        let output = command::run("dnf", arguments.iter().chain(more), database.home.path(), QUERY)?;
-        Ok::<_, Failure>(output)
+        let program = Program::new("dnf").args(arguments.iter().chain(more));
+        program.env("HOME", database.home.path()).deadline(DEADLINE).run()
     };
     let offered = match query(&[]) {
-        Ok(output) if output.status.success() => parse_offers(&output.bytes),
+        Ok(output) if output.code == Some(0) => parse_offers(&output.stdout),
         Ok(output) => {
-            gap(format!("{}: {}", output.status, output.errors), refresh);
+            gap(output.told(), refresh);
             return Vec::new();
         }
-        Err(Failure::Absent) => {
+        Err(Error::Missing(_)) => {
             gap(
                 "it is not installed here, and nothing else can tell".to_owned(),
                 "install the package \"dnf\"",
@@ -104,7 +104,7 @@ pub(super) fn candidates(
     };
     // What the configuration excludes is kept back, not absent.
     let kept = match query(&["--disableexcludes=all".to_owned()]) {
-        Ok(output) if output.status.success() => parse_offers(&output.bytes),
+        Ok(output) if output.code == Some(0) => parse_offers(&output.stdout),
         _ => {
             gap("which packages its configuration excludes is not known".to_owned(), "");
             Offers::default()

@@ -14,13 +14,12 @@ pub mod repos;
 pub mod root;
 pub mod rpm;
 pub mod sockets;
-mod command;
 mod dnf;
 mod gaps;
 mod kernel;
 
-use advisory::{Family, Release};
 use crate::apt::Apt;
+use advisory::{Family, Release};
 use exposure::inventory::{Gap, Inventory, Manager, Origin, Package, Part, Process, StaleFile, System};
 use jiff::Timestamp;
 use owners::Owners;
@@ -263,7 +262,10 @@ fn with_packages(seen: Seen, owners: &Owners) -> Vec<Process> {
         hidden: running.hidden,
     };
     let matters = |process: &Process| {
-        process.hidden || !process.packages.is_empty() || !process.stale.is_empty() || !process.sockets.is_empty()
+        process.hidden
+            || !process.packages.is_empty()
+            || !process.stale.is_empty()
+            || !process.sockets.is_empty()
     };
     processes.into_iter().map(named).filter(matters).collect()
 }

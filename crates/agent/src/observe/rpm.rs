@@ -1,9 +1,9 @@
 //! What rpm's database says is installed. The database's format is rpm's own affair, so the host's `rpm` is asked.
 
-use crate::observe::command::{self, Failure, Limits};
 use crate::observe::gaps;
 use crate::observe::owners::Owners;
 use crate::observe::root::Root;
+use crate::program::{Error, Output, Program};
 use advisory::{Family, Module};
 use exposure::inventory::{Gap, Origin, Package, PackageState, Part};
 use std::io::ErrorKind;
@@ -21,10 +21,13 @@ const FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 const DATABASE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
 /// 50,000 packages at 300 bytes a line are 15 MB.
-const QUERY: Limits = Limits { time: Duration::from_secs(60), output_bytes: 64 * 1024 * 1024 };
+const QUERY_BYTES_MAX: u64 = 64 << 20;
 
 /// Two million files at 100 bytes a line.
-const FILE_QUERY: Limits = Limits { time: Duration::from_secs(60), output_bytes: 256 * 1024 * 1024 };
+const FILE_QUERY_BYTES_MAX: u64 = 256 << 20;
+
+/// Time for one question; rpm answers within a second.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Unit separator: no field of a package holds it, whereas vendors hold commas, blanks and worse.
 const SEPARATOR: char = '\u{1f}';
@@ -84,12 +87,12 @@ impl Database {
         ];
         let format = format!("{}\n", fields.join(&SEPARATOR.to_string()));
         let repair = "run \"rpm --rebuilddb\" on that system, then look again";
-        match self.query(&format, QUERY) {
+        match self.query(&format, QUERY_BYTES_MAX) {
             Ok(output) => {
-                if !output.status.success() || !output.errors.is_empty() {
-                    gap(&format!("rpm: {}: {}", output.status, output.errors), repair);
+                if output.code != Some(0) || !output.stderr.trim().is_empty() {
+                    gap(&output.told(), repair);
                 }
-                let queried = parse_query(&output.bytes);
+                let queried = parse_query(&output.stdout);
                 if !queried.lost.is_empty() {
                     gap(&format!("rpm's answer is garbled: {}", gaps::named(&queried.lost)), repair);
                 }
@@ -99,7 +102,7 @@ impl Database {
                 queried.packages
             }
             Err(failure) => {
-                let remedy = if matches!(failure, Failure::Absent) { INSTALL_RPM } else { repair };
+                let remedy = if matches!(failure, Error::Missing(_)) { INSTALL_RPM } else { repair };
                 gap(&format!("rpm could not be asked: {failure}"), remedy);
                 Vec::new()
             }
@@ -109,18 +112,18 @@ impl Database {
     /// Tells `owners` about every file of every package. A failure costs owners, not packages, and is said.
     pub(super) fn take_files(&self, owners: &mut Owners, found: &mut Vec<Gap>) {
         let format = format!("[%{{=NAME}}{SEPARATOR}%{{FILENAMES}}\n]");
-        let reason = match self.query(&format, FILE_QUERY) {
+        let reason = match self.query(&format, FILE_QUERY_BYTES_MAX) {
             Ok(output) => {
-                for line in output.bytes.split(|byte| *byte == b'\n') {
+                for line in output.stdout.split(|byte| *byte == b'\n') {
                     let Some(at) = memchr::memchr(SEPARATOR as u8, line) else { continue };
                     if let Ok(package) = std::str::from_utf8(&line[..at]) {
                         owners.take(package, &line[at + 1..]);
                     }
                 }
-                if output.status.success() {
+                if output.code == Some(0) {
                     return;
                 }
-                format!("rpm: {}: {}", output.status, output.errors)
+                output.told()
             }
             Err(failure) => failure.to_string(),
         };
@@ -128,11 +131,15 @@ impl Database {
         found.push(gaps::new(Part::Processes, &self.path, reason, ""));
     }
 
-    fn query(&self, format: &str, limits: Limits) -> Result<command::Output, Failure> {
+    fn query(&self, format: &str, stdout_bytes_max: u64) -> Result<Output, Error> {
         let mut database = std::ffi::OsString::from("--dbpath=");
         database.push(&self.directory);
-        let arguments = [database, "-qa".into(), "--qf".into(), format.into()];
-        command::run("rpm", arguments, self.home.path(), limits)
+        Program::new("rpm")
+            .args([database, "-qa".into(), "--qf".into(), format.into()])
+            .env("HOME", self.home.path())
+            .deadline(DEADLINE)
+            .stdout_bytes_max(stdout_bytes_max)
+            .run()
     }
 }
 

@@ -163,7 +163,7 @@ fn opinions(facts: &Facts<'_>, wanted: impl Fn(&Advisory, &Package) -> bool) -> 
 pub(super) struct Findings {
     pub(super) kind: Option<Kind>,
     pub(super) published: Option<Timestamp>,
-    pub(super) findings: BTreeSet<Finding>,
+    pub(super) all: BTreeSet<Finding>,
     pub(super) bulletins: BTreeSet<String>,
 }
 
@@ -173,7 +173,7 @@ impl Findings {
         // `Kind` is ordered by gravity, security first.
         self.kind = Some(self.kind.map_or(advisory.kind, |kind| kind.min(advisory.kind)));
         self.published = self.published.into_iter().chain(advisory.published).min();
-        self.findings.insert(finding(hole, opinion));
+        self.all.insert(finding(hole, opinion));
     }
 }
 

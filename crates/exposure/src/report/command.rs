@@ -11,8 +11,11 @@ pub(super) fn command(inventory: &Inventory, remedy: &Remedy, changes: &[Change]
         Remedy::Upgrade => upgrade(inventory, changes),
         Remedy::Restart { by } => {
             // `named` puts the unit first: "nginx.service (pid 812)".
-            let mut units: Vec<&str> =
-                by.iter().filter_map(|who| who.split(' ').next()).filter(|unit| unit.ends_with(".service")).collect();
+            let mut units: Vec<&str> = by
+                .iter()
+                .filter_map(|who| who.split(' ').next())
+                .filter(|unit| unit.ends_with(".service"))
+                .collect();
             units.sort_unstable();
             units.dedup();
             let safe = units.iter().all(|unit| is_plain(unit));
@@ -59,7 +62,9 @@ fn upgrade(inventory: &Inventory, changes: &[Change]) -> Option<String> {
     }
     let words = words.join(" ");
     Some(match inventory.system.manager {
-        Manager::Dpkg if foreign => format!("chroot {root} apt-get install --only-upgrade --no-remove {words}"),
+        Manager::Dpkg if foreign => {
+            format!("chroot {root} apt-get install --only-upgrade --no-remove {words}")
+        }
         Manager::Dpkg => format!("apt-get install --only-upgrade --no-remove {words}"),
         Manager::Rpm if foreign => format!("dnf --installroot {root} upgrade --best {words}"),
         Manager::Rpm => format!("dnf upgrade --best {words}"),

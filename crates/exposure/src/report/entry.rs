@@ -42,16 +42,10 @@ pub(super) fn assemble(
     let inventory = facts.inventory;
     let class = candidates.iter().map(|candidate| candidate.class).min();
     let kind = found.kind;
-    let findings: Vec<Finding> = found.findings.into_iter().collect();
-    let security = match (kind, class) {
-        (Some(Kind::Security | Kind::Regression | Kind::EndOfLife), _) => true,
-        // The security suite speaks for itself, even where no changelog could be read.
-        (
-            None | Some(Kind::PointRelease | Kind::Maintenance),
-            Some(ArchiveClass::Security | ArchiveClass::Esm),
-        ) => true,
-        (None | Some(Kind::PointRelease | Kind::Maintenance), _) => false,
-    };
+    let findings: Vec<Finding> = found.all.into_iter().collect();
+    // The security suite speaks for itself, even where no changelog could be read.
+    let security = matches!(kind, Some(Kind::Security | Kind::Regression | Kind::EndOfLife))
+        || matches!(class, Some(ArchiveClass::Security | ArchiveClass::Esm));
     let changes = changes(inventory, source, &findings, candidates);
     if !security {
         let Some(class) = class else { return Assembled::Nothing };

@@ -53,10 +53,8 @@ pub fn named(process: &Process) -> String {
 
 /// Looks for processes that map files of `binaries`, the binary packages of one source package.
 pub(super) fn reach(inventory: &Inventory, source: &str, binaries: &BTreeSet<&str>) -> Reach {
-    if is_kernel(source)
-        && let Some(reach) = kernel(inventory, binaries)
-    {
-        return reach;
+    if is_kernel(source) {
+        return kernel(inventory, binaries);
     }
     let mut seen = Seen::NotRunning;
     let mut evidence: Vec<(Seen, String)> = Vec::new();
@@ -66,11 +64,15 @@ pub(super) fn reach(inventory: &Inventory, source: &str, binaries: &BTreeSet<&st
         if !mapped && !interprets {
             continue;
         }
-        let note = if interprets { ", and may have loaded it: interpreted code is not visible in maps" } else { "" };
+        let note =
+            if interprets { ", and may have loaded it: interpreted code is not visible in maps" } else { "" };
         let (how, line) = if let Some(socket) = process.sockets.iter().find(|socket| !socket.is_local()) {
             (Seen::Listening, format!("{} listens on {socket}{note}", named(process)))
         } else if let Some(socket) = process.sockets.first() {
-            (Seen::ListeningLocally, format!("{} listens on {socket}, for this host only{note}", named(process)))
+            (
+                Seen::ListeningLocally,
+                format!("{} listens on {socket}, for this host only{note}", named(process)),
+            )
         } else {
             (Seen::Running, format!("{} runs it{note}", named(process)))
         };
@@ -116,27 +118,32 @@ pub fn is_kernel(source: &str) -> bool {
         || source.starts_with("kernel-")
 }
 
-/// `None` where the packages are of the kernel's source but hold no kernel: headers, tools.
-fn kernel(inventory: &Inventory, binaries: &BTreeSet<&str>) -> Option<Reach> {
+/// A kernel is reached by being booted.
+fn kernel(inventory: &Inventory, binaries: &BTreeSet<&str>) -> Reach {
     let images: Vec<_> = inventory
         .kernel
         .installed
         .iter()
         .filter(|kernel| kernel.package.as_deref().is_some_and(|package| binaries.contains(package)))
         .collect();
-    let holds_kernel = binaries.iter().any(|name| name.starts_with("linux-image-") || name.starts_with("kernel"));
+    let holds_kernel =
+        binaries.iter().any(|name| name.starts_with("linux-image-") || name.starts_with("kernel"));
     if images.is_empty() && !holds_kernel {
-        return None;
+        return Reach {
+            seen: Seen::NotRunning,
+            exposure: Exposure::Small,
+            evidence: vec!["headers and tools of a kernel that is not installed".to_owned()],
+        };
     }
     let Some(booted) = &inventory.kernel.booted else {
-        return Some(Reach {
+        return Reach {
             seen: Seen::NotRunning,
             exposure: Exposure::Small,
             evidence: vec!["installed; this root is not the running system".to_owned()],
-        });
+        };
     };
     let running = images.iter().any(|kernel| kernel.release == *booted);
-    Some(if running {
+    if running {
         Reach {
             seen: Seen::Running,
             exposure: Exposure::Controlled,
@@ -148,21 +155,22 @@ fn kernel(inventory: &Inventory, binaries: &BTreeSet<&str>) -> Option<Reach> {
             exposure: Exposure::Small,
             evidence: vec![format!("installed; the booted kernel is {booted}")],
         }
-    })
+    }
 }
 
 /// Whether `process` is an interpreter whose libraries are among `binaries`: their code is read, not mapped.
 fn interprets(process: &Process, binaries: &BTreeSet<&str>) -> bool {
-    /// Prefixes of interpreters' packages, and a test for the packages they load.
-    const INTERPRETERS: [(&str, fn(&str) -> bool); 5] = [
-        ("python3", |name| name.starts_with("python3-")),
-        ("perl", |name| name.starts_with("perl-modules") || (name.starts_with("lib") && name.ends_with("-perl"))),
-        ("ruby", |name| name.starts_with("ruby-")),
-        ("php", |name| name.starts_with("php-")),
-        ("nodejs", |name| name.starts_with("node-")),
-    ];
     let Some(executable) = &process.executable else { return false };
-    INTERPRETERS
+    binaries
         .iter()
-        .any(|(prefix, loads)| executable.starts_with(prefix) && binaries.iter().any(|name| loads(name)))
+        .any(|name| interpreter(name).is_some_and(|interpreter| executable.starts_with(interpreter)))
+}
+
+/// How the packages of the interpreter begin that loads the code of this package.
+fn interpreter(package: &str) -> Option<&'static str> {
+    if package.starts_with("perl-modules") || (package.starts_with("lib") && package.ends_with("-perl")) {
+        return Some("perl");
+    }
+    let by_prefix = [("python3-", "python3"), ("ruby-", "ruby"), ("php-", "php"), ("node-", "nodejs")];
+    by_prefix.into_iter().find(|(prefix, _)| package.starts_with(prefix)).map(|(_, interpreter)| interpreter)
 }

@@ -3,18 +3,18 @@
 mod extracts;
 mod feeds;
 
-use crate::EXIT_USAGE;
 use crate::cli::{Check, Format};
 use crate::output::{cyclonedx, openvex, sarif, table};
 use crate::terminal::{self, Progress};
+use crate::{EXIT_INTERRUPTED, EXIT_USAGE};
+use advisory::digest::sha256;
 use agent::apt::Network;
 use agent::{Observation, observe};
 use anyhow::{Context, Result};
 use exposure::Inventory;
-use exposure::report::{self, Facts, Outcome, Report};
+use exposure::report::{self, Facts, Finding, Outcome, Report};
 use exposure::ssvc::Deadlines;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +49,9 @@ pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
         read.advisories.extend(closes);
     }
     read.complete();
+    if agent::program::is_stopped() {
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
     progress.tell("matching");
     let facts = Facts {
         inventory: &inventory,
@@ -90,12 +93,13 @@ fn answered(arguments: &Check, facts: &Facts<'_>, report: &Report) -> Result<Str
             openvex::document(
                 &findings,
                 facts.inventory,
-                &digest(&findings, facts.inventory)?,
+                &digest(findings.iter(), facts.inventory)?,
                 report.observed,
             )
         }
         Format::Cyclonedx => {
-            let serial = uuid(&digest(&report.entries, facts.inventory)?);
+            let findings = report.entries.iter().flat_map(|entry| &entry.findings);
+            let serial = uuid(&digest(findings, facts.inventory)?);
             cyclonedx::bom(report, facts.inventory, &serial)
         }
     };
@@ -152,10 +156,11 @@ fn cache_directory() -> Option<PathBuf> {
         .map(|cache| cache.join("palisade"))
 }
 
-/// SHA-256 of what a document says about a host, in hex: the same facts, the same id.
-fn digest(content: &impl serde::Serialize, inventory: &Inventory) -> Result<String> {
-    let bytes = serde_json::to_vec(&(content, &inventory.host, &inventory.packages))?;
-    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+/// SHA-256 of what a document says about a host, in hex: the same facts have the same id, whenever they were seen.
+fn digest<'a>(findings: impl Iterator<Item = &'a Finding>, inventory: &Inventory) -> Result<String> {
+    let said: Vec<_> = findings.map(|finding| (&finding.advisory, &finding.cves, &finding.verdict)).collect();
+    let bytes = serde_json::to_vec(&(said, &inventory.host, &inventory.packages))?;
+    Ok(sha256(&bytes))
 }
 
 /// The first half of a digest as a UUID of version 8 (RFC 9562: made by a rule of our own).

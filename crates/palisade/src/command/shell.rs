@@ -18,6 +18,8 @@ pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
 pub(crate) fn man(directory: &Path) -> Result<ExitCode> {
     std::fs::create_dir_all(directory)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
-        .with_context(|| format!("write man pages into {}: is the directory writable?", directory.display()))?;
+        .with_context(|| {
+            format!("write man pages into {}: is the directory writable?", directory.display())
+        })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -137,6 +137,8 @@ fn refs<'a>(entry: &'a Entry, inventory: &'a Inventory) -> impl Iterator<Item = 
     inventory
         .packages
         .iter()
-        .filter(|package| entry.changes.iter().any(|change| change.name == package.name && change.arch == package.arch))
+        .filter(|package| {
+            entry.changes.iter().any(|change| change.name == package.name && change.arch == package.arch)
+        })
         .map(|package| purl::of(package, &inventory.system))
 }

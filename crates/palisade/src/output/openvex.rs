@@ -19,7 +19,9 @@ pub(crate) fn document(findings: &[Finding], inventory: &Inventory, digest: &str
         for id in ids {
             let products = statements.entry((id, status.clone())).or_default();
             for package in &inventory.packages {
-                if package.name == finding.explanation.package || package.source == finding.explanation.package {
+                if package.name == finding.explanation.package
+                    || package.source == finding.explanation.package
+                {
                     products.push(purl::of(package, &inventory.system));
                 }
             }
@@ -77,7 +79,9 @@ enum Status {
 
 fn status(verdict: &Verdict) -> Status {
     match verdict {
-        Verdict::Affected { fix: Fix::Fetchable { version } } => Status::Affected(format!("upgrade to {version}")),
+        Verdict::Affected { fix: Fix::Fetchable { version } } => {
+            Status::Affected(format!("upgrade to {version}"))
+        }
         Verdict::Affected { fix: Fix::Announced { version, why } } => {
             Status::Affected(format!("fix {version} cannot be installed yet: {why}"))
         }

@@ -89,7 +89,9 @@ fn result(entry: &Entry, id: &str, report: &Report, inventory: &Inventory) -> Va
     let packages: Vec<String> = inventory
         .packages
         .iter()
-        .filter(|package| entry.changes.iter().any(|change| change.name == package.name && change.arch == package.arch))
+        .filter(|package| {
+            entry.changes.iter().any(|change| change.name == package.name && change.arch == package.arch)
+        })
         .map(|package| purl::of(package, &inventory.system))
         .collect();
     json!({

@@ -1,7 +1,9 @@
 //! The answer for people: a line per entry, the first ones in full, what could not be judged, and how to go on.
 
 use advisory::Kind;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, TableStyle, Width};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, TableStyle, Width,
+};
 use exposure::report::{Change, Entry, Finding, Other, Remedy, Report, Seen};
 use exposure::ssvc::Decision;
 use exposure::verdict::{Fix, Verdict};
@@ -154,7 +156,8 @@ fn colour(decision: Decision) -> Option<Color> {
 }
 
 fn versions(entry: &Entry) -> String {
-    let Some(change) = entry.changes.iter().find(|change| change.to.is_some()).or(entry.changes.first()) else {
+    let Some(change) = entry.changes.iter().find(|change| change.to.is_some()).or(entry.changes.first())
+    else {
         return String::new();
     };
     let fixed = match (&change.to, &entry.remedy) {
@@ -243,10 +246,21 @@ fn others(others: &[Other], look: Look, out: &mut String) {
     if others.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\n{} that nothing calls a security fix:", count(others.len(), "other update", "other updates"));
+    let _ = writeln!(
+        out,
+        "\n{} that nothing calls a security fix:",
+        count(others.len(), "other update", "other updates")
+    );
     if look.all {
         for other in others {
-            let _ = writeln!(out, "     {} ({}, {}): {}", clean(&other.source), other.class, clean(&other.note), moves(&other.changes));
+            let _ = writeln!(
+                out,
+                "     {} ({}, {}): {}",
+                clean(&other.source),
+                other.class,
+                clean(&other.note),
+                moves(&other.changes)
+            );
         }
     } else {
         let names: Vec<String> = others.iter().map(|other| other.source.clone()).collect();
@@ -297,7 +311,13 @@ pub(crate) fn explained(id: &str, findings: &[Finding], entries: &[&Entry], look
     }
     for finding in findings {
         let explanation = &finding.explanation;
-        let _ = writeln!(out, "{} on {}: {}", clean(&finding.advisory), clean(&explanation.package), verdict(&finding.verdict));
+        let _ = writeln!(
+            out,
+            "{} on {}: {}",
+            clean(&finding.advisory),
+            clean(&explanation.package),
+            verdict(&finding.verdict)
+        );
         let mut line = |label: &str, text: &str| {
             if !text.is_empty() {
                 let _ = writeln!(out, "     {label:<10} {}", clean(text));
@@ -324,7 +344,9 @@ pub(crate) fn explained(id: &str, findings: &[Finding], entries: &[&Entry], look
 
 fn verdict(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Affected { fix: Fix::Fetchable { version } } => format!("affected; fix {} can be installed", clean(version)),
+        Verdict::Affected { fix: Fix::Fetchable { version } } => {
+            format!("affected; fix {} can be installed", clean(version))
+        }
         Verdict::Affected { fix: Fix::Announced { version, why } } => {
             format!("affected; fix {} is announced but cannot be installed: {}", clean(version), clean(why))
         }
@@ -350,6 +372,8 @@ fn count(many: usize, one: &str, more: &str) -> String {
 
 /// Text from package databases and feeds, without control characters: it must not steer the reader's terminal.
 fn clean(text: &str) -> String {
-    let steers = |letter: char| letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |letter: char| {
+        letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|letter| if steers(letter) { '\u{fffd}' } else { letter }).collect()
 }

@@ -19,7 +19,6 @@ use claims::Context;
 use jiff::Timestamp;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 use wire::{Affected, Outline, RawAffected, RawRecord, Record, Text};
@@ -63,7 +62,8 @@ pub fn record(feed: &str, entry: &str, json: &[u8]) -> Result<(Advisory, Vec<Pro
     let Some(id) = record.id.as_ref().map(|id| &*id.0).filter(|id| !id.is_empty()) else {
         return Err(lost(&"it has no usable \"id\"", "OSV records are accepted; see the OSV schema"));
     };
-    let document = Document { feed: feed.to_owned(), entry: entry.to_owned(), sha256: sha256(json) };
+    let document =
+        Document { feed: feed.to_owned(), entry: entry.to_owned(), sha256: crate::digest::sha256(json) };
     let mut advisory = Advisory::new(id, Kind::Security, Arc::new(document));
     let summary = record.summary.as_ref().map_or("", |text| &*text.0);
     advisory.summary = intake::one_line(summary, SUMMARY_BYTES_MAX);
@@ -297,18 +297,6 @@ fn kind(id: &str, advisory: &Advisory, record: &Record<'_>) -> Kind {
     } else {
         Kind::Security
     }
-}
-
-/// SHA-256 in lower-case hex.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
-    bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte)]).collect()
 }
 
 /// Hands each item of a JSON list to a function as it is read, so that items before an error are not lost.

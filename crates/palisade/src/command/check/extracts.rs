@@ -2,6 +2,7 @@
 //! is read, and an extract that cannot be kept is made again.
 
 use advisory::Release;
+use advisory::digest::hex;
 use advisory::extract::Key;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -61,7 +62,7 @@ impl Extracts {
         let given = path.to_string_lossy();
         let whole = std::fs::canonicalize(path).ok()?;
         let place = digest(&[&given, &whole.to_string_lossy(), &release.to_string()]);
-        let name: String = place[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = hex(&place[..16]);
         let key = digest(&[LAYOUT, &self.program, &given, &identity(&found), &release.to_string()]);
         Some(Slot { path: self.directory.join(name), key })
     }

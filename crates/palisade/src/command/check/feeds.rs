@@ -164,9 +164,11 @@ impl Read {
             let extract = Extract::open(&bytes, &key).expect("it was opened before");
             records.extend(several.iter().flat_map(|cve| extract.records_of(cve)));
             let vectors = |cve: &&str| extract.cvss(cve).iter().map(|&vector| vector.to_owned()).collect();
-            let cvss = cves.iter().filter(|cve| !extract.cvss(cve).is_empty());
-            let cvss = cvss.map(|cve| ((*cve).to_owned(), vectors(cve))).collect();
-            self.signals.merge(Signals { cvss, ..Signals::default() });
+            let scored = cves.iter().filter(|cve| !extract.cvss(cve).is_empty());
+            self.signals.merge(Signals {
+                cvss: scored.map(|cve| ((*cve).to_owned(), vectors(cve))).collect(),
+                ..Signals::default()
+            });
         }
         self.advisories.extend(records);
     }
