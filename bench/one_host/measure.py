@@ -4,6 +4,7 @@ import argparse
 import collections
 import os
 import pathlib
+import shutil
 import statistics
 import sys
 import time
@@ -14,8 +15,10 @@ import answers
 GOALS = {"debsecan": 20, "oscap": 400}
 
 # `codes`: exit codes that are answers; Palisade's 1 and 2 tell what it found. `read`: how to read the answer.
-Tool = collections.namedtuple("Tool", "name command environment codes read")
+# `forgets`: a directory that is emptied before every run.
+Tool = collections.namedtuple("Tool", "name command environment codes read forgets", defaults=[None])
 ANSWERED = (0, 1, 2)
+WARM = "palisade, warm"
 Run = collections.namedtuple("Run", "wall_ms cpu_ms")
 
 
@@ -33,7 +36,16 @@ def tools(work, palisade):
     oscap = ["oscap", "oval", "eval"]
     oval = str(work / "oval.xml")
     return [
-        Tool("palisade", check(palisade, work, work / "root", "osv.zip"), {}, ANSWERED, answers.palisade),
+        # Warm: the feed was read by an earlier check. Cold: it was never read.
+        Tool(WARM, check(palisade, work, work / "root", "osv.zip"), {}, ANSWERED, answers.palisade),
+        Tool(
+            "palisade, cold",
+            check(palisade, work, work / "root", "osv.zip", cache="cold"),
+            {},
+            ANSWERED,
+            answers.palisade,
+            forgets=work / "cold",
+        ),
         Tool("debsecan", debsecan + facts, {}, (0,), answers.debsecan),
         Tool("oscap", [*oscap, oval], apt, (0,), answers.oscap),
         # Without validating the definitions against their schema first: the least that oscap can do.
@@ -58,14 +70,16 @@ def parts(work, palisade):
     ]
 
 
-def check(palisade, work, root, *feeds):
-    """The command that checks `root` with these feeds, which lie in `work`."""
-    command = [palisade, "check", "--offline", "--format", "json", "--cache", str(work / "cache"), "--root", str(root)]
+def check(palisade, work, root, *feeds, cache="cache"):
+    """The command that checks `root` with these feeds, which lie in `work`, as the cache does."""
+    command = [palisade, "check", "--offline", "--format", "json", "--cache", str(work / cache), "--root", str(root)]
     return command + [word for feed in feeds for word in ("--feed", str(work / feed))]
 
 
 def run(tool, output):
     """One run: wall time from fork to exit, CPU of the process and its children."""
+    if tool.forgets:
+        shutil.rmtree(tool.forgets, ignore_errors=True)
     environment = {**os.environ, "LC_ALL": "C.UTF-8", **tool.environment}
     with open(output, "wb") as out, open(f"{output}.err", "wb") as err:
         start = time.perf_counter()
@@ -113,14 +127,15 @@ def main():
     found = {tool.name: tool.read(work, work / f"out.{index}") for index, tool in enumerate(measured)}
     split = measure(parts(work, options.palisade), work, options.runs)
 
-    base = medians["palisade"]
-    print(f"\n{'tool':<20}{'wall ms':>10}{'CPU ms':>10}{'findings':>10}{'wall ratio':>12}{'CPU ratio':>11}{'goal':>8}")
+    base, cold = medians[WARM], medians["palisade, cold"]
+    print(f"\n{'tool':<20}{'wall ms':>10}{'CPU ms':>10}{'findings':>10}{'wall ratio':>12}{'CPU ratio':>11}{'to cold':>9}{'goal':>8}")
     for tool in measured:
         one = medians[tool.name]
         goal = GOALS.get(tool.name.split()[0])
         print(
             f"{tool.name:<20}{one.wall_ms:>10.1f}{one.cpu_ms:>10.1f}{len(found[tool.name]):>10}"
-            f"{one.wall_ms / base.wall_ms:>11.1f}×{one.cpu_ms / base.cpu_ms:>10.1f}×{f'{goal}×' if goal else '':>8}"
+            f"{one.wall_ms / base.wall_ms:>11.1f}×{one.cpu_ms / base.cpu_ms:>10.1f}×"
+            f"{one.wall_ms / cold.wall_ms:>8.1f}×{f'{goal}×' if goal else '':>8}"
         )
     print("\nwhere palisade's time goes")
     start, host, feed = split.values()

@@ -8,6 +8,7 @@ pub mod signal;
 pub mod problem;
 pub mod version;
 pub mod format;
+pub mod extract;
 pub mod changelog;
 pub mod digest;
 pub mod material;

@@ -102,7 +102,8 @@ fn an_eus_claim_speaks_to_its_minor_release_and_there_beats_the_others() {
     let mut host = inventory(&release, vec![package("a", "1.0-1.el9_4.2")]);
     let prevailing = |host: &exposure::Inventory| {
         let shelf = Shelf::new(&advisories, &release);
-        let found = shelf.findings(&host.packages[0], &Host::new(host));
+        let view = Host::new(host);
+        let found = shelf.findings(&host.packages[0], &view);
         assert_eq!(found.len(), 1);
         (found[0].hole.to_owned(), found[0].opinion.verdict.clone())
     };
@@ -282,7 +283,8 @@ fn only_aliases_are_the_same_hole_and_the_withdrawn_affect_nobody() {
     let host = inventory(&release, vec![package("a", "1.0-2")]);
     let holes = |advisories: &[Advisory]| -> Vec<(String, Verdict)> {
         let shelf = Shelf::new(advisories, &release);
-        let found = shelf.findings(&host.packages[0], &Host::new(&host));
+        let view = Host::new(&host);
+        let found = shelf.findings(&host.packages[0], &view);
         found.into_iter().map(|found| (found.hole.to_owned(), found.opinion.verdict)).collect()
     };
     let alias = named("GHSA-a", EdgeKind::Alias, "CVE-2026-1", "1.0-2");

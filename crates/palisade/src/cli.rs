@@ -73,7 +73,7 @@ pub(crate) struct Check {
     #[arg(long)]
     pub(crate) offline: bool,
 
-    /// Keep fetched changelogs here [default: the user's cache directory]
+    /// Keep fetched changelogs and extracts of feeds here [default: the user's cache directory]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) cache: Option<PathBuf>,
 

@@ -156,6 +156,10 @@ impl Dates {
 
 /// `pattern` with `.*` for anything else; the whole name must match.
 fn matches(pattern: &str, name: &str) -> bool {
+    // Nearly all patterns are plain names of something else.
+    if !pattern.starts_with('.') && pattern.as_bytes().first() != name.as_bytes().first() {
+        return false;
+    }
     let mut parts = pattern.split(".*");
     let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
     let mut last = None;

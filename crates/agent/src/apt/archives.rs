@@ -129,11 +129,7 @@ pub(super) fn sources(apt: &Apt, now: Timestamp) -> (Vec<Source>, Vec<Gap>) {
     let mut found = Vec::new();
     let mut gaps = Vec::new();
     if suites.is_empty() {
-        gaps.push(gap(
-            "sources of apt",
-            "no archive is enabled".to_owned(),
-            "enable the distribution's archives",
-        ));
+        gaps.push(none_enabled());
     }
     for (_, targets) in suites {
         let address = without_credentials(&targets[0].base);
@@ -155,6 +151,16 @@ pub(super) fn sources(apt: &Apt, now: Timestamp) -> (Vec<Source>, Vec<Gap>) {
         }
     }
     (found, gaps)
+}
+
+/// What is said of a root that no archive serves.
+pub(super) fn none_enabled() -> Gap {
+    Gap {
+        part: Part::Archives,
+        object: "sources of apt".to_owned(),
+        reason: "no archive is enabled".to_owned(),
+        remedy: "enable the distribution's archives".to_owned(),
+    }
 }
 
 fn target_of(stanza: &str) -> Target {

@@ -60,12 +60,15 @@ impl Apt {
                 None => wanted.push(as_candidate(package)),
             }
         }
-        let private = self.private();
         let deadline = (network == Network::Archives).then_some(FETCH_DEADLINE);
         let mut tell = |done: usize, total: usize, source: &str| {
             progress(&format!("changelogs {done}/{total}: {source}"));
         };
-        let (changelogs, gaps) = self.changelogs(&wanted, cache.unwrap_or(private), &mut tell, deadline);
+        let (changelogs, gaps) = match self.private() {
+            Some(private) => self.changelogs(&wanted, cache.unwrap_or(private), &mut tell, deadline),
+            // No archive could send any; that none is enabled is a gap already.
+            None => (Changelogs::new(), Vec::new()),
+        };
         inventory.gaps.extend(gaps);
         let mut advisories = self.pending(inventory, &changelogs);
         advisories.extend(installed(inventory, &running, &own, &changelogs));

@@ -49,6 +49,10 @@ pub struct View {
 impl Apt {
     /// What apt knows about the root and its installed `packages`. Freshness is judged at `now`.
     pub fn look(&self, packages: &[Package], now: Timestamp) -> View {
+        // Images often come without sources and indexes: four programs would be started to hear that there is nothing.
+        if self.private().is_none() {
+            return View { gaps: vec![archives::none_enabled(), no_index()], ..View::default() };
+        }
         // The simulation is one thread's work for seconds; the indexes are read beside it.
         let (simulation, (sources, mut gaps, records)) = std::thread::scope(|scope| {
             let simulation = scope.spawn(|| self.simulate());
@@ -83,7 +87,7 @@ impl Apt {
         let archives: Vec<_> = sources.iter().map(|source| source.archive.clone()).collect();
         let known = !archives.is_empty();
         if !known {
-            gaps.push(candidates_gap("no archive's index is at hand, so no upgrade can be seen"));
+            gaps.push(no_index());
         }
         View {
             candidates: candidates::candidates(&simulation, packages, &offers, &sources),
@@ -122,6 +126,10 @@ impl Apt {
         }
         (sources, gaps, records)
     }
+}
+
+fn no_index() -> Gap {
+    candidates_gap("no archive's index is at hand, so no upgrade can be seen")
 }
 
 fn candidates_gap(reason: &str) -> Gap {

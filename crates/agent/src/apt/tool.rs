@@ -28,7 +28,8 @@ pub struct Apt {
     options: Vec<OsString>,
     /// Settings file that replaces the machine's; for a foreign root only.
     settings: Option<PathBuf>,
-    private: TempDir,
+    /// Our own place for caches and downloads; `None` for a root that apt is never asked about.
+    private: Option<TempDir>,
 }
 
 impl Apt {
@@ -51,17 +52,22 @@ impl Apt {
             remedy: "free some space, or set TMPDIR".to_owned(),
         };
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        let private = tempfile::Builder::new().prefix("palisade-apt-").tempdir().map_err(no_place)?;
-        // apt's download user has to get in; there is nothing secret inside.
-        std::fs::set_permissions(private.path(), PermissionsExt::from_mode(0o755)).map_err(no_place)?;
-        let mut apt = Self { root, system: system.clone(), options: Vec::new(), settings: None, private };
-        apt.configure().map_err(no_place)?;
+        let mut apt =
+            Self { root, system: system.clone(), options: Vec::new(), settings: None, private: None };
+        if names_archives(&apt.root) || !apt.is_foreign() {
+            let private = tempfile::Builder::new().prefix("palisade-apt-").tempdir().map_err(no_place)?;
+            // apt's download user has to get in; there is nothing secret inside.
+            std::fs::set_permissions(private.path(), PermissionsExt::from_mode(0o755)).map_err(no_place)?;
+            apt.configure(private.path()).map_err(no_place)?;
+            apt.private = Some(private);
+        }
         Ok(apt)
     }
 
-    /// A directory that goes with `self`.
-    pub(super) fn private(&self) -> &Path {
-        self.private.path()
+    /// A directory that goes with `self`; `None` for a root that names no archive and holds no index, about which there
+    /// is nothing to ask.
+    pub(super) fn private(&self) -> Option<&Path> {
+        self.private.as_ref().map(TempDir::path)
     }
 
     /// Whether the root is another than the running machine's.
@@ -80,7 +86,9 @@ impl Apt {
 
     /// A new directory for downloads, writable for apt's own download user. It goes with `self` at the latest.
     pub(super) fn download_directory(&self) -> io::Result<TempDir> {
-        let directory = tempfile::Builder::new().prefix("download-").tempdir_in(self.private.path())?;
+        let private =
+            self.private().ok_or_else(|| io::Error::other("there is no archive to download from"))?;
+        let directory = tempfile::Builder::new().prefix("download-").tempdir_in(private)?;
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755))?;
         if let Some(uid) = download_user() {
             // Fails where we are not root: then apt downloads as ourselves anyway.
@@ -89,8 +97,7 @@ impl Apt {
         Ok(directory)
     }
 
-    fn configure(&mut self) -> io::Result<()> {
-        let cache = self.private.path().to_owned();
+    fn configure(&mut self, cache: &Path) -> io::Result<()> {
         // Debug::NoLocking: nobody else's work is blocked, and no lock file is needed to look.
         self.option("Debug::NoLocking=1");
         // One cache for all our calls, and none of the machine's is touched. The second one only serves to build it.
@@ -98,7 +105,7 @@ impl Apt {
         self.option("Dir::Cache::srcpkgcache=");
         self.option("APT::Get::Show-User-Simulation-Note=false");
         if self.is_foreign() {
-            self.configure_foreign(&cache)?;
+            self.configure_foreign(cache)?;
         }
         Ok(())
     }
@@ -150,6 +157,9 @@ impl Apt {
             .collect();
         files.sort();
         files.extend(Some(etc.join("apt.conf")).filter(|path| path.is_file()));
+        if files.is_empty() {
+            return Vec::new();
+        }
         for file in files {
             program = program.arg("-c").arg(file);
         }
@@ -169,6 +179,21 @@ impl Apt {
         option.push(path);
         self.option(option);
     }
+}
+
+/// Whether a root names an archive or holds an index.
+fn names_archives(root: &Path) -> bool {
+    // What cannot be listed may hold something.
+    let holds = |directory: &str, wanted: fn(&str) -> bool| match std::fs::read_dir(root.join(directory)) {
+        Ok(mut entries) => {
+            entries.any(|entry| entry.map_or(true, |entry| entry.file_name().to_str().is_none_or(wanted)))
+        }
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    };
+    let index = |name: &str| name.ends_with("Release") || name.contains("Packages");
+    std::fs::symlink_metadata(root.join("etc/apt/sources.list")).is_ok()
+        || holds("etc/apt/sources.list.d", |_| true)
+        || holds("var/lib/apt/lists", index)
 }
 
 /// The settings that `apt-config dump` prints: (name, value), those with a value.

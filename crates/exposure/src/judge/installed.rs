@@ -254,13 +254,7 @@ impl<'a> Host<'a> {
 
     /// Every name of a package that claims may speak of.
     pub fn names(&self, package: &'a Package) -> impl Iterator<Item = Installed> + '_ {
-        let signed = signed_kernel(&package.source, &package.arch);
-        let names = [
-            Some((NameKind::Binary, Cow::Borrowed(package.name.as_str()))),
-            Some((NameKind::Source, Cow::Borrowed(package.source.as_str()))),
-            signed.map(|name| (NameKind::Source, name)),
-        ];
-        names.into_iter().flatten().filter_map(|(kind, name)| self.installed(package, kind, &name))
+        names(package).filter_map(|(kind, name)| self.installed(package, kind, &name))
     }
 
     /// The package under one name; `None` if it does not bear it.
@@ -354,6 +348,18 @@ impl<'a> Host<'a> {
         };
         (newest.is_some() || !decided_by_own).then_some(KernelRow { newest, booted })
     }
+}
+
+/// The names under which claims may speak of a package: its own, its source's, and its kernel's.
+pub fn names(package: &Package) -> impl Iterator<Item = (NameKind, Cow<'_, str>)> {
+    let signed = signed_kernel(&package.source, &package.arch);
+    [
+        Some((NameKind::Binary, Cow::Borrowed(package.name.as_str()))),
+        Some((NameKind::Source, Cow::Borrowed(package.source.as_str()))),
+        signed.map(|name| (NameKind::Source, name)),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The version that is compared when a claim names a package so; `None` if the package does not bear the name.

@@ -10,12 +10,13 @@ mod shelf;
 pub(crate) mod terms;
 
 pub(crate) use installed::Parsed;
-pub use installed::{Booted, Condition, Host, Installed, KernelRow, Stream};
+pub use installed::{Booted, Condition, Host, Installed, KernelRow, Stream, names};
 pub use shelf::{Finding, Opinion, Shelf};
 
 use crate::inventory::{Origin, Package, Part};
 use crate::verdict::{Explanation, Fix, Undetermined, Verdict};
 use advisory::{Advisory, Claim, NameKind, State};
+use std::rc::Rc;
 use terms::{Assessment, Clear, Doubt, Place, Terms, assess};
 
 /// What one claim of an advisory means for one package of a host; `None` where the claim does not speak about it: another
@@ -28,35 +29,52 @@ pub fn judge(
     package: &Package,
     host: &Host<'_>,
 ) -> Option<(Verdict, Explanation)> {
-    let system = &host.inventory.system;
-    if claim.release != system.release {
+    if claim.release != host.inventory.system.release {
         return None;
     }
-    let installed = host.installed(package, claim.name_kind, &claim.name)?;
+    let installed = Rc::new(host.installed(package, claim.name_kind, &claim.name)?);
+    let parsed = Parsed::new(&installed, host.order());
     let terms = Terms::new(advisory, claim);
-    if terms.minor().is_some_and(|minor| minor != system.version_id) {
-        return None;
-    }
-    let order = host.order();
-    let parsed = Parsed::new(&installed, order);
-    let assessment = assess(&terms, &installed, &parsed, order)?;
-    let case = Case { advisory, claim, package, host, installed: &installed, terms: &terms };
-    Some((case.verdict(assessment), case.explanation(assessment)))
+    let case = Case::new(advisory, claim, &terms, package, host, &installed, &parsed)?;
+    Some((case.verdict(), case.explanation()))
 }
 
-/// Everything a verdict's words are taken from.
+/// A claim that speaks about a package, assessed; and everything that the verdict's words are taken from.
+#[derive(Clone, Debug)]
 struct Case<'a> {
     advisory: &'a Advisory,
     claim: &'a Claim,
     package: &'a Package,
     host: &'a Host<'a>,
-    installed: &'a Installed,
+    /// Shared by all claims that name the package so.
+    installed: Rc<Installed>,
     terms: &'a Terms,
+    assessment: Assessment,
+}
+
+impl<'a> Case<'a> {
+    /// `claim` is for the host's release; `terms` are its; `installed` is `package` under the name it names, `parsed` its
+    /// versions.
+    fn new(
+        advisory: &'a Advisory,
+        claim: &'a Claim,
+        terms: &'a Terms,
+        package: &'a Package,
+        host: &'a Host<'a>,
+        installed: &Rc<Installed>,
+        parsed: &Parsed,
+    ) -> Option<Self> {
+        if terms.minor().is_some_and(|minor| minor != host.inventory.system.version_id) {
+            return None;
+        }
+        let assessment = assess(terms, installed, parsed, host.order())?;
+        Some(Self { advisory, claim, package, host, installed: Rc::clone(installed), terms, assessment })
+    }
 }
 
 impl Case<'_> {
-    fn verdict(&self, assessment: Assessment) -> Verdict {
-        match assessment {
+    fn verdict(&self) -> Verdict {
+        match self.assessment {
             Assessment::Affected(_) => Verdict::Affected { fix: self.fix() },
             Assessment::StillMapped => Verdict::FixedStillRunning { by: self.mapped_by() },
             Assessment::StillBooted => Verdict::FixedStillRunning { by: vec![self.booted()] },
@@ -199,14 +217,14 @@ impl Case<'_> {
         }
     }
 
-    fn explanation(&self, assessment: Assessment) -> Explanation {
+    fn explanation(&self) -> Explanation {
         let Self { advisory, claim, package, host, installed, .. } = self;
-        let (rule, claimed) = self.rule(assessment);
+        let (rule, claimed) = self.rule(self.assessment);
         let mut rule = rule;
         if package.origin == Origin::Unknown {
             rule.push_str("; its origin is not known, taken for the vendor's");
         }
-        let clean = matches!(assessment, Assessment::Fixed | Assessment::NotAffected(_));
+        let clean = matches!(self.assessment, Assessment::Fixed | Assessment::NotAffected(_));
         if clean && host.inventory.gaps_in(Part::Processes).next().is_some() {
             rule.push_str("; not all processes could be read, so older code may still run");
         }

@@ -1,12 +1,15 @@
 //! Advisories arranged by what they speak about, and which of them holds where several speak of the same hole. Takes
 //! advisories and a host; gives findings, one per hole and package.
 
-use super::installed::Host;
-use super::judge;
+use super::Case;
+use super::installed::{Host, Parsed, names};
+use super::terms::Terms;
 use crate::inventory::{ArchiveClass, Package};
 use crate::verdict::{Explanation, Fix, Undetermined, Verdict};
 use advisory::{Advisory, Channel, Claim, EdgeKind, NameKind, Release};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 /// What one claim means for one package.
 #[derive(Clone, Debug)]
@@ -17,8 +20,14 @@ pub struct Opinion<'a> {
     pub claim: &'a Claim,
     /// What it means.
     pub verdict: Verdict,
-    /// How that was reached.
-    pub explanation: Explanation,
+    case: Case<'a>,
+}
+
+impl Opinion<'_> {
+    /// How the verdict was reached. Worded only when asked for: of most opinions nobody ever asks.
+    pub fn explanation(&self) -> Explanation {
+        self.case.explanation()
+    }
 }
 
 /// What holds for one hole in one package: the opinion that prevails.
@@ -35,10 +44,19 @@ pub struct Finding<'a> {
 /// The advisories for one release, found by package name.
 #[derive(Debug)]
 pub struct Shelf<'a> {
-    by_source: HashMap<&'a str, Vec<(&'a Advisory, &'a Claim)>>,
-    by_binary: HashMap<&'a str, Vec<(&'a Advisory, &'a Claim)>>,
+    by_source: HashMap<&'a str, Vec<Shelved<'a>>>,
+    by_binary: HashMap<&'a str, Vec<Shelved<'a>>>,
     /// Holes of which a record of their own says which packages they are in.
     told: HashSet<&'a str>,
+}
+
+/// One claim, and what of it is the same for every package.
+#[derive(Debug)]
+struct Shelved<'a> {
+    advisory: &'a Advisory,
+    claim: &'a Claim,
+    /// Parsed for the first package that bears the claim's name; few claims of a feed ever meet one.
+    terms: OnceCell<Terms>,
 }
 
 impl<'a> Shelf<'a> {
@@ -51,7 +69,11 @@ impl<'a> Shelf<'a> {
                     NameKind::Source => &mut shelf.by_source,
                     NameKind::Binary => &mut shelf.by_binary,
                 };
-                by_name.entry(&claim.name).or_default().push((advisory, claim));
+                by_name.entry(&claim.name).or_default().push(Shelved {
+                    advisory,
+                    claim,
+                    terms: OnceCell::new(),
+                });
                 if advisory.withdrawn.is_none() {
                     shelf.told.extend(own_hole(advisory));
                 }
@@ -61,52 +83,74 @@ impl<'a> Shelf<'a> {
     }
 
     /// Every opinion about a package, unsettled: several claims may speak of the same hole.
-    pub fn opinions(&self, package: &'a Package, host: &Host<'a>) -> Vec<Opinion<'a>> {
-        host.names(package)
-            .filter_map(|name| match name.name_kind {
-                NameKind::Source => self.by_source.get(&*name.name),
-                NameKind::Binary => self.by_binary.get(&*name.name),
-            })
-            .flatten()
-            .filter_map(|&(advisory, claim)| {
-                let (verdict, explanation) = judge(advisory, claim, package, host)?;
-                Some(Opinion { advisory, claim, verdict, explanation })
-            })
-            .collect()
+    pub fn opinions<'s>(&'s self, package: &'s Package, host: &'s Host<'s>) -> Vec<Opinion<'s>> {
+        let mut opinions = Vec::new();
+        for (kind, name) in names(package) {
+            let by_name = match kind {
+                NameKind::Source => &self.by_source,
+                NameKind::Binary => &self.by_binary,
+            };
+            let Some(shelved) = by_name.get(&*name) else { continue };
+            let Some(installed) = host.installed(package, kind, &name).map(Rc::new) else { continue };
+            let parsed = Parsed::new(&installed, host.order());
+            opinions.extend(shelved.iter().filter_map(|Shelved { advisory, claim, terms }| {
+                let terms = terms.get_or_init(|| Terms::new(advisory, claim));
+                let case = Case::new(advisory, claim, terms, package, host, &installed, &parsed)?;
+                Some(Opinion { advisory, claim, verdict: case.verdict(), case })
+            }));
+        }
+        opinions
     }
 
     /// What holds for each hole of a package, sorted by hole.
+    pub fn findings<'s>(&'s self, package: &'s Package, host: &'s Host<'s>) -> Vec<Finding<'s>> {
+        let opinions = self.opinions(package, host);
+        self.prevailing(&opinions, host)
+            .into_iter()
+            .map(|(hole, opinion)| Finding { hole, package, opinion: opinion.clone() })
+            .collect()
+    }
+
+    /// Of all `opinions` about one package the one that holds for each hole, sorted by hole.
     ///
     /// Where a hole has a record of its own for this release and that does not speak about the package, an advisory that
     /// names several holes does not bring this one to it. For the rest see [`Rank`].
-    pub fn findings(&self, package: &'a Package, host: &Host<'a>) -> Vec<Finding<'a>> {
+    pub fn prevailing<'o, 's>(
+        &self,
+        opinions: &'o [Opinion<'s>],
+        host: &Host<'_>,
+    ) -> Vec<(&'s str, &'o Opinion<'s>)> {
         let esm = host.inventory.archives.iter().any(|archive| archive.class == ArchiveClass::Esm);
-        let opinions = self.opinions(package, host);
-        let recorded: HashSet<&str> = opinions
-            .iter()
-            .filter(|opinion| opinion.advisory.withdrawn.is_none())
-            .filter_map(|opinion| own_hole(opinion.advisory))
-            .collect();
-        let mut standing: BTreeMap<&'a str, (Rank, usize)> = BTreeMap::new();
-        for (index, opinion) in opinions.iter().enumerate() {
-            let own = own_hole(opinion.advisory);
+        // Asked for only by advisories about several holes, which many packages have none of.
+        let recorded = OnceCell::new();
+        let is_recorded = |hole: &str| {
+            recorded
+                .get_or_init(|| {
+                    let live = opinions.iter().filter(|opinion| opinion.advisory.withdrawn.is_none());
+                    live.filter_map(|opinion| own_hole(opinion.advisory)).collect::<HashSet<_>>()
+                })
+                .contains(hole)
+        };
+        let mut standing: Vec<(&'s str, Rank, &'o Opinion<'s>)> = Vec::with_capacity(opinions.len());
+        for opinion in opinions {
+            if let Some(own) = own_hole(opinion.advisory) {
+                standing.push((own, Rank::new(opinion, true, esm), opinion));
+                continue;
+            }
             let named = holes(opinion.advisory);
             let several = named.len() > 1;
+            let rank = Rank::new(opinion, false, esm);
             for hole in named {
-                if several && self.told.contains(hole) && !recorded.contains(hole) {
-                    continue;
-                }
-                let rank = Rank::new(opinion, own == Some(hole), esm);
-                let best = standing.entry(hole).or_insert((rank, index));
-                if best.0 < rank {
-                    *best = (rank, index);
+                if !(several && self.told.contains(hole) && !is_recorded(hole)) {
+                    standing.push((hole, rank, opinion));
                 }
             }
         }
+        // Stable: of two that weigh the same the first holds.
         standing
-            .into_iter()
-            .map(|(hole, (_, index))| Finding { hole, package, opinion: opinions[index].clone() })
-            .collect()
+            .sort_by(|(hole, rank, _), (other, other_rank, _)| hole.cmp(other).then(other_rank.cmp(rank)));
+        standing.dedup_by(|later, first| later.0 == first.0);
+        standing.into_iter().map(|(hole, _, opinion)| (hole, opinion)).collect()
     }
 }
 
@@ -175,11 +219,9 @@ fn own_hole(advisory: &Advisory) -> Option<&str> {
     }
 }
 
-/// The holes that an advisory is about: its own, or the CVE ids it names, or itself under the first of its names.
+/// The holes that an advisory without a hole of its own is about: the CVE ids it names, or itself under the first of its
+/// names.
 fn holes(advisory: &Advisory) -> Vec<&str> {
-    if let Some(hole) = own_hole(advisory) {
-        return vec![hole];
-    }
     let cves = advisory.cves();
     if !cves.is_empty() {
         return cves;

@@ -55,19 +55,20 @@ pub fn report(facts: &Facts<'_>) -> Report {
     let host = Host::new(inventory);
     let shelf = Shelf::new(facts.advisories, &inventory.system.release);
     for package in &inventory.packages {
-        for found in shelf.findings(package, &host) {
-            match &found.opinion.verdict {
+        let opinions = shelf.opinions(package, &host);
+        for (hole, opinion) in shelf.prevailing(&opinions, &host) {
+            match &opinion.verdict {
                 Verdict::Affected { .. } | Verdict::FixedStillRunning { .. } => {
-                    by_source.entry(&package.source).or_default().add(found.hole, &found.opinion);
+                    by_source.entry(&package.source).or_default().add(hole, opinion);
                 }
                 Verdict::Undetermined { why } => {
-                    unjudged.entry((&package.source, why.to_string())).or_default().insert(found.hole);
+                    unjudged.entry((&package.source, why.to_string())).or_default().insert(hole);
                 }
                 Verdict::Fixed | Verdict::NotAffected { .. } => {}
             }
         }
         if let Some(findings) = by_source.get_mut(package.source.as_str()) {
-            findings.bulletins.extend(shelf.opinions(package, &host).iter().filter_map(bulletin));
+            findings.bulletins.extend(opinions.iter().filter_map(bulletin));
         }
     }
     undetermined.extend(unjudged.into_iter().map(|((source, why), holes)| {
@@ -82,7 +83,7 @@ pub fn report(facts: &Facts<'_>) -> Report {
     for source in sources {
         let findings = by_source.remove(source).unwrap_or_default();
         let candidates = pending.get(source).map_or(&[][..], Vec::as_slice);
-        match assemble(facts, source, &findings, candidates) {
+        match assemble(facts, source, findings, candidates) {
             Assembled::Entry(entry) => entries.push(*entry),
             Assembled::Other(update) => other.push(update),
             Assembled::Nothing => {}
@@ -148,8 +149,8 @@ fn opinions(facts: &Facts<'_>, wanted: impl Fn(&Advisory, &Package) -> bool) -> 
         .map(|(_, opinion)| Finding {
             advisory: opinion.advisory.id.clone(),
             cves: opinion.advisory.cves().into_iter().map(str::to_owned).collect(),
+            explanation: opinion.explanation(),
             verdict: opinion.verdict,
-            explanation: opinion.explanation,
         })
         .collect();
     findings.sort();
@@ -181,7 +182,7 @@ fn finding(hole: &str, opinion: &Opinion<'_>) -> Finding {
         advisory: opinion.advisory.id.clone(),
         cves: if hole.starts_with("CVE-") { vec![hole.to_owned()] } else { Vec::new() },
         verdict: opinion.verdict.clone(),
-        explanation: opinion.explanation.clone(),
+        explanation: opinion.explanation(),
     }
 }
 

@@ -36,13 +36,13 @@ pub(super) enum Assembled {
 pub(super) fn assemble(
     facts: &Facts<'_>,
     source: &str,
-    found: &Findings,
+    found: Findings,
     candidates: &[&Candidate],
 ) -> Assembled {
     let inventory = facts.inventory;
     let class = candidates.iter().map(|candidate| candidate.class).min();
     let kind = found.kind;
-    let findings: Vec<Finding> = found.all.iter().cloned().collect();
+    let findings: Vec<Finding> = found.all.into_iter().collect();
     // The security suite speaks for itself, even where no changelog could be read.
     let security = matches!(kind, Some(Kind::Security | Kind::Regression | Kind::EndOfLife))
         || matches!(class, Some(ArchiveClass::Security | ArchiveClass::Esm));
@@ -91,7 +91,7 @@ pub(super) fn assemble(
         class,
         closes,
         stay_open,
-        bulletins: found.bulletins.iter().cloned().collect(),
+        bulletins: found.bulletins.into_iter().collect(),
         reach,
         findings,
     }))

@@ -7,7 +7,7 @@ use super::{RECORD_BYTES_MAX, deliver, record};
 use crate::format::intake::{Problems, one_line};
 use crate::model::Advisory;
 use crate::problem::Problem;
-use std::io::{BufReader, Read, Seek};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use zip::ZipReadOptions;
 use zip::read::{Config, ZipFile};
@@ -43,7 +43,10 @@ pub(crate) fn read_into(
     out: &mut dyn FnMut(Advisory),
     problems: &mut Problems,
 ) {
-    let reader = BufReader::with_capacity(1 << 16, reader);
+    let reader = match Nearby::new(reader) {
+        Ok(reader) => reader,
+        Err(error) => return problems.cut(OPERATION, error),
+    };
     let mut archive = match ZipIterable::try_new(reader, Config::default()) {
         Ok(archive) => archive,
         Err(error) => {
@@ -140,5 +143,45 @@ impl Unpacker {
             Ok(_) => Ok(()),
             Err(error) => Err(Refused::Entry(format!("cannot be unpacked: {error}"))),
         }
+    }
+}
+
+/// A buffered reader that keeps its buffer when sought inside it. The zip reader seeks before every entry, and entries
+/// lie side by side: a plain [`BufReader`] would read each of its buffers anew a hundred times.
+struct Nearby<R> {
+    inner: BufReader<R>,
+    at: u64,
+}
+
+impl<R: Read + Seek> Nearby<R> {
+    fn new(mut reader: R) -> io::Result<Self> {
+        let at = reader.stream_position()?;
+        Ok(Self { inner: BufReader::with_capacity(1 << 18, reader), at })
+    }
+}
+
+impl<R: Read + Seek> Read for Nearby<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl<R: Read + Seek> Seek for Nearby<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let offset = match to {
+            SeekFrom::Start(to) => i64::try_from(i128::from(to) - i128::from(self.at)).ok(),
+            SeekFrom::Current(offset) => Some(offset),
+            SeekFrom::End(_) => None,
+        };
+        match offset.and_then(|offset| Some((offset, self.at.checked_add_signed(offset)?))) {
+            Some((offset, at)) => {
+                self.inner.seek_relative(offset)?;
+                self.at = at;
+            }
+            None => self.at = self.inner.seek(to)?,
+        }
+        Ok(self.at)
     }
 }

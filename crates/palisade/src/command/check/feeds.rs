@@ -1,12 +1,15 @@
 //! The feeds a check was given: opened, read, and looked at with suspicion.
 
+use super::extracts::{Extracts, Slot};
 use crate::terminal::Progress;
+use advisory::extract::{self, About, Extract, Key};
 use advisory::format::lifecycle::Lifecycle;
 use advisory::format::{self, Feed};
-use advisory::{Advisory, Problem, Release, Signals};
+use advisory::{Advisory, NameKind, Problem, Release, Signals};
 use exposure::Inventory;
+use exposure::judge::names;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -27,47 +30,147 @@ const LIFECYCLE_FILES: [&str; 3] = [
     "usr/share/debian-security-support/security-support-limited",
 ];
 
-/// What all feeds gave together.
+/// What all feeds gave together. [`Read::complete`] comes last.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) advisories: Vec<Advisory>,
     pub(super) signals: Signals,
     pub(super) lifecycle: Lifecycle,
     pub(super) problems: Vec<Problem>,
+    /// Where signals come from, in the order of the feeds.
+    pieces: Vec<Piece>,
+}
+
+/// What one feed knows besides advisories.
+#[derive(Debug)]
+enum Piece {
+    Signals(Signals),
+    /// An extract: of its signals only a few are needed, and those only in the end.
+    Extract {
+        bytes: Vec<u8>,
+        key: Key,
+        has_cvss: bool,
+    },
+}
+
+/// What feeds are read for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) inventory: &'a Inventory,
+    pub(super) now: Timestamp,
+    /// Where feeds that were read before left extracts.
+    pub(super) cache: Option<&'a Path>,
+    pub(super) progress: &'a Progress,
 }
 
 /// Reads the feeds given, those that the host's package manager keeps, and the host's life cycle files.
-pub(super) fn read(
-    given: &[PathBuf],
-    own: &[PathBuf],
-    inventory: &Inventory,
-    now: Timestamp,
-    progress: &Progress,
-) -> Read {
+///
+/// Of a feed that was read before come only the advisories that speak about installed packages.
+pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read {
+    let Asked { inventory, now, progress, .. } = asked;
     let release = &inventory.system.release;
+    let installed: HashSet<_> = inventory.packages.iter().flat_map(names).collect();
+    let is_installed =
+        |kind: NameKind, name: &str| installed.contains(&(kind, std::borrow::Cow::Borrowed(name)));
+    let extracts = asked.cache.filter(|_| !given.is_empty() || !own.is_empty()).and_then(Extracts::open);
     let mut read = Read::default();
     for path in lifecycle_files(Path::new(&inventory.root), release) {
         read.take(file(&path, release));
     }
-    for path in own {
+    let all = own.iter().map(|path| (path, false)).chain(given.iter().map(|path| (path, true)));
+    for (path, is_given) in all {
         progress.tell(&format!("reading {}", path.display()));
-        read.take(file(path, release));
-    }
-    for path in given {
-        progress.tell(&format!("reading {}", path.display()));
-        let mut feed = if path.is_dir() { directory(path, release) } else { file(path, release) };
-        feed.problems.extend(suspicions(path, &feed, release, now));
+        if is_given && path.is_dir() {
+            let mut feed = directory(path, release);
+            feed.problems.extend(suspicions(path, &About::new(&feed, release), &feed.signals, release, now));
+            read.take(feed);
+            continue;
+        }
+        let opened = match File::open(path) {
+            Ok(opened) => opened,
+            Err(error) => {
+                read.problems.push(Problem::new("open feed", path.to_string_lossy(), error));
+                continue;
+            }
+        };
+        let slot = extracts.as_ref().and_then(|extracts| extracts.slot(path, &opened, release, now));
+        let kept = slot.as_ref().and_then(|slot| Some((slot.read()?, slot.key)));
+        if let Some((bytes, key)) = kept
+            && let Some((about, advisories, has_cvss)) = looked_up(&bytes, &key, is_installed)
+        {
+            read.problems.extend(about.problems.iter().cloned());
+            if is_given {
+                read.problems.extend(suspicions(path, &about, &Signals::default(), release, now));
+            }
+            read.advisories.extend(advisories);
+            read.pieces.push(Piece::Extract { bytes, key, has_cvss });
+            continue;
+        }
+        let mut feed = format::read(None, &path.to_string_lossy(), &opened, Some(release));
+        let same = |slot: &Slot| {
+            let again = extracts.as_ref()?.slot(path, &opened, release, now)?;
+            (again.key == slot.key).then_some(())
+        };
+        // A feed that was written to while it was read is not what its time of change says.
+        if let Some(slot) = slot.filter(|slot| same(slot).is_some())
+            && let Some(bytes) = extract::write(&feed, release, &slot.key)
+        {
+            // A full disk costs the time that an extract would save, nothing else.
+            let _ = slot.keep(&bytes);
+        }
+        if is_given {
+            feed.problems.extend(suspicions(path, &About::new(&feed, release), &feed.signals, release, now));
+        }
         read.take(feed);
     }
     read
 }
 
+/// What an extract says as a whole and about installed packages, and whether it has CVSS vectors; `None` if it is not this feed's, or damaged.
+fn looked_up(
+    bytes: &[u8],
+    key: &Key,
+    is_installed: impl Fn(NameKind, &str) -> bool,
+) -> Option<(About, Vec<Advisory>, bool)> {
+    let extract = Extract::open(bytes, key)?;
+    Some((extract.about().clone(), extract.advisories(is_installed)?, extract.has_cvss()))
+}
+
 impl Read {
     fn take(&mut self, feed: Feed) {
         self.advisories.extend(feed.advisories);
-        self.signals.merge(feed.signals);
+        self.pieces.push(Piece::Signals(feed.signals));
         self.lifecycle.merge(feed.lifecycle);
         self.problems.extend(feed.problems);
+    }
+
+    /// Adds what extracts know of the CVEs that advisories name: their own records, which may say that a hole is in other
+    /// packages only, and their CVSS vectors. To be called once, when all advisories are at hand.
+    pub(super) fn complete(&mut self) {
+        let named: Vec<Vec<&str>> = self.advisories.iter().map(Advisory::cves).collect();
+        let cves: BTreeSet<&str> = named.iter().flatten().copied().collect();
+        // An advisory about one hole only is its record, or stands without one.
+        let several: BTreeSet<&str> = named.iter().filter(|cves| cves.len() > 1).flatten().copied().collect();
+        let mut records = Vec::new();
+        for piece in std::mem::take(&mut self.pieces) {
+            let (bytes, key) = match piece {
+                Piece::Signals(signals) => {
+                    self.signals.merge(signals);
+                    continue;
+                }
+                Piece::Extract { has_cvss: false, .. } if several.is_empty() => continue,
+                Piece::Extract { bytes, key, .. } => (bytes, key),
+            };
+            let extract = Extract::open(&bytes, &key).expect("it was opened before");
+            records.extend(several.iter().flat_map(|cve| extract.records_of(cve)));
+            let vectors = |cve: &&str| extract.cvss(cve).iter().map(|&vector| vector.to_owned()).collect();
+            let scored = cves.iter().filter(|cve| !extract.cvss(cve).is_empty());
+            self.signals.merge(Signals {
+                cvss: scored.map(|cve| ((*cve).to_owned(), vectors(cve))).collect(),
+                ..Signals::default()
+            });
+        }
+        self.advisories.extend(records);
     }
 }
 
@@ -124,16 +227,20 @@ fn directory(path: &Path, release: &Release) -> Feed {
 }
 
 /// A feed that is about other systems, or that nobody renews, must not look like silence of the vendor.
-fn suspicions(path: &Path, feed: &Feed, release: &Release, now: Timestamp) -> Vec<Problem> {
+fn suspicions(
+    path: &Path,
+    about: &About,
+    signals: &Signals,
+    release: &Release,
+    now: Timestamp,
+) -> Vec<Problem> {
     let name = path.to_string_lossy();
     let today = TimeZone::UTC.to_datetime(now).date();
     let mut problems = Vec::new();
-    let releases: BTreeSet<&Release> =
-        feed.advisories.iter().flat_map(|advisory| &advisory.claims).map(|claim| &claim.release).collect();
-    if !releases.is_empty() && !releases.contains(release) {
-        let about: Vec<String> = releases.iter().take(5).map(ToString::to_string).collect();
+    if !about.releases.is_empty() && !about.speaks {
+        let others: Vec<String> = about.releases.iter().map(ToString::to_string).collect();
         let reason =
-            format!("it is about {}, and this host is {release}: it says nothing here", about.join(", "));
+            format!("it is about {}, and this host is {release}: it says nothing here", others.join(", "));
         problems.push(Problem::new("use feed", name.clone(), reason).remedy("give the feed of this release"));
     }
     let stale = |what: &str, days: i64| {
@@ -145,19 +252,18 @@ fn suspicions(path: &Path, feed: &Feed, release: &Release, now: Timestamp) -> Ve
         .remedy("fetch it again")
     };
     let days_since = |then: Timestamp| now.duration_since(then).as_hours() / 24;
-    let newest = feed.advisories.iter().filter_map(|advisory| advisory.modified.or(advisory.published)).max();
-    if let Some(newest) = newest
-        && feed.advisories.len() >= RECORDS_MIN
+    if let Some(newest) = about.newest
+        && about.records >= RECORDS_MIN
         && days_since(newest) > FEED_DAYS_MAX
     {
         problems.push(stale("its newest record", days_since(newest)));
     }
-    if let Some(released) = feed.signals.kev_released
+    if let Some(released) = signals.kev_released
         && days_since(released) > FEED_DAYS_MAX
     {
         problems.push(stale("the KEV catalogue", days_since(released)));
     }
-    if let Some(date) = feed.signals.epss_date
+    if let Some(date) = signals.epss_date
         && today > date.saturating_add(EPSS_DAYS_MAX.days())
     {
         let days = i64::from(date.until(today).map_or(0, |span| span.get_days()));
