@@ -128,6 +128,8 @@ pub struct Rank {
     pub due: Option<Date>,
     /// The decision points it was read from.
     pub points: Points,
+    /// Whether exploitation was told by a signal, not taken for the worse.
+    pub exploitation_known: bool,
     /// One reason per decision point and one for the due date.
     pub reasons: Vec<String>,
 }
@@ -166,17 +168,28 @@ pub fn decide(points: Points) -> Decision {
     }
 }
 
-/// Ranks one entry that closes `cves`, reachable as `exposure` because of `exposed_by`, published at `published`.
+/// What an entry is about, as far as ranking asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Hole<'a> {
+    /// CVEs it closes or leaves open.
+    pub cves: &'a [String],
+    /// What it closes could not be read, or not all of it.
+    pub unread: bool,
+    /// When it was first published.
+    pub published: Option<Timestamp>,
+}
+
+/// Ranks one entry, reachable as `exposure` because of `exposed_by`.
 pub fn rank(
-    cves: &[String],
+    hole: Hole<'_>,
     exposure: Exposure,
     exposed_by: &str,
     mission: Mission,
-    published: Option<Timestamp>,
     signals: &Signals,
     deadlines: Deadlines,
 ) -> Rank {
-    let (exploitation, exploited_because) = exploitation(cves, signals);
+    let Hole { cves, published, .. } = hole;
+    let (exploitation, known, exploited_because) = exploitation(hole, signals);
     let (automatable, automatable_because) = automatable_of(cves, signals);
     let points = Points { exploitation, exposure, automatable, mission };
     let decision = decide(points);
@@ -185,6 +198,7 @@ pub fn rank(
         decision,
         due,
         points,
+        exploitation_known: known,
         reasons: vec![
             exploited_because,
             format!("exposure {exposure}: {exposed_by}"),
@@ -195,20 +209,20 @@ pub fn rank(
     }
 }
 
-fn exploitation(cves: &[String], signals: &Signals) -> (Exploitation, String) {
+/// How much it is exploited, whether that is known, and why.
+fn exploitation(hole: Hole<'_>, signals: &Signals) -> (Exploitation, bool, String) {
+    let cves = hole.cves;
     if let Some((cve, entry)) = cves.iter().find_map(|cve| signals.kev.get(cve).map(|entry| (cve, entry))) {
         let ransomware = if entry.ransomware { ", used by ransomware" } else { "" };
-        return (
-            Exploitation::Active,
-            format!("exploitation active: {cve} in KEV since {}{ransomware}", entry.added),
-        );
+        let because = format!("exploitation active: {cve} in KEV since {}{ransomware}", entry.added);
+        return (Exploitation::Active, true, because);
     }
     let said = cves
         .iter()
         .filter_map(|cve| Some((signals.ssvc.get(cve)?.exploitation?, cve)))
         .max_by_key(|(exploitation, _)| *exploitation);
     if let Some((Exploitation::Active, cve)) = said {
-        return (Exploitation::Active, format!("exploitation active: SSVC decision points of {cve}"));
+        return (Exploitation::Active, true, format!("exploitation active: SSVC decision points of {cve}"));
     }
     let score = cves
         .iter()
@@ -217,32 +231,32 @@ fn exploitation(cves: &[String], signals: &Signals) -> (Exploitation, String) {
     if let Some((probability, cve)) = score
         && probability >= EPSS_LIKELY_MIN
     {
-        return (
-            Exploitation::PublicPoc,
-            format!(
-                "exploitation likely: EPSS of {cve} is {:.0} %, taken like a public proof of concept",
-                probability * 100.0
-            ),
+        let percent = probability * 100.0;
+        let because = format!(
+            "exploitation likely: EPSS of {cve} is {percent:.0} %, taken like a public proof of concept"
         );
+        return (Exploitation::PublicPoc, true, because);
     }
     if let Some((Exploitation::PublicPoc, cve)) = said {
-        return (Exploitation::PublicPoc, format!("public proof of concept: SSVC decision points of {cve}"));
+        let because = format!("public proof of concept: SSVC decision points of {cve}");
+        return (Exploitation::PublicPoc, true, because);
+    }
+    let worse = |why: &str| {
+        let because = format!("exploitation not known: {why}; taken like a public proof of concept");
+        (Exploitation::PublicPoc, false, because)
+    };
+    if hole.unread {
+        return worse("what it closes could not be read");
     }
     if cves.is_empty() {
-        return (
-            Exploitation::PublicPoc,
-            "exploitation not known: no CVE is named; taken like a public proof of concept".to_owned(),
-        );
+        return (Exploitation::None, false, "no exploitation known: it names no CVE".to_owned());
     }
     match (signals.kev_released, signals.epss_date) {
         (Some(_), Some(date)) => {
-            (Exploitation::None, format!("no exploitation known: not in KEV, EPSS of {date} below 10 %"))
+            let because = format!("no exploitation known: not in KEV, EPSS of {date} below 10 %");
+            (Exploitation::None, true, because)
         }
-        (Some(_) | None, None) | (None, Some(_)) => (
-            Exploitation::PublicPoc,
-            "exploitation not known: KEV and EPSS were not both given; taken like a public proof of concept"
-                .to_owned(),
-        ),
+        (Some(_) | None, None) | (None, Some(_)) => worse("KEV and EPSS were not both given"),
     }
 }
 
@@ -303,7 +317,8 @@ mod tests {
     fn rank_of(cves: &[&str], exposure: Exposure, mission: Mission, signals: &Signals) -> Rank {
         let cves: Vec<String> = cves.iter().map(|&cve| cve.to_owned()).collect();
         let published: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
-        rank(&cves, exposure, "test", mission, Some(published), signals, Deadlines::default())
+        let hole = Hole { cves: &cves, unread: false, published: Some(published) };
+        rank(hole, exposure, "test", mission, signals, Deadlines::default())
     }
 
     fn kev(due: Date) -> KevEntry {

@@ -57,7 +57,8 @@ pub(crate) struct Check {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
-    /// Explain one CVE, bulletin, source or binary package: every verdict on it and how it was reached
+    /// Explain one CVE, bulletin, source or binary package: every verdict on it and how it was reached; the exit code
+    /// stays that of the whole check
     #[arg(long, value_name = "ID")]
     pub(crate) explain: Option<String>,
 
@@ -82,7 +83,7 @@ pub(crate) struct Check {
     pub(crate) all: bool,
 
     /// Print nothing but the exit code's reason on standard error
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with = "explain")]
     pub(crate) quiet: bool,
 
     /// Colour the table

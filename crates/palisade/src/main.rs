@@ -37,7 +37,6 @@ fn main() -> ExitCode {
         Command::Man { directory } => command::shell::man(&directory),
     };
     ended.unwrap_or_else(|problem| {
-        // A closed pipe (`palisade check | head`) is the reader's decision, not a failure.
         if terminal::is_closed_pipe(&problem) {
             return ExitCode::SUCCESS;
         }

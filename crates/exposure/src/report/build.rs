@@ -165,6 +165,8 @@ pub(super) struct Findings {
     pub(super) published: Option<Timestamp>,
     pub(super) all: BTreeSet<Finding>,
     pub(super) bulletins: BTreeSet<String>,
+    /// A changelog could not be read, or does not reach back to the installed version.
+    pub(super) unread: bool,
 }
 
 impl Findings {
@@ -173,6 +175,8 @@ impl Findings {
         // `Kind` is ordered by gravity, security first.
         self.kind = Some(self.kind.map_or(advisory.kind, |kind| kind.min(advisory.kind)));
         self.published = self.published.into_iter().chain(advisory.published).min();
+        // The package manager's own advisories give a reason exactly where a changelog left something open.
+        self.unread |= advisory.document.feed == PACKAGE_MANAGER && !opinion.claim.reason.is_empty();
         self.all.insert(finding(hole, opinion));
     }
 }
@@ -255,7 +259,8 @@ fn unread(facts: &Facts<'_>) -> Vec<Unjudged> {
     unread
 }
 
-/// What decides the order of entries: decision, whether something can be done, due date, reach, CVEs, name.
+/// What decides the order of entries: decision, whether something can be done, exploitation that is known, whether a CVE
+/// is named, due date, reach, CVEs, name.
 fn urgency(entry: &Entry) -> impl Ord {
     let actionable = match entry.remedy {
         Remedy::Upgrade | Remedy::Restart { .. } | Remedy::Reboot { .. } => 0,
@@ -265,6 +270,8 @@ fn urgency(entry: &Entry) -> impl Ord {
     (
         std::cmp::Reverse(entry.rank.decision),
         actionable,
+        std::cmp::Reverse(entry.rank.exploitation_known.then_some(entry.rank.points.exploitation)),
+        entry.closes.is_empty() && entry.stay_open.is_empty() && !entry.unread,
         entry.rank.due.is_none(),
         entry.rank.due,
         std::cmp::Reverse(entry.reach.seen),
@@ -353,6 +360,7 @@ fn summarise(
         track: decided(Decision::Track),
         cves_closed: distinct(|entry| &entry.closes),
         cves_open: distinct(|entry| &entry.stay_open),
+        unread: entries.iter().filter(|entry| entry.unread).count(),
         listening: entries.iter().filter(|entry| entry.reach.seen == Seen::Listening).count(),
         running: entries
             .iter()

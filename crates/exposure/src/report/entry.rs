@@ -5,7 +5,7 @@ use super::command::command;
 use super::reach::{is_kernel, reach};
 use super::{Change, Entry, Finding, Other, Remedy};
 use crate::inventory::{Action, ArchiveClass, Candidate, Fetch, Inventory, Package};
-use crate::ssvc::rank;
+use crate::ssvc::{Hole, rank};
 use crate::verdict::{Fix, Verdict};
 use advisory::Kind;
 use advisory::format::lifecycle::Support;
@@ -44,7 +44,11 @@ pub(super) fn assemble(
     let kind = found.kind;
     let findings: Vec<Finding> = found.all.into_iter().collect();
     // The security suite speaks for itself, even where no changelog could be read.
+    // What could not be read may close a hole: it counts as if it did.
+    let rebuild = candidates.iter().all(|candidate| rebuilt(inventory, candidate));
+    let unread = found.unread || (kind.is_none() && facts.advisories.is_empty() && !rebuild);
     let security = matches!(kind, Some(Kind::Security | Kind::Regression | Kind::EndOfLife))
+        || (unread && class.is_some_and(|class| class != ArchiveClass::Foreign))
         || matches!(class, Some(ArchiveClass::Security | ArchiveClass::Esm));
     let changes = changes(inventory, source, &findings, candidates);
     if !security {
@@ -53,12 +57,11 @@ pub(super) fn assemble(
             return Assembled::Nothing;
         }
         let note = match kind {
-            Some(_) => "names no CVE".to_owned(),
-            None if candidates.iter().all(|candidate| rebuilt(inventory, candidate)) => {
-                "rebuild of the same source".to_owned()
-            }
-            None => "what it changes could not be read".to_owned(),
+            Some(_) => "names no CVE",
+            None if rebuild => "rebuild of the same source",
+            None => "no bulletin names it",
         };
+        let note = note.to_owned();
         return Assembled::Other(Other { source: source.to_owned(), changes, class, note });
     }
     let (closes, stay_open) = cves(&findings);
@@ -71,15 +74,8 @@ pub(super) fn assemble(
         .collect();
     let reach = reach(inventory, source, &binaries);
     let all: Vec<String> = closes.iter().chain(&stay_open).cloned().collect();
-    let rank = rank(
-        &all,
-        reach.exposure,
-        reach.because(),
-        facts.mission,
-        found.published,
-        facts.signals,
-        facts.deadlines,
-    );
+    let hole = Hole { cves: &all, unread, published: found.published };
+    let rank = rank(hole, reach.exposure, reach.because(), facts.mission, facts.signals, facts.deadlines);
     let command = command(inventory, &remedy, &changes);
     Assembled::Entry(Box::new(Entry {
         source: source.to_owned(),
@@ -91,6 +87,7 @@ pub(super) fn assemble(
         class,
         closes,
         stay_open,
+        unread,
         bulletins: found.bulletins.into_iter().collect(),
         reach,
         findings,
@@ -229,8 +226,9 @@ pub(super) fn ended_support(facts: &Facts<'_>) -> Vec<Entry> {
         let Support::Ended { since, reason } = support else { continue };
         let binaries: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
         let reach = reach(inventory, source, &binaries);
+        let hole = Hole { cves: &[], unread: false, published: None };
         let mut rank =
-            rank(&[], reach.exposure, reach.because(), facts.mission, None, facts.signals, facts.deadlines);
+            rank(hole, reach.exposure, reach.because(), facts.mission, facts.signals, facts.deadlines);
         rank.reasons.push(format!("security support ended on {since}"));
         let changes = packages
             .iter()
@@ -251,6 +249,7 @@ pub(super) fn ended_support(facts: &Facts<'_>) -> Vec<Entry> {
             class: None,
             closes: Vec::new(),
             stay_open: Vec::new(),
+            unread: false,
             bulletins: Vec::new(),
             reach,
             findings: Vec::new(),

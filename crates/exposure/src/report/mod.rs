@@ -14,6 +14,7 @@ use crate::verdict::{Explanation, Verdict};
 use advisory::Kind;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// What is wrong with one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,8 @@ pub struct Entry {
     pub closes: Vec<String>,
     /// CVEs that stay open: no fix, or none that can be installed now.
     pub stay_open: Vec<String>,
+    /// What the fix closes could not be read, or not all of it: `closes` is a part.
+    pub unread: bool,
     /// Bulletins, where a feed names them.
     pub bulletins: Vec<String>,
     /// How reachable it is here.
@@ -147,6 +150,16 @@ pub struct Unjudged {
     pub remedy: String,
 }
 
+impl fmt::Display for Unjudged {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.what, self.why)?;
+        if !self.remedy.is_empty() {
+            write!(out, "; {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
 /// Counts of a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -164,6 +177,8 @@ pub struct Summary {
     pub cves_closed: usize,
     /// Distinct CVEs that stay open.
     pub cves_open: usize,
+    /// Entries of which it could not be read, or not fully, what they close: `cves_closed` is a lower bound.
+    pub unread: usize,
     /// Entries whose code listens for the network.
     pub listening: usize,
     /// Entries whose code runs, listening or not.
@@ -189,6 +204,17 @@ pub enum Bar {
     Any,
 }
 
+impl Bar {
+    /// The mildest decision that is over it.
+    pub fn least(self) -> Decision {
+        match self {
+            Self::Act => Decision::Act,
+            Self::Attend => Decision::Attend,
+            Self::Any => Decision::Track,
+        }
+    }
+}
+
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -203,11 +229,7 @@ pub enum Outcome {
 impl Report {
     /// How the check ended, measured at `bar`. What could not be judged never counts as clean.
     pub fn outcome(&self, bar: Bar) -> Outcome {
-        let least = match bar {
-            Bar::Act => Decision::Act,
-            Bar::Attend => Decision::Attend,
-            Bar::Any => Decision::Track,
-        };
+        let least = bar.least();
         if self.entries.iter().any(|entry| entry.rank.decision >= least) {
             Outcome::Findings
         } else if self.undetermined.is_empty() {

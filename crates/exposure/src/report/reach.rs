@@ -39,8 +39,9 @@ impl Reach {
     }
 }
 
-/// One hidden process among this many is named as what was not looked into, and counts as one that may map anything
-/// but does not listen; with more of them nothing can be said.
+/// So few hidden processes, or one among so many, are named as what was not looked into, and count as ones that may map
+/// anything but do not listen; with more of them nothing can be said.
+const HIDDEN_FEW: usize = 3;
 const HIDDEN_SHARE: usize = 10;
 
 /// How a process is named to a person: its unit if it has one, else its name, and its pid.
@@ -94,7 +95,8 @@ pub(super) fn reach(inventory: &Inventory, source: &str, binaries: &BTreeSet<&st
     {
         let hidden: Vec<String> =
             inventory.processes.iter().filter(|process| process.hidden).map(named).collect();
-        if !hidden.is_empty() && hidden.len() * HIDDEN_SHARE <= inventory.processes.len() {
+        let few = hidden.len() <= HIDDEN_FEW || hidden.len() * HIDDEN_SHARE <= inventory.processes.len();
+        if !hidden.is_empty() && few {
             evidence.push(format!("not looked into: {}", hidden.join(", ")));
             exposure = exposure.max(Exposure::Controlled);
         } else {

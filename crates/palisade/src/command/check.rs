@@ -12,7 +12,7 @@ use agent::apt::Network;
 use agent::{Observation, observe};
 use anyhow::{Context, Result};
 use exposure::Inventory;
-use exposure::report::{self, Facts, Finding, Outcome, Report};
+use exposure::report::{self, Bar, Facts, Finding, Outcome, Report};
 use exposure::ssvc::Deadlines;
 use jiff::Timestamp;
 use std::io::Write;
@@ -35,6 +35,10 @@ pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
             eprintln!("palisade: check: {option} {}: {what}", path.display());
             return Ok(ExitCode::from(EXIT_USAGE));
         }
+    }
+    if arguments.explain.is_some() && !matches!(arguments.format, Format::Table | Format::Json) {
+        eprintln!("palisade: check: --explain goes with --format table or json");
+        return Ok(ExitCode::from(EXIT_USAGE));
     }
     let progress = Progress::new(arguments.quiet);
     let now = Timestamp::now();
@@ -65,13 +69,17 @@ pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
     let report = report::report(&facts);
     drop(progress);
     if arguments.quiet {
-        eprintln!("palisade: {}", verdict_line(&report));
+        eprintln!("palisade: {}", verdict_line(&report, arguments.fail_on.into()));
     } else {
         let text = match &arguments.explain {
             Some(id) => explained(id, arguments, &facts, &report)?,
             None => answered(arguments, &facts, &report)?,
         };
-        std::io::stdout().lock().write_all(text.as_bytes()).context("write the answer")?;
+        match std::io::stdout().lock().write_all(text.as_bytes()) {
+            // A closed pipe (`palisade check | head`) is the reader's decision; the exit code stays what was found.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            written => written.context("write the answer")?,
+        }
     }
     let outcome = report.outcome(arguments.fail_on.into());
     // The process ends here: a hundred thousand pieces of memory need not be given back one by one.
@@ -130,19 +138,22 @@ fn look(arguments: &Check) -> table::Look {
 }
 
 /// The outcome in a line, for `--quiet`.
-fn verdict_line(report: &Report) -> String {
-    match report.entries.first() {
-        Some(first) => format!(
-            "{}: {} source packages with something to do, {} undetermined; first {}: {}",
-            report.host,
-            report.entries.len(),
-            report.undetermined.len(),
-            first.rank.decision,
-            first.source
-        ),
-        None if report.undetermined.is_empty() => format!("{}: clean", report.host),
-        None => {
-            format!("{}: not known to be clean, {} undetermined", report.host, report.undetermined.len())
+fn verdict_line(report: &Report, bar: Bar) -> String {
+    let over = report.entries.iter().filter(|entry| entry.rank.decision >= bar.least()).count();
+    let unjudged = report.undetermined.len();
+    let host = &report.host;
+    match report.outcome(bar) {
+        Outcome::Clean => format!("{host}: nothing at or over the bar, and everything could be judged"),
+        Outcome::Undetermined => {
+            format!("{host}: nothing at or over the bar, but {unjudged} things could not be judged")
+        }
+        Outcome::Findings => {
+            let first = report.entries.first();
+            let first = first.map(|entry| format!("{} ({})", entry.source, entry.rank.decision));
+            format!(
+                "{host}: {over} source packages at or over the bar, first {}; {unjudged} things could not be judged",
+                first.unwrap_or_default()
+            )
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn bom(report: &Report, inventory: &Inventory, serial: &str) -> Value
             "properties": report
                 .undetermined
                 .iter()
-                .map(|unjudged| json!({ "name": "palisade:undetermined", "value": format!("{}: {}", unjudged.what, unjudged.why) }))
+                .map(|unjudged| json!({ "name": "palisade:undetermined", "value": unjudged.to_string() }))
                 .collect::<Vec<_>>(),
         },
         "components": distinct(components),

@@ -23,7 +23,7 @@ pub(crate) fn log(report: &Report, inventory: &Inventory) -> Value {
             "ruleId": "undetermined",
             "kind": "open",
             "level": "none",
-            "message": { "text": format!("{}: {}", unjudged.what, unjudged.why) },
+            "message": { "text": unjudged.to_string() },
             "locations": [location(report, &unjudged.what, "module")],
         }));
     }
@@ -33,7 +33,7 @@ pub(crate) fn log(report: &Report, inventory: &Inventory) -> Value {
         .map(|unjudged| {
             json!({
                 "level": "warning",
-                "message": { "text": format!("{}: {} {}", unjudged.what, unjudged.why, unjudged.remedy).trim_end() },
+                "message": { "text": unjudged.to_string() },
             })
         })
         .collect();

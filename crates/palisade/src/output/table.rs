@@ -14,6 +14,11 @@ const FULL_ENTRIES: usize = 3;
 /// How many CVEs, pieces of evidence or other updates are listed before "and N more".
 const LIST_MAX: usize = 6;
 
+/// Terminals with fewer columns get a table without installed versions.
+const NARROW_COLUMNS: u16 = 130;
+/// What a version may take of a line before it is cut in two.
+const VERSION_COLUMNS: u16 = 24;
+
 /// How to draw.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
@@ -31,13 +36,13 @@ pub(crate) fn report(report: &Report, look: Look) -> String {
     let _ = writeln!(
         out,
         "{} · {}{} · {} packages · {}\n",
-        clean(&report.host),
-        clean(&report.system.pretty),
+        named(&report.host, "(no name)"),
+        named(&report.system.pretty, "unknown system"),
         if report.root == "/" { String::new() } else { format!(" in {}", clean(&report.root)) },
         report.summary.packages,
         report.observed.strftime("%Y-%m-%d %H:%M UTC"),
     );
-    headline(report, &mut out);
+    headline(report, look, &mut out);
     if !report.entries.is_empty() {
         out.push('\n');
         out.push_str(&overview(report, look));
@@ -59,12 +64,12 @@ pub(crate) fn report(report: &Report, look: Look) -> String {
     others(&report.other, look, &mut out);
     undetermined(report, look, &mut out);
     for note in &report.notes {
-        let _ = writeln!(out, "note: {}", clean(note));
+        out.push_str(&wrapped(&clean(note), "note: ", "      ", look));
     }
     out
 }
 
-fn headline(report: &Report, out: &mut String) {
+fn headline(report: &Report, look: Look, out: &mut String) {
     let summary = &report.summary;
     if report.entries.is_empty() {
         if report.undetermined.is_empty() {
@@ -88,20 +93,25 @@ fn headline(report: &Report, out: &mut String) {
     .filter(|(many, _)| *many > 0)
     .map(|(many, decision)| format!("{many} {decision}"))
     .collect();
-    let _ = writeln!(
-        out,
-        "{} with something to do ({}); fixes at hand close {}; {} open; {} listening, {} running.",
+    let closed = match (summary.cves_closed, summary.unread) {
+        (closed, 0) => count(closed, "CVE", "CVEs"),
+        (closed, unread) => {
+            format!("at least {} ({unread} could not be read)", count(closed, "CVE", "CVEs"))
+        }
+    };
+    let open = match summary.cves_open {
+        0 => "none known stays".to_owned(),
+        1 => "1 stays".to_owned(),
+        many => format!("{many} stay"),
+    };
+    let text = format!(
+        "{} with something to do ({}); fixes at hand close {closed}; {open} open; {} listening, {} running.",
         count(report.entries.len(), "source package", "source packages"),
         decisions.join(", "),
-        count(summary.cves_closed, "CVE", "CVEs"),
-        match summary.cves_open {
-            0 => "none stays".to_owned(),
-            1 => "1 stays".to_owned(),
-            many => format!("{many} stay"),
-        },
         summary.listening,
         summary.running,
     );
+    out.push_str(&wrapped(&text, "", "", look));
 }
 
 fn overview(report: &Report, look: Look) -> String {
@@ -117,7 +127,10 @@ fn overview(report: &Report, look: Look) -> String {
         table.force_no_tty();
     }
     let head = |text: &str| Cell::new(text).add_attribute(Attribute::Bold);
-    table.set_header(["#", "decision", "source", "installed → fixed", "CVEs", "reachable", "due"].map(head));
+    // On a narrow terminal only the fixed version fits; the installed one stands in the entry in full.
+    let narrow = look.width.is_some_and(|width| width < NARROW_COLUMNS);
+    let versions_head = if narrow { "fixed" } else { "installed → fixed" };
+    table.set_header(["#", "decision", "source", versions_head, "CVEs", "reachable", "due"].map(head));
     for (place, entry) in report.entries.iter().enumerate() {
         let decision = Cell::new(entry.rank.decision);
         table.add_row([
@@ -127,7 +140,7 @@ fn overview(report: &Report, look: Look) -> String {
                 None => decision,
             },
             Cell::new(clean(&entry.source)),
-            Cell::new(versions(entry)),
+            Cell::new(if narrow { fixed(entry) } else { versions(entry) }),
             Cell::new(cve_count(entry)).set_alignment(CellAlignment::Right),
             Cell::new(reachable(entry)),
             Cell::new(entry.rank.due.map(|due| due.to_string()).unwrap_or_default()),
@@ -139,8 +152,9 @@ fn overview(report: &Report, look: Look) -> String {
         if [0, 1, 4, 6].contains(&index) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
-        if index == 2 {
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(14)));
+        if index == 2 || index == 3 {
+            let columns = if index == 2 { 14 } else { VERSION_COLUMNS };
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(columns)));
         }
     }
     table.trim_fmt()
@@ -160,19 +174,25 @@ fn versions(entry: &Entry) -> String {
     else {
         return String::new();
     };
-    let fixed = match (&change.to, &entry.remedy) {
+    format!("{} → {}", clean(&change.from), fixed(entry))
+}
+
+/// The version that fixes it, or what does instead.
+fn fixed(entry: &Entry) -> String {
+    match (entry.changes.iter().find_map(|change| change.to.as_ref()), &entry.remedy) {
         (Some(to), _) => clean(to),
         (None, Remedy::Restart { .. }) => "restart".to_owned(),
         (None, Remedy::Reboot { .. }) => "reboot".to_owned(),
         (None, Remedy::Blocked { .. }) => "blocked".to_owned(),
         (None, Remedy::Upgrade | Remedy::None { .. }) => "no fix".to_owned(),
-    };
-    format!("{} → {fixed}", clean(&change.from))
+    }
 }
 
 fn cve_count(entry: &Entry) -> String {
     match (entry.closes.len(), entry.stay_open.len()) {
+        (0, 0) if entry.unread => "?".to_owned(),
         (0, 0) => "–".to_owned(),
+        (closes, 0) if entry.unread => format!("{closes}+?"),
         (closes, 0) => closes.to_string(),
         (closes, open) => format!("{closes}+{open} open"),
     }
@@ -207,12 +227,14 @@ fn block(place: usize, entry: &Entry, look: Look, out: &mut String) {
         versions(entry)
     );
     let mut line = |label: &str, text: &str| {
-        let _ = writeln!(out, "     {label:<10} {text}");
+        out.push_str(&wrapped(text, &format!("     {label:<10} "), &" ".repeat(16), look));
     };
-    if !entry.closes.is_empty() {
-        line("closes", &list(&entry.closes, max));
-    } else if matches!(entry.remedy, Remedy::Upgrade) {
-        line("closes", "names no CVE");
+    match (entry.closes.is_empty(), entry.unread) {
+        (false, false) => line("closes", &list(&entry.closes, max)),
+        (false, true) => line("closes", &format!("at least {}", list(&entry.closes, max))),
+        (true, true) => line("closes", "not known: its changelog could not be read"),
+        (true, false) if entry.remedy == Remedy::Upgrade => line("closes", "names no CVE"),
+        (true, false) => {}
     }
     if !entry.stay_open.is_empty() {
         line("stay open", &list(&entry.stay_open, max));
@@ -238,7 +260,7 @@ fn block(place: usize, entry: &Entry, look: Look, out: &mut String) {
     }
     if let Some(command) = &entry.command {
         // Never wrapped: it is there to be copied.
-        line("fix", &clean(command));
+        let _ = writeln!(out, "     {:<10} {}", "fix", clean(command));
     }
 }
 
@@ -288,9 +310,7 @@ fn undetermined(report: &Report, look: Look, out: &mut String) {
     let title = format!("{} could not be judged:", count(report.undetermined.len(), "thing", "things"));
     let _ = writeln!(out, "\n{}", paint(&title, look));
     for unjudged in report.undetermined.iter().take(max) {
-        let remedy =
-            if unjudged.remedy.is_empty() { String::new() } else { format!("; {}", clean(&unjudged.remedy)) };
-        let _ = writeln!(out, "   ? {}: {}{remedy}", clean(&unjudged.what), clean(&unjudged.why));
+        out.push_str(&wrapped(&clean(&unjudged.to_string()), "   ? ", "     ", look));
     }
     if report.undetermined.len() > max {
         let _ = writeln!(out, "   ? and {} more; --all lists them", report.undetermined.len() - max);
@@ -366,8 +386,24 @@ fn list(items: &[String], max: usize) -> String {
     text
 }
 
+/// Prose broken at blanks to fit the terminal, with a line break at its end.
+fn wrapped(text: &str, first: &str, next: &str, look: Look) -> String {
+    let width = look.width.map_or(usize::MAX, usize::from).max(next.len() + 20);
+    let options = textwrap::Options::new(width)
+        .initial_indent(first)
+        .subsequent_indent(next)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .word_separator(textwrap::WordSeparator::AsciiSpace);
+    textwrap::fill(text, options) + "\n"
+}
+
 fn count(many: usize, one: &str, more: &str) -> String {
     if many == 1 { format!("1 {one}") } else { format!("{many} {more}") }
+}
+
+fn named(text: &str, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { clean(text) }
 }
 
 /// Text from package databases and feeds, without control characters: it must not steer the reader's terminal.
