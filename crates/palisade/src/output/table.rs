@@ -130,7 +130,7 @@ fn overview(report: &Report, look: Look) -> String {
     // On a narrow terminal only the fixed version fits; the installed one stands in the entry in full.
     let narrow = look.width.is_some_and(|width| width < NARROW_COLUMNS);
     let versions_head = if narrow { "fixed" } else { "installed → fixed" };
-    table.set_header(["#", "decision", "source", versions_head, "CVEs", "reachable", "due"].map(head));
+    table.set_header(["#", "decision", "source", versions_head, "CVEs", "reach", "due"].map(head));
     for (place, entry) in report.entries.iter().enumerate() {
         let decision = Cell::new(entry.rank.decision);
         table.add_row([
@@ -142,7 +142,7 @@ fn overview(report: &Report, look: Look) -> String {
             Cell::new(clean(&entry.source)),
             Cell::new(if narrow { fixed(entry) } else { versions(entry) }),
             Cell::new(cve_count(entry)).set_alignment(CellAlignment::Right),
-            Cell::new(reachable(entry)),
+            Cell::new(if narrow { reach_word(entry).to_owned() } else { reachable(entry) }),
             Cell::new(entry.rank.due.map(|due| due.to_string()).unwrap_or_default()),
         ]);
     }
@@ -205,6 +205,17 @@ fn reachable(entry: &Entry) -> String {
         Seen::Listening | Seen::ListeningLocally | Seen::Running => clean(entry.reach.because()) + &more,
         Seen::NotRunning => "not running".to_owned(),
         Seen::Unknown => "not known".to_owned(),
+    }
+}
+
+/// The same in a word, for narrow terminals.
+fn reach_word(entry: &Entry) -> &'static str {
+    match entry.reach.seen {
+        Seen::Listening => "listens",
+        Seen::ListeningLocally => "local",
+        Seen::Running => "runs",
+        Seen::NotRunning => "idle",
+        Seen::Unknown => "unknown",
     }
 }
 
