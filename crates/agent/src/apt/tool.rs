@@ -19,6 +19,10 @@ const HONOURED: [&str; 6] = [
     "APT::Get::Never-Include-Phased-Updates",
 ];
 
+/// With less free than this a failure of apt is taken for one of space: its two caches are 64 MiB on a host with all
+/// components enabled.
+const FREE_BYTES_MIN: u64 = 64 << 20;
+
 /// apt on one root.
 #[derive(Debug)]
 pub struct Apt {
@@ -82,6 +86,14 @@ impl Apt {
             program = program.env("APT_CONFIG", settings);
         }
         program
+    }
+
+    /// What to do about a failure of apt: `otherwise`, unless the disk that its caches lie on is as good as full.
+    pub(super) fn remedy(&self, otherwise: &'static str) -> &'static str {
+        let free = self.private().and_then(|private| rustix::fs::statvfs(private).ok());
+        // f_bavail counts fragments (statvfs(3)).
+        let short = free.is_some_and(|free| free.f_bavail.saturating_mul(free.f_frsize) < FREE_BYTES_MIN);
+        if short { "free some space where apt's caches are put, or set TMPDIR" } else { otherwise }
     }
 
     /// A new directory for downloads, writable for apt's own download user. It goes with `self` at the latest.
