@@ -81,12 +81,12 @@ pub enum Fetching<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Lack {
     reason: String,
-    remedy: &'static str,
+    remedy: String,
 }
 
 impl Lack {
-    fn new(reason: impl Into<String>, remedy: &'static str) -> Self {
-        Self { reason: reason.into(), remedy }
+    fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { reason: reason.into(), remedy: remedy.into() }
     }
 
     fn unreachable(why: &str) -> Self {
@@ -320,7 +320,7 @@ impl Run<'_> {
             part: Part::Changelogs,
             object: object_of(&keys),
             reason,
-            remedy: remedy.to_owned(),
+            remedy,
         });
         (self.found, cache.into_iter().chain(gaps).collect())
     }

@@ -52,7 +52,7 @@ impl Apt {
                 for candidate in candidates.iter_mut().filter(|candidate| candidate.to.is_some()) {
                     candidate.fetch = Fetch::Unchecked(reason.clone());
                 }
-                let remedy = self.remedy("look again with the network up").to_owned();
+                let remedy = self.remedy("look again with the network up");
                 let gap = Gap { remedy, ..gap("apt-get download --print-uris".to_owned(), reason) };
                 return Asked { gaps: vec![gap], unreachable: BTreeSet::new() };
             }

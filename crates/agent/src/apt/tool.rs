@@ -89,11 +89,15 @@ impl Apt {
     }
 
     /// What to do about a failure of apt: `otherwise`, unless the disk that its caches lie on is as good as full.
-    pub(super) fn remedy(&self, otherwise: &'static str) -> &'static str {
-        let free = self.private().and_then(|private| rustix::fs::statvfs(private).ok());
+    pub(super) fn remedy(&self, otherwise: &str) -> String {
+        let Some(place) = self.private().and_then(Path::parent) else { return otherwise.to_owned() };
         // f_bavail counts fragments (statvfs(3)).
-        let short = free.is_some_and(|free| free.f_bavail.saturating_mul(free.f_frsize) < FREE_BYTES_MIN);
-        if short { "free some space where apt's caches are put, or set TMPDIR" } else { otherwise }
+        let free = |free: rustix::fs::StatVfs| free.f_bavail.saturating_mul(free.f_frsize);
+        if rustix::fs::statvfs(place).is_ok_and(|found| free(found) < FREE_BYTES_MIN) {
+            format!("free some space in {}, or set TMPDIR", place.display())
+        } else {
+            otherwise.to_owned()
+        }
     }
 
     /// A new directory for downloads, writable for apt's own download user. It goes with `self` at the latest.
