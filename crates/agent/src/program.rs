@@ -25,6 +25,9 @@ const STDOUT_BYTES_MAX: u64 = 64 << 20;
 /// Messages that are kept; what a program writes to standard error beyond 64 KiB is read and dropped.
 const STDERR_BYTES_MAX: usize = 64 << 10;
 
+/// Errors of a program that are told.
+const ERRORS_MAX: usize = 3;
+
 /// How often a silent program is asked whether it has ended: a background child may keep its pipes open for ever, and
 /// the program's own end is what counts.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -71,9 +74,20 @@ pub struct Output {
 }
 
 impl Output {
-    /// How it ended and what it said, in one line.
+    /// How it ended and what it said, in one line: the first distinct errors, where it marks them as apt does, or its last
+    /// message.
     pub fn told(&self) -> String {
         let ended = self.code.map_or("killed by a signal".to_owned(), |code| format!("exit {code}"));
+        let mut errors: Vec<&str> = Vec::new();
+        // apt's last error often says only that there were others.
+        for error in self.stderr.lines().filter_map(|line| line.trim().strip_prefix("E: ")) {
+            if errors.len() < ERRORS_MAX && !errors.contains(&error) {
+                errors.push(error);
+            }
+        }
+        if !errors.is_empty() {
+            return format!("{ended}: {}", errors.join("; "));
+        }
         let message = self.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no message");
         format!("{ended}: {}", message.trim())
     }
@@ -125,7 +139,7 @@ pub enum Error {
     Failed {
         /// The program's name.
         program: String,
-        /// How it ended, and the last line of its messages that says anything.
+        /// How it ended, and what it said: [`Output::told`].
         told: String,
     },
 }

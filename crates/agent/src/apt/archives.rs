@@ -113,8 +113,8 @@ pub(super) fn sources(apt: &Apt, now: Timestamp) -> (Vec<Source>, Vec<Gap>) {
     let output = match listing.run_ok() {
         Ok(output) => output,
         Err(error) => {
-            let remedy = "repair the sources of apt: apt-get indextargets";
-            return (Vec::new(), vec![gap("sources of apt", error.to_string(), remedy)]);
+            let remedy = apt.remedy("repair the sources of apt: apt-get indextargets");
+            return (Vec::new(), vec![gap("sources of apt", error.to_string(), &remedy)]);
         }
     };
     let text = String::from_utf8_lossy(&output.stdout);

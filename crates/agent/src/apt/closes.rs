@@ -1,7 +1,7 @@
 //! What the host's own package manager says that fixes close, as advisories: those that are pending, and those that are
 //! installed while the old code still runs.
 
-use super::changelogs::{Changelog, Changelogs};
+use super::changelogs::{Changelog, Changelogs, Fetching};
 use super::installed::installed_changelog;
 use super::tool::Apt;
 use advisory::changelog::{Basis, Closed, Entry, advisory_of, closed};
@@ -37,11 +37,21 @@ impl Apt {
         network: Network,
         progress: &mut dyn FnMut(&str),
     ) -> Vec<Advisory> {
+        let unreachable;
+        let mut fetching = Fetching::Offline;
         match network {
             Network::Archives => {
                 progress("asking archives for the fixes");
-                let gaps = self.check_fetchable(&mut inventory.candidates, ASK_DEADLINE);
-                inventory.gaps.extend(gaps);
+                let asked = self.check_fetchable(&mut inventory.candidates, ASK_DEADLINE);
+                inventory.gaps.extend(asked.gaps);
+                unreachable = asked.unreachable;
+                let of_archive = |candidate: &&Candidate| candidate.to.is_some();
+                let asked_for = inventory.candidates.iter().filter(of_archive).count();
+                fetching = if unreachable.is_empty() || unreachable.len() < asked_for {
+                    Fetching::Within { deadline: FETCH_DEADLINE, unreachable: &unreachable }
+                } else {
+                    Fetching::Unreachable
+                };
             }
             Network::None => {
                 for candidate in &mut inventory.candidates {
@@ -60,12 +70,11 @@ impl Apt {
                 None => wanted.push(as_candidate(package)),
             }
         }
-        let deadline = (network == Network::Archives).then_some(FETCH_DEADLINE);
         let mut tell = |done: usize, total: usize, source: &str| {
             progress(&format!("changelogs {done}/{total}: {source}"));
         };
         let (changelogs, gaps) = match self.private() {
-            Some(private) => self.changelogs(&wanted, cache.unwrap_or(private), &mut tell, deadline),
+            Some(private) => self.changelogs(&wanted, cache.unwrap_or(private), &mut tell, fetching),
             // No archive could send any; that none is enabled is a gap already.
             None => (Changelogs::new(), Vec::new()),
         };

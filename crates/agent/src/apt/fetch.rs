@@ -1,10 +1,12 @@
 //! Whether candidates can really be fetched: an index can promise what the archive does not have any more.
 
 use super::tool::{Apt, settings};
+use crate::program::is_stopped;
 use exposure::inventory::{Candidate, Fetch, Gap, Part};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use ureq::{Agent, Proxy};
 
@@ -12,9 +14,12 @@ use ureq::{Agent, Proxy};
 const CONNECTIONS: usize = 8;
 
 /// Longest time that one request may take.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+const REQUEST_DEADLINE: Duration = Duration::from_secs(4);
 
-/// Hosts that could not be reached so often are not asked any more.
+/// How often we look whether we are to stop while requests are under way.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Hosts that failed so often and never answered are not asked any more.
 const FAILURES_MAX: usize = 4;
 
 /// How often a list of packages is asked for again without those that apt does not know.
@@ -27,10 +32,19 @@ struct Promise {
     size_bytes: u64,
 }
 
+/// What asking the archives has taught besides [`Candidate::fetch`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// What kept archives from answering.
+    pub gaps: Vec<Gap>,
+    /// Candidates, `name:arch=version`, whose archive cannot be reached at all.
+    pub unreachable: BTreeSet<String>,
+}
+
 impl Apt {
     /// Asks the archives for every candidate that would be fetched, and writes the answers into
-    /// [`Candidate::fetch`]. Nothing is downloaded. Gaps tell what kept the archives from answering.
-    pub fn check_fetchable(&self, candidates: &mut [Candidate], deadline: Duration) -> Vec<Gap> {
+    /// [`Candidate::fetch`]. Nothing is downloaded.
+    pub fn check_fetchable(&self, candidates: &mut [Candidate], deadline: Duration) -> Asked {
         let end = Instant::now() + deadline;
         let mut promises = match self.promises(candidates, deadline) {
             Ok(promises) => promises,
@@ -38,20 +52,34 @@ impl Apt {
                 for candidate in candidates.iter_mut().filter(|candidate| candidate.to.is_some()) {
                     candidate.fetch = Fetch::Unchecked(reason.clone());
                 }
-                return vec![gap("apt-get download --print-uris", reason)];
+                let remedy = self.remedy("look again with the network up");
+                let gap = Gap { remedy, ..gap("apt-get download --print-uris".to_owned(), reason) };
+                return Asked { gaps: vec![gap], unreachable: BTreeSet::new() };
             }
         };
-        let asker = Asker::new(self, end);
-        let answers = asker.ask_all(promises.values().filter_map(|promise| promise.as_ref().ok()));
+        let asker = Arc::new(Asker::new(self, end));
+        let answers =
+            ask_all(&asker, promises.values().filter_map(|promise| promise.as_ref().ok().cloned()).collect());
+        let hosts = asker.hosts();
+        let mut unreachable = BTreeSet::new();
         for candidate in candidates {
             let Some(name) = apt_name(candidate) else { continue };
             candidate.fetch = match promises.remove(&name) {
-                Some(Ok(promise)) => answers.get(&promise.address).cloned().unwrap_or_else(out_of_time),
+                Some(Ok(promise)) => {
+                    let host = host_of(&promise.address).and_then(|host| hosts.get(host));
+                    if let Some(reason) = host.filter(|host| host.is_dead()).map(|host| &host.reason) {
+                        unreachable.insert(name);
+                        Fetch::Unchecked(reason.clone())
+                    } else {
+                        answers.get(&promise.address).cloned().unwrap_or_else(out_of_time)
+                    }
+                }
                 Some(Err(reason)) => Fetch::Missing(reason),
                 None => Fetch::Unchecked("apt names no address for it".to_owned()),
             };
         }
-        asker.unreachable()
+        let gaps = hosts.iter().filter_map(|(name, host)| host.gap(name)).collect();
+        Asked { gaps, unreachable }
     }
 
     /// Where apt would fetch each candidate from: by apt's name for it, the file, or why there is none.
@@ -100,7 +128,7 @@ impl Apt {
 }
 
 /// `name:arch=version`, as apt takes it and as the file name gives it back.
-fn apt_name(candidate: &Candidate) -> Option<String> {
+pub(super) fn apt_name(candidate: &Candidate) -> Option<String> {
     Some(format!("{}:{}={}", candidate.name, candidate.arch, candidate.to.as_ref()?))
 }
 
@@ -124,9 +152,74 @@ fn out_of_time() -> Fetch {
     Fetch::Unchecked("no time was left to ask".to_owned())
 }
 
-fn gap(object: &str, reason: String) -> Gap {
+fn gap(object: String, reason: String) -> Gap {
     let remedy = "look again with the network up".to_owned();
-    Gap { part: Part::Candidates, object: object.to_owned(), reason, remedy }
+    Gap { part: Part::Candidates, object, reason, remedy }
+}
+
+/// What a host made of our requests.
+#[derive(Clone, Debug, Default)]
+struct Host {
+    asked: usize,
+    failed: usize,
+    /// Why it failed at last; empty if it did not.
+    reason: String,
+}
+
+impl Host {
+    /// Whether no request was answered.
+    fn is_dead(&self) -> bool {
+        self.failed > 0 && self.failed == self.asked
+    }
+
+    fn gap(&self, name: &str) -> Option<Gap> {
+        match self.failed {
+            0 => None,
+            _ if self.is_dead() => Some(gap("files of the archives".to_owned(), self.reason.clone())),
+            failed => {
+                let reason = format!("{failed} of {} files: {}", self.asked, self.reason);
+                Some(gap(format!("files of {name}"), reason))
+            }
+        }
+    }
+}
+
+/// The host of an address, with its port; `None` where there is none to ask.
+fn host_of(address: &str) -> Option<&str> {
+    let (scheme, rest) = address.split_once(':')?;
+    let host = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    matches!(scheme, "http" | "https").then_some(host)
+}
+
+/// Asks for all of them; at an interrupt, and at the deadline, without those that are still under way.
+fn ask_all(asker: &Arc<Asker>, promises: Vec<Promise>) -> HashMap<String, Fetch> {
+    let (sender, receiver) = channel();
+    let next = Arc::new(AtomicUsize::new(0));
+    let threads = CONNECTIONS.min(promises.len());
+    let promises = Arc::new(promises);
+    // Threads of their own, that nobody has to wait for: a request cannot be called off.
+    for _ in 0..threads {
+        let (asker, promises, next) = (Arc::clone(asker), Arc::clone(&promises), Arc::clone(&next));
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            while let Some(promise) = promises.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let answer = asker.ask(promise);
+                if is_stopped() || sender.send((promise.address.clone(), answer)).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    drop(sender);
+    let mut answers = HashMap::new();
+    loop {
+        match receiver.recv_timeout(PATIENCE) {
+            Ok((address, answer)) => _ = answers.insert(address, answer),
+            Err(RecvTimeoutError::Timeout) if !is_stopped() && Instant::now() < asker.end + PATIENCE => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return answers,
+        }
+    }
 }
 
 /// Asks archives for files, several at a time.
@@ -136,8 +229,8 @@ struct Asker {
     /// apt's proxy settings, by name.
     settings: HashMap<String, String>,
     end: Instant,
-    /// By host: how often it could not be reached, and why at last.
-    failures: Mutex<BTreeMap<String, (usize, String)>>,
+    /// Hosts asked so far.
+    hosts: Mutex<BTreeMap<String, Host>>,
 }
 
 impl Asker {
@@ -163,70 +256,74 @@ impl Asker {
                 .build();
             agents.insert(proxy.to_owned(), config.into());
         }
-        Self { agents, settings, end, failures: Mutex::default() }
-    }
-
-    fn ask_all<'a>(&self, promises: impl Iterator<Item = &'a Promise>) -> HashMap<String, Fetch> {
-        let promises: Vec<_> = promises.collect();
-        let next = AtomicUsize::new(0);
-        let answers = Mutex::new(HashMap::new());
-        std::thread::scope(|scope| {
-            for _ in 0..CONNECTIONS.min(promises.len()) {
-                scope.spawn(|| {
-                    while let Some(promise) = promises.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let answer = self.ask(promise);
-                        if let Ok(mut answers) = answers.lock() {
-                            answers.insert(promise.address.clone(), answer);
-                        }
-                    }
-                });
-            }
-        });
-        answers.into_inner().unwrap_or_default()
+        Self { agents, settings, end, hosts: Mutex::default() }
     }
 
     fn ask(&self, promise: &Promise) -> Fetch {
         let (scheme, rest) = promise.address.split_once(':').unwrap_or(("", ""));
         match scheme {
-            "http" | "https" => {
-                let host = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
-                let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-                self.ask_host(scheme, host, promise)
-            }
+            "http" | "https" => self.ask_host(scheme, host_of(&promise.address).unwrap_or_default(), promise),
             "file" | "copy" => on_disk(rest, promise.size_bytes),
             _ => Fetch::Unchecked(format!("{scheme}: addresses cannot be asked beforehand")),
         }
     }
 
     fn ask_host(&self, scheme: &str, host: &str, promise: &Promise) -> Fetch {
-        let left = self.end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if is_stopped() || Instant::now() >= self.end {
             return out_of_time();
         }
-        let failed = self.failures.lock().ok().and_then(|failures| failures.get(host).cloned());
-        if let Some((count, reason)) = failed
-            && count >= FAILURES_MAX
-        {
-            return Fetch::Unchecked(reason);
+        let known = self.hosts().remove(host).unwrap_or_default();
+        if known.is_dead() && known.failed >= FAILURES_MAX {
+            return Fetch::Unchecked(known.reason);
         }
         let Some(agent) = self.agent(scheme, host) else {
             return Fetch::Unchecked("apt's proxy setting cannot be read".to_owned());
         };
-        let request = agent.head(&promise.address).config().timeout_global(Some(left.min(REQUEST_DEADLINE)));
-        match request.build().call() {
-            Ok(answer) => {
-                let size = answer.headers().get("content-length").and_then(|value| value.to_str().ok());
-                judge(answer.status().as_u16(), size.and_then(|size| size.parse().ok()), promise.size_bytes)
+        let answer = self.request(agent, promise).or_else(|error| {
+            // A connection that was kept may have been closed meanwhile. A host that never answered gets no second try.
+            let known = self.hosts().remove(host).unwrap_or_default();
+            if is_stopped() || known.is_dead() || Instant::now() >= self.end {
+                return Err(error);
             }
-            Err(error) => {
-                let reason = format!("{host} cannot be reached: {error}");
-                if let Ok(mut failures) = self.failures.lock() {
-                    failures.entry(host.to_owned()).or_default().0 += 1;
-                    failures.entry(host.to_owned()).or_default().1.clone_from(&reason);
-                }
-                Fetch::Unchecked(reason)
+            self.request(&Agent::new_with_config(agent.config().clone()), promise)
+        });
+        let reason = answer.as_ref().err().map(|error| {
+            if matches!(error, ureq::Error::Timeout(_)) {
+                format!("no answer in {} s", REQUEST_DEADLINE.as_secs())
+            } else {
+                error.to_string()
+            }
+        });
+        if let Ok(mut hosts) = self.hosts.lock() {
+            let known = hosts.entry(host.to_owned()).or_default();
+            known.asked += 1;
+            if let Some(reason) = &reason {
+                known.failed += 1;
+                known.reason.clone_from(reason);
             }
         }
+        match (answer, reason) {
+            (Ok(fetch), _) => fetch,
+            (Err(_), reason) => Fetch::Unchecked(format!("{host}: {}", reason.unwrap_or_default())),
+        }
+    }
+
+    fn request(&self, agent: &Agent, promise: &Promise) -> Result<Fetch, ureq::Error> {
+        let left = self.end.saturating_duration_since(Instant::now()).min(REQUEST_DEADLINE);
+        let request = agent.head(&promise.address).config().timeout_global(Some(left)).build();
+        let answer = request.call()?;
+        let size = answer.headers().get("content-length").and_then(|value| value.to_str().ok());
+        let size = size.and_then(|size| size.parse().ok());
+        Ok(judge(answer.status().as_u16(), size, promise.size_bytes))
+    }
+
+    /// What is known of the hosts by now; of those that never answered, that they cannot be reached.
+    fn hosts(&self) -> BTreeMap<String, Host> {
+        let mut hosts = self.hosts.lock().map(|hosts| hosts.clone()).unwrap_or_default();
+        for (name, host) in hosts.iter_mut().filter(|(_, host)| host.is_dead()) {
+            host.reason = format!("{name} cannot be reached: {}", host.reason);
+        }
+        hosts
     }
 
     /// The agent for a host: apt's proxy for it, apt's proxy, or that of the environment (apt.conf(5), http).
@@ -238,11 +335,6 @@ impl Asker {
         });
         let proxy = names.find_map(|name| self.settings.get(&name));
         self.agents.get(proxy.map_or("environment", String::as_str))
-    }
-
-    fn unreachable(self) -> Vec<Gap> {
-        let failures = self.failures.into_inner().unwrap_or_default();
-        failures.into_values().map(|(_, reason)| gap("files of the archives", reason)).collect()
     }
 }
 
@@ -295,6 +387,51 @@ mod tests {
         for silent in [judge(200, None, 5), judge(503, None, 5), judge(401, None, 5)] {
             assert!(matches!(silent, Fetch::Unchecked(_)), "{silent:?}");
         }
+    }
+
+    /// An archive that answers every file but those whose name ends in `lost`: those it drops.
+    fn archive() -> String {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let asked = lines.next().unwrap_or_default();
+                while lines.next().is_some_and(|line| !line.is_empty()) {}
+                if !asked.contains("lost") {
+                    let _ = stream
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n");
+                }
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn only_a_host_that_answers_nothing_is_unreachable() {
+        let live = archive();
+        let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let config = Agent::config_builder().proxy(None).http_status_as_error(false).build();
+        let asker = Arc::new(Asker {
+            agents: HashMap::from([("environment".to_owned(), config.into())]),
+            settings: HashMap::new(),
+            end: Instant::now() + Duration::from_secs(20),
+            hosts: Mutex::default(),
+        });
+        let files = [(&live, "a"), (&live, "b"), (&live, "lost"), (&dead, "a"), (&dead, "b")];
+        let address = |(host, name): (&String, &str)| format!("http://{host}/{name}");
+        let promises = files.map(|file| Promise { address: address(file), size_bytes: 5 });
+        let answers = ask_all(&asker, promises.into());
+        assert_eq!(answers[&address(files[0])], Fetch::Fetchable);
+        assert!(matches!(&answers[&address(files[2])], Fetch::Unchecked(_)), "{answers:?}");
+        let hosts = asker.hosts();
+        assert_eq!((hosts[&live].is_dead(), hosts[&dead].is_dead()), (false, true), "{hosts:?}");
+        let told = hosts[&live].gap(&live).unwrap().reason;
+        assert!(told.starts_with("1 of 3 files: "), "{told}");
+        let told = hosts[&dead].gap(&dead).unwrap().reason;
+        assert!(told.starts_with(&format!("{dead} cannot be reached: ")), "{told}");
     }
 
     #[test]

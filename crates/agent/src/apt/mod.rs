@@ -16,8 +16,9 @@ mod fetch;
 mod installed;
 mod tool;
 
-pub use changelogs::{Changelog, Changelogs};
+pub use changelogs::{Changelog, Changelogs, Fetching};
 pub use closes::Network;
+pub use fetch::Asked;
 pub use installed::installed_changelog;
 pub use tool::Apt;
 
@@ -87,7 +88,7 @@ impl Apt {
         let archives: Vec<_> = sources.iter().map(|source| source.archive.clone()).collect();
         let known = !archives.is_empty();
         if !known {
-            gaps.push(no_index());
+            gaps.push(Gap { remedy: self.remedy("apt-get update"), ..no_index() });
         }
         View {
             candidates: candidates::candidates(&simulation, packages, &offers, &sources),
@@ -102,7 +103,7 @@ impl Apt {
         let program =
             self.program("apt-get").args(["-s", "-q", "dist-upgrade"]).deadline(SIMULATION_DEADLINE);
         let output = program.run_ok().map_err(|error: program::Error| Gap {
-            remedy: "repair apt: apt-get -s dist-upgrade".to_owned(),
+            remedy: self.remedy("repair apt: apt-get -s dist-upgrade"),
             ..candidates_gap(&error.to_string())
         })?;
         Ok(simulation::parse(&String::from_utf8_lossy(&output.stdout)))

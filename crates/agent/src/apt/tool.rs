@@ -19,6 +19,10 @@ const HONOURED: [&str; 6] = [
     "APT::Get::Never-Include-Phased-Updates",
 ];
 
+/// With less free than this a failure of apt is taken for one of space: its two caches are 64 MiB on a host with all
+/// components enabled.
+const FREE_BYTES_MIN: u64 = 64 << 20;
+
 /// apt on one root.
 #[derive(Debug)]
 pub struct Apt {
@@ -82,6 +86,18 @@ impl Apt {
             program = program.env("APT_CONFIG", settings);
         }
         program
+    }
+
+    /// What to do about a failure of apt: `otherwise`, unless the disk that its caches lie on is as good as full.
+    pub(super) fn remedy(&self, otherwise: &str) -> String {
+        let Some(place) = self.private().and_then(Path::parent) else { return otherwise.to_owned() };
+        // f_bavail counts fragments (statvfs(3)).
+        let free = |free: rustix::fs::StatVfs| free.f_bavail.saturating_mul(free.f_frsize);
+        if rustix::fs::statvfs(place).is_ok_and(|found| free(found) < FREE_BYTES_MIN) {
+            format!("free some space in {}, or set TMPDIR", place.display())
+        } else {
+            otherwise.to_owned()
+        }
     }
 
     /// A new directory for downloads, writable for apt's own download user. It goes with `self` at the latest.

@@ -128,6 +128,8 @@ impl<'a> Entry<'a> {
                 vendor: String::new(),
                 origin: Origin::Unknown,
             }),
+            // The damage says where it is.
+            (Some(damage), None, ..) if damage.starts_with("line ") => into.lost.push(damage),
             (damage, ..) => into.lost.push(format!("{} ({})", named(), damage.unwrap_or_else(missing))),
         }
     }
@@ -161,5 +163,7 @@ mod tests {
         let damaged = WHOLE.replace("V:3.1-r0", "V:3.1\0r0");
         let installed = parse_installed(damaged.as_bytes());
         assert_eq!((installed.packages.len(), installed.lost.len()), (1, 1));
+        let installed = parse_installed(WHOLE.replace("P:alone", "P:\0").as_bytes());
+        assert_eq!(installed.lost, ["line 12 is garbled or repeated"]);
     }
 }

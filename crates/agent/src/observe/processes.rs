@@ -17,6 +17,9 @@ const MAPS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A million sockets at 150 bytes a line.
 const TABLE_BYTES_MAX: u64 = 150 * 1_000_000;
 
+/// Processes that could not be inspected, named one by one before the rest is only counted.
+const NAMED_MAX: usize = 5;
+
 /// `PF_KTHREAD` of `include/linux/sched.h`: kernel threads have neither files nor a root.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
@@ -113,8 +116,10 @@ struct Scan<'a> {
     /// One process of each network namespace.
     networks: BTreeMap<Identity, u32>,
     buffer: Vec<u8>,
-    /// Processes that could not be inspected.
-    denied: usize,
+    /// Processes looked at, those of other roots included.
+    looked_at: usize,
+    /// Those that could not be inspected, `name (pid)`.
+    denied: Vec<String>,
     /// Lines of the kernel that could not be read: maps, tables.
     unreadable: (usize, usize),
     /// Listening sockets that nobody visible holds.
@@ -134,7 +139,8 @@ impl<'a> Scan<'a> {
             on_disk: HashMap::new(),
             networks: BTreeMap::new(),
             buffer: Vec::new(),
-            denied: 0,
+            looked_at: 0,
+            denied: Vec::new(),
             unreadable: (0, 0),
             orphans: Vec::new(),
         }
@@ -157,6 +163,7 @@ impl<'a> Scan<'a> {
         if stat.flags & PF_KTHREAD != 0 {
             return;
         }
+        self.looked_at += 1;
         let name = String::from_utf8_lossy(stat.name).into_owned();
         let ticks = stat.started_ticks;
         let place = self.path(pid, "root");
@@ -165,10 +172,10 @@ impl<'a> Scan<'a> {
             Look::Seen(_) | Look::Gone => return,
             Look::Denied => {
                 // Whose root it has is not known; of the running system it most likely is.
+                self.denied.push(format!("{name} ({pid})"));
                 if self.root.is_own() {
                     self.hide(pid, name, ticks);
                 }
-                self.denied += 1;
                 return;
             }
         }
@@ -183,8 +190,8 @@ impl<'a> Scan<'a> {
             Look::Seen(()) => {}
             Look::Gone => return,
             Look::Denied => {
+                self.denied.push(format!("{} ({pid})", process.name));
                 self.hide(pid, process.name, ticks);
-                self.denied += 1;
                 return;
             }
         }
@@ -307,20 +314,34 @@ impl<'a> Scan<'a> {
     }
 
     fn report(&self, hidden: bool, found: &mut Vec<Gap>) {
-        let run_as_root = "run as root";
+        // Root sees all but what the kernel keeps even from it.
+        let is_root = rustix::process::geteuid().is_root();
+        let run_as_root = if is_root { "" } else { "run as root" };
+        let cause = if is_root {
+            "; a security module, a container or the process itself (not dumpable) hides that from root"
+        } else {
+            ""
+        };
         // An image or a chroot that nothing is seen to run from is taken for one that does not run: processes of other
         // users that may not be looked at say nothing about it.
         if !self.root.is_own() && self.processes.is_empty() {
             return;
         }
-        if self.denied > 0 {
-            let reason = format!("not permitted to inspect {} of the processes", self.denied);
+        if !self.denied.is_empty() {
+            let (count, processes) = (self.denied.len(), self.looked_at);
+            let named = match self.denied.get(..NAMED_MAX) {
+                Some(first) if count > NAMED_MAX => {
+                    format!("{} and {} more", first.join(", "), count - NAMED_MAX)
+                }
+                _ => self.denied.join(", "),
+            };
+            let reason = format!("not permitted to inspect {count} of {processes} processes: {named}{cause}");
             found.push(gaps::new(Part::Processes, self.proc.display(), reason, run_as_root));
         } else if hidden {
-            let reason = "processes of other users are hidden (hidepid)";
+            let reason = format!("processes of other users are hidden (hidepid){cause}");
             found.push(gaps::new(Part::Processes, self.proc.display(), reason, run_as_root));
         }
-        if self.denied > 0 || hidden {
+        if !self.denied.is_empty() || hidden {
             let orphans = match self.orphans.as_slice() {
                 [] => String::new(),
                 orphans => format!("; {} without a visible owner: {}", orphans.len(), gaps::named(orphans)),

@@ -12,6 +12,8 @@ fn output_messages_and_exit_code_are_kept_apart() {
     assert_eq!((output.code, &output.stdout[..], &output.stderr[..]), (Some(3), &b"out\n"[..], "err\n"));
     let error = shell("echo first >&2; echo last >&2; exit 3").run_ok().unwrap_err();
     assert_eq!(error.to_string(), "run sh: exit 3: last");
+    let script = "for said in 1 2 2 3 4; do echo E: $said >&2; done; echo last >&2; exit 100";
+    assert_eq!(shell(script).run().unwrap().told(), "exit 100: 1; 2; 3");
 }
 
 #[test]

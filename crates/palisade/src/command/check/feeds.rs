@@ -9,10 +9,14 @@ use advisory::{Advisory, NameKind, Problem, Release, Signals};
 use exposure::Inventory;
 use exposure::judge::names;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use std::collections::{BTreeSet, HashSet};
-use std::fs::File;
-use std::io::BufReader;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, ErrorKind, Read as _, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A feed of bulletins or KEV whose newest record is older than this is taken for abandoned: both change every few days.
 const FEED_DAYS_MAX: i64 = 14;
@@ -20,6 +24,12 @@ const FEED_DAYS_MAX: i64 = 14;
 const EPSS_DAYS_MAX: i64 = 7;
 /// With fewer records than this a feed is an excerpt, and its age says nothing.
 const RECORDS_MIN: usize = 100;
+/// Bytes that are taken from a pipe: 2 GiB, four times the largest feed (Ubuntu's, 515 MB).
+const PIPE_BYTES_MAX: u64 = 2 << 30;
+/// Bytes taken from a pipe at once: as many as Linux keeps in one.
+const PIPE_CHUNK_BYTES: usize = 64 << 10;
+/// How often we look whether we are to stop while a pipe is silent.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// Files that are read of one directory.
 const FILES_MAX: usize = 1_000_000;
 
@@ -86,14 +96,16 @@ pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read
             read.take(feed);
             continue;
         }
-        let opened = match File::open(path) {
+        let opened = match open(path) {
             Ok(opened) => opened,
             Err(error) => {
                 read.problems.push(Problem::new("open feed", path.to_string_lossy(), error));
                 continue;
             }
         };
-        let slot = extracts.as_ref().and_then(|extracts| extracts.slot(path, &opened, release, now));
+        // What came through a pipe comes only once.
+        let kept_in = extracts.as_ref().filter(|_| path.is_file());
+        let slot = kept_in.and_then(|extracts| extracts.slot(path, &opened, release, now));
         let kept = slot.as_ref().and_then(|slot| Some((slot.read()?, slot.key)));
         if let Some((bytes, key)) = kept
             && let Some((about, advisories, has_cvss)) = looked_up(&bytes, &key, is_installed)
@@ -172,6 +184,48 @@ impl Read {
         }
         self.advisories.extend(records);
     }
+}
+
+/// Opens a feed. What is no regular file, a pipe above all, is read to its end into a file of its own: formats are told
+/// apart, and archives read, from more than one place.
+fn open(path: &Path) -> io::Result<File> {
+    // A pipe that nobody writes to yet must not keep us from hearing that we are to stop.
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let kind = file.metadata()?;
+    if kind.is_file() || kind.is_dir() { Ok(file) } else { spool(file, PIPE_BYTES_MAX) }
+}
+
+/// All that comes out of `pipe`, in a file without a name.
+fn spool(mut pipe: File, bytes_max: u64) -> io::Result<File> {
+    let mut spooled = tempfile::tempfile()?;
+    let mut chunk = vec![0; PIPE_CHUNK_BYTES];
+    let mut bytes = 0;
+    let patience = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
+    loop {
+        if agent::program::is_stopped() {
+            return Err(io::Error::other("interrupted"));
+        }
+        match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&patience)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let count = match pipe.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => continue,
+            Err(error) => return Err(error),
+        };
+        bytes += count as u64;
+        if bytes > bytes_max {
+            let reason = format!("a pipe that gives more than {bytes_max} bytes; give a file");
+            return Err(io::Error::other(reason));
+        }
+        spooled.write_all(&chunk[..count])?;
+    }
+    spooled.rewind()?;
+    Ok(spooled)
 }
 
 fn file(path: &Path, release: &Release) -> Feed {
@@ -283,4 +337,32 @@ fn lifecycle_files(root: &Path, release: &Release) -> Vec<PathBuf> {
             [root.join(file), Path::new("/").join(file)].into_iter().find(|path| path.is_file())
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_read_to_its_end_and_not_beyond_the_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("feed");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let given = b"0123456789".repeat(20_000);
+        let writer = std::thread::spawn({
+            let (path, given) = (path.clone(), given.clone());
+            move || {
+                // Longer than one look lasts: a pipe without a writer is not at its end.
+                std::thread::sleep(PATIENCE * 3);
+                let mut pipe = OpenOptions::new().write(true).open(path).unwrap();
+                pipe.write_all(&given).unwrap();
+            }
+        });
+        let mut had = Vec::new();
+        open(&path).unwrap().read_to_end(&mut had).unwrap();
+        writer.join().unwrap();
+        assert_eq!((had.len(), had == given), (given.len(), true));
+        let endless = File::open("/dev/zero").unwrap();
+        assert!(spool(endless, 100_000).unwrap_err().to_string().contains("give a file"));
+    }
 }
