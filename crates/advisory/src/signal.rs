@@ -106,7 +106,7 @@ fn newer<D: PartialOrd, T>(
 pub struct Cvss {
     /// Base score, 0 to 10.
     pub base_score: f64,
-    /// SSVC "Automatable", guessed from the vector; see [`cvss`].
+    /// SSVC "Automatable", guessed from the vector; see [`cvss()`].
     pub automatable: bool,
 }
 
@@ -182,7 +182,7 @@ pub fn cvss(vector: &str) -> Result<Cvss, Problem> {
     Ok(Cvss { base_score: parsed.score(), automatable })
 }
 
-/// Whether an attack can be automated, as far as a vector tells: `None` where it does not parse. The rule is at [`cvss`],
+/// Whether an attack can be automated, as far as a vector tells: `None` where it does not parse. The rule is at [`cvss()`],
 /// which also says what is wrong with it.
 pub fn automatable(vector: &str) -> Option<bool> {
     cvss(vector).ok().map(|cvss| cvss.automatable)

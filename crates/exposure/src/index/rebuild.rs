@@ -66,7 +66,7 @@ impl Index {
         Snapshot { rows, hosts }
     }
 
-    /// Builds the index. Advisories are taken [`CHUNK`] at a time, so that a million claims need not be in memory twice;
+    /// Builds the index. Advisories are taken `CHUNK` at a time, so that a million claims need not be in memory twice;
     /// of two with one id the later counts. Indices of rows that are not in the snapshot, and rows that no host has, are
     /// passed over.
     pub fn rebuild<A>(snapshot: &Snapshot, advisories: impl IntoIterator<Item = A>) -> Self

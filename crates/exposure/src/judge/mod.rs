@@ -2,7 +2,7 @@
 //! verdicts with explanations. Whatever cannot be told is *undetermined*, with its reason; nothing falls through to clean.
 //!
 //! [`judge`] is the only judge: [`Shelf`] asks it for a whole host, and the fleet's index is held to give the same
-//! answers from the same [`terms`].
+//! answers from the same terms.
 
 mod fix;
 mod installed;

@@ -114,7 +114,7 @@ impl<'a> Shelf<'a> {
     /// Of all `opinions` about one package the one that holds for each hole, sorted by hole.
     ///
     /// Where a hole has a record of its own for this release and that does not speak about the package, an advisory that
-    /// names several holes does not bring this one to it. For the rest see [`Rank`].
+    /// names several holes does not bring this one to it. For the rest see `Rank`.
     pub fn prevailing<'o, 's>(
         &self,
         opinions: &'o [Opinion<'s>],

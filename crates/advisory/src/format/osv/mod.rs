@@ -1,6 +1,6 @@
 //! OSV: one record, a list of records, or a zip of them. Takes bytes; gives advisories.
 //!
-//! A record is pure and alone: [`record`] may run on many threads, one entry each. [`archive`] walks a zip in order
+//! A record is pure and alone: [`record`] may run on many threads, one entry each. [`archive()`] walks a zip in order
 //! with one buffer.
 
 mod archive;
