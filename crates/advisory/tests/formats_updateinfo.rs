@@ -115,3 +115,11 @@ fn an_unknown_type_is_taken_for_security_and_told() {
     assert_eq!(advisories[0].kind, Kind::Security);
     assert!(problems[0].reason.contains("\"odd\""));
 }
+
+#[test]
+fn updateinfo_given_for_a_debian_host_is_refused_not_compared() {
+    let debian = Release::new(Family::Debian, "12");
+    let feed = advisory::format::read(None, "updateinfo.xml", std::io::Cursor::new(UPDATE), Some(&debian));
+    assert!(feed.advisories.is_empty() && feed.truncated);
+    assert!(feed.problems[0].reason.contains("RPM packages"), "{:?}", feed.problems);
+}

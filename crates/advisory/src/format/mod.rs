@@ -15,6 +15,7 @@ use crate::model::{Advisory, Severity};
 use crate::problem::Problem;
 use crate::release::Release;
 use crate::signal::Signals;
+use crate::version::Order;
 use intake::Problems;
 use lifecycle::{Lifecycle, List};
 use std::fmt;
@@ -200,6 +201,15 @@ fn read_format(
                 problems.refuse("read updateinfo", reason, "name the release");
                 return Ok(());
             };
+            if release.family.order() != Some(Order::Rpm) {
+                problems.truncated = true;
+                let reason =
+                    format!("updateinfo is about RPM packages, and {release} has none; nothing is used");
+                problems.push(
+                    Problem::new("read updateinfo", name, reason).remedy("give the feed of this release"),
+                );
+                return Ok(());
+            }
             let xml = intake::plain(reader, updateinfo::TEXT_BYTES_MAX)?;
             updateinfo::read_into(name, xml, release, &mut keep, problems);
         }

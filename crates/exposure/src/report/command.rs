@@ -77,6 +77,9 @@ fn upgrade(inventory: &Inventory, changes: &[Change]) -> Option<String> {
 /// Whether a shell reads the word as it stands.
 fn is_plain(word: &str) -> bool {
     !word.is_empty()
-        && !word.starts_with('-')
+        && !word.starts_with(['-', '~'])
+        // Some shells expand a tilde behind these.
+        && !word.contains(":~")
+        && !word.contains("=~")
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._~^:@/=".contains(&byte))
 }
