@@ -3,14 +3,14 @@
 use super::entry::{Assembled, assemble, ended_support, pending_by_source};
 use super::{Entry, Finding, Other, Remedy, Report, Seen, Summary, Unjudged};
 use crate::inventory::{Action, ArchiveClass, Inventory, Manager, Origin, Package, PackageState};
-use crate::judge::{Host, Opinion, Shelf};
+use crate::judge::{Host, Installed, Opinion, Shelf};
 use crate::ssvc::{Deadlines, Decision, Mission};
 use crate::verdict::Verdict;
 use advisory::format::lifecycle::{Lifecycle, Support};
 use advisory::{Advisory, Kind, Problem, Signals};
 use jiff::civil::Date;
 use jiff::{Timestamp, tz::TimeZone};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The feed that the host's own package manager is, in [`advisory::Document::feed`].
 const PACKAGE_MANAGER: &str = "apt";
@@ -54,8 +54,20 @@ pub fn report(facts: &Facts<'_>) -> Report {
     let mut unjudged: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
     let host = Host::new(inventory);
     let shelf = Shelf::new(facts.advisories, &inventory.system.release);
+    // Sources that were found clean, as judging sees them: their other binary packages are clean for the same reasons.
+    let mut clean: HashSet<Installed> = HashSet::new();
     for package in &inventory.packages {
+        let names: Vec<Installed> = host.names(package).filter(|name| shelf.speaks(name)).collect();
+        if names.iter().all(|name| clean.contains(name)) {
+            continue;
+        }
         let opinions = shelf.opinions(package, &host);
+        let is_clean =
+            |opinion: &Opinion<'_>| matches!(opinion.verdict, Verdict::Fixed | Verdict::NotAffected { .. });
+        if opinions.iter().all(is_clean) {
+            clean.extend(names);
+            continue;
+        }
         for (hole, opinion) in shelf.prevailing(&opinions, &host) {
             match &opinion.verdict {
                 Verdict::Affected { .. } | Verdict::FixedStillRunning { .. } => {
