@@ -5,7 +5,7 @@
 //! or made for something else is `None`, so that the feed is read again.
 
 use crate::format::Feed;
-use crate::{Advisory, EdgeKind, NameKind, Problem, Release, Signals};
+use crate::{Advisory, EdgeKind, NameKind, Problem, Release, Signals, cve_of};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,9 +196,7 @@ impl<'a> Extract<'a> {
 
 /// The CVE ids of which an advisory may be the own record: its id and its aliases.
 fn own_cves(advisory: &Advisory) -> impl Iterator<Item = &str> {
-    let id = advisory.id.as_str();
-    let id = id.strip_prefix("DEBIAN-").or_else(|| id.strip_prefix("UBUNTU-")).unwrap_or(id);
     let aliases =
         advisory.edges.iter().filter(|edge| edge.kind == EdgeKind::Alias).map(|edge| edge.id.as_str());
-    std::iter::once(id).chain(aliases).filter(|id| id.starts_with("CVE-"))
+    cve_of(&advisory.id).into_iter().chain(aliases.filter(|id| id.starts_with("CVE-")))
 }

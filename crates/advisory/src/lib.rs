@@ -15,6 +15,7 @@ pub mod material;
 
 pub use model::{
     Advisory, Channel, Claim, Document, Edge, EdgeKind, Kind, Module, NameKind, Reason, Severity, State,
+    cve_of,
 };
 pub use problem::Problem;
 pub use release::{Family, Release};

@@ -68,14 +68,20 @@ impl Advisory {
                 .map(|edge| edge.id.as_str()),
         );
         for id in ids {
-            // Debian and Ubuntu publish per-CVE records as DEBIAN-CVE-… and UBUNTU-CVE-….
-            let cve = id.strip_prefix("DEBIAN-").or_else(|| id.strip_prefix("UBUNTU-")).unwrap_or(id);
-            if cve.starts_with("CVE-") && !cves.contains(&cve) {
+            if let Some(cve) = cve_of(id)
+                && !cves.contains(&cve)
+            {
                 cves.push(cve);
             }
         }
         cves
     }
+}
+
+/// The CVE id that an id is or stands for: Debian and Ubuntu publish per-CVE records as `DEBIAN-CVE-…`, `UBUNTU-CVE-…`.
+pub fn cve_of(id: &str) -> Option<&str> {
+    let cve = id.strip_prefix("DEBIAN-").or_else(|| id.strip_prefix("UBUNTU-")).unwrap_or(id);
+    cve.starts_with("CVE-").then_some(cve)
 }
 
 /// What an advisory is about.

@@ -6,7 +6,7 @@ use super::installed::{Host, Installed, Parsed, names};
 use super::terms::Terms;
 use crate::inventory::{ArchiveClass, Package};
 use crate::verdict::{Explanation, Fix, Undetermined, Verdict};
-use advisory::{Advisory, Channel, Claim, EdgeKind, NameKind, Release};
+use advisory::{Advisory, Channel, Claim, EdgeKind, NameKind, Release, cve_of};
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -215,9 +215,7 @@ impl Rank {
 /// The one hole that an advisory is the record of: its own id, or its only alias, if that is a CVE id.
 fn own_hole(advisory: &Advisory) -> Option<&str> {
     let cve = |id: &'_ str| id.starts_with("CVE-");
-    let own = advisory.id.as_str();
-    let own = own.strip_prefix("DEBIAN-").or_else(|| own.strip_prefix("UBUNTU-")).unwrap_or(own);
-    if cve(own) {
+    if let Some(own) = cve_of(&advisory.id) {
         return Some(own);
     }
     let mut aliases = advisory.edges.iter().filter(|edge| edge.kind == EdgeKind::Alias && cve(&edge.id));

@@ -130,44 +130,33 @@ pub fn explain(facts: &Facts<'_>, id: &str) -> Vec<Finding> {
             || advisory.edges.iter().any(|edge| edge.id.eq_ignore_ascii_case(id))
             || advisory.cves().iter().any(|cve| cve.eq_ignore_ascii_case(id))
     };
-    opinions(facts, |advisory, package| named(package) || about(advisory))
+    let host = Host::new(facts.inventory);
+    let shelf = Shelf::new(facts.advisories, &facts.inventory.system.release);
+    let mut findings = BTreeSet::new();
+    for package in &facts.inventory.packages {
+        let opinions = shelf.opinions(package, &host).into_iter();
+        findings.extend(opinions.filter(|opinion| named(package) || about(opinion.advisory)).map(
+            |opinion| Finding {
+                advisory: opinion.advisory.id.clone(),
+                cves: opinion.advisory.cves().into_iter().map(str::to_owned).collect(),
+                explanation: opinion.explanation(),
+                verdict: opinion.verdict,
+            },
+        ));
+    }
+    findings.into_iter().collect()
 }
 
 /// Every verdict on this host: what a statement about the whole host (VEX) is made from.
 pub fn verdicts(facts: &Facts<'_>) -> Vec<Finding> {
     let host = Host::new(facts.inventory);
     let shelf = Shelf::new(facts.advisories, &facts.inventory.system.release);
-    let mut findings: Vec<Finding> = facts
-        .inventory
-        .packages
-        .iter()
+    let packages = facts.inventory.packages.iter();
+    let findings: BTreeSet<Finding> = packages
         .flat_map(|package| shelf.findings(package, &host))
         .map(|found| finding(found.hole, &found.opinion))
         .collect();
-    findings.sort();
-    findings.dedup();
-    findings
-}
-
-fn opinions(facts: &Facts<'_>, wanted: impl Fn(&Advisory, &Package) -> bool) -> Vec<Finding> {
-    let host = Host::new(facts.inventory);
-    let shelf = Shelf::new(facts.advisories, &facts.inventory.system.release);
-    let mut findings: Vec<Finding> = facts
-        .inventory
-        .packages
-        .iter()
-        .flat_map(|package| shelf.opinions(package, &host).into_iter().map(move |opinion| (package, opinion)))
-        .filter(|(package, opinion)| wanted(opinion.advisory, package))
-        .map(|(_, opinion)| Finding {
-            advisory: opinion.advisory.id.clone(),
-            cves: opinion.advisory.cves().into_iter().map(str::to_owned).collect(),
-            explanation: opinion.explanation(),
-            verdict: opinion.verdict,
-        })
-        .collect();
-    findings.sort();
-    findings.dedup();
-    findings
+    findings.into_iter().collect()
 }
 
 /// What was found in one source.

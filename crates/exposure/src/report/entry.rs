@@ -43,10 +43,10 @@ pub(super) fn assemble(
     let class = candidates.iter().map(|candidate| candidate.class).min();
     let kind = found.kind;
     let findings: Vec<Finding> = found.all.into_iter().collect();
-    // The security suite speaks for itself, even where no changelog could be read.
     // What could not be read may close a hole: it counts as if it did.
     let rebuild = candidates.iter().all(|candidate| rebuilt(inventory, candidate));
     let unread = found.unread || (kind.is_none() && facts.advisories.is_empty() && !rebuild);
+    // The security suite speaks for itself, even where no changelog could be read.
     let security = matches!(kind, Some(Kind::Security | Kind::Regression | Kind::EndOfLife))
         || (unread && class.is_some_and(|class| class != ArchiveClass::Foreign))
         || matches!(class, Some(ArchiveClass::Security | ArchiveClass::Esm));
@@ -187,12 +187,7 @@ fn changes(
                         || finding.explanation.package == package.source
                 })
             })
-            .map(|package| Change {
-                name: package.name.clone(),
-                arch: package.arch.clone(),
-                from: package.version.clone(),
-                to: None,
-            })
+            .map(Change::none)
             .collect();
     }
     changes.sort();
@@ -230,15 +225,7 @@ pub(super) fn ended_support(facts: &Facts<'_>) -> Vec<Entry> {
         let mut rank =
             rank(hole, reach.exposure, reach.because(), facts.mission, facts.signals, facts.deadlines);
         rank.reasons.push(format!("security support ended on {since}"));
-        let changes = packages
-            .iter()
-            .map(|package| Change {
-                name: package.name.clone(),
-                arch: package.arch.clone(),
-                from: package.version.clone(),
-                to: None,
-            })
-            .collect();
+        let changes = packages.into_iter().map(Change::none).collect();
         entries.push(Entry {
             source: source.to_owned(),
             kind: Kind::EndOfLife,

@@ -8,7 +8,7 @@ mod reach;
 pub use build::{Facts, explain, report, verdicts};
 pub use reach::{Reach, Seen, is_kernel, named};
 
-use crate::inventory::{ArchiveClass, System};
+use crate::inventory::{ArchiveClass, Package, System};
 use crate::ssvc::{Decision, Rank};
 use crate::verdict::{Explanation, Verdict};
 use advisory::Kind;
@@ -83,6 +83,18 @@ pub struct Change {
     pub from: String,
     /// Version that would be installed; `None` if nothing would change.
     pub to: Option<String>,
+}
+
+impl Change {
+    /// An installed package that stays as it is.
+    fn none(package: &Package) -> Self {
+        Self {
+            name: package.name.clone(),
+            arch: package.arch.clone(),
+            from: package.version.clone(),
+            to: None,
+        }
+    }
 }
 
 /// What to do about an entry.
