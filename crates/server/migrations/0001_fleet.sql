@@ -1,0 +1,207 @@
+-- One text for SQLite and PostgreSQL; `BLOB` becomes `BYTEA` there. Times are microseconds since 1970 (UTC) in BIGINT,
+-- documents are JSON in TEXT, closed sets are words in TEXT. `…_until` NULL: still so.
+
+-- Numbers that are given out in the order of commits: a writer holds its row until it commits.
+CREATE TABLE counters (
+  name  TEXT   NOT NULL PRIMARY KEY,
+  value BIGINT NOT NULL
+);
+INSERT INTO counters (name, value) VALUES ('event', 0), ('host', 0);
+
+-- What happened, in the order of commits: how replicas and watchers learn of it. Old ones are pruned.
+CREATE TABLE events (
+  seq    BIGINT NOT NULL PRIMARY KEY,
+  at     BIGINT NOT NULL,
+  kind   TEXT   NOT NULL, -- host, inventory, feed, advisory, finding, token, user
+  object TEXT   NOT NULL, -- its id
+  detail TEXT   NOT NULL  -- JSON
+);
+
+-- Who changed what, chained by hashes. Only ever appended to.
+CREATE TABLE audit (
+  seq    BIGINT NOT NULL PRIMARY KEY,
+  at     BIGINT NOT NULL,
+  actor  TEXT   NOT NULL, -- person:NAME, token:ID, host:ID, policy:NAME, server
+  action TEXT   NOT NULL, -- host.enrol, token.create, …
+  object TEXT   NOT NULL,
+  detail TEXT   NOT NULL, -- JSON
+  hash   TEXT   NOT NULL  -- hex
+);
+CREATE TABLE audit_head (
+  one  BIGINT NOT NULL PRIMARY KEY, -- 1
+  seq  BIGINT NOT NULL,
+  hash TEXT   NOT NULL
+);
+INSERT INTO audit_head (one, seq, hash) VALUES (1, 0, '');
+
+-- Roles that only one server may have at a time. A holder whose fence is not the row's has lost it.
+CREATE TABLE leases (
+  name   TEXT   NOT NULL PRIMARY KEY,
+  holder TEXT   NOT NULL,
+  fence  BIGINT NOT NULL,
+  until  BIGINT NOT NULL
+);
+
+-- The server's own keys and certificates, and what else it must remember.
+CREATE TABLE settings (
+  name  TEXT NOT NULL PRIMARY KEY,
+  value TEXT NOT NULL
+);
+
+CREATE TABLE hosts (
+  id           TEXT   NOT NULL PRIMARY KEY, -- UUIDv7
+  number       BIGINT NOT NULL UNIQUE,      -- small, for bitmaps; never given twice
+  name         TEXT   NOT NULL,
+  state        TEXT   NOT NULL,             -- active, quarantined, revoked
+  reason       TEXT   NOT NULL,             -- why it is not active
+  host_group   TEXT   NOT NULL,
+  labels       TEXT   NOT NULL,             -- JSON object of strings
+  release      TEXT   NOT NULL,             -- debian:12; empty before the first inventory
+  agent        TEXT   NOT NULL,             -- its agent's version
+  address      TEXT   NOT NULL,             -- where it last spoke from
+  machine      TEXT   NOT NULL,             -- SHA-256 of its machine id
+  enrolled_at  BIGINT NOT NULL,
+  seen_at      BIGINT NOT NULL,             -- written in batches
+  revision     BIGINT NOT NULL              -- of this row, for ETags
+);
+CREATE INDEX hosts_name ON hosts (name, id);
+
+CREATE TABLE certificates (
+  serial     TEXT   NOT NULL PRIMARY KEY, -- hex
+  host       TEXT   NOT NULL REFERENCES hosts (id),
+  public_key TEXT   NOT NULL,             -- SHA-256, hex
+  not_before BIGINT NOT NULL,
+  not_after  BIGINT NOT NULL,
+  revoked_at BIGINT,
+  reason     TEXT   NOT NULL
+);
+CREATE INDEX certificates_host ON certificates (host);
+CREATE INDEX certificates_key ON certificates (public_key);
+
+CREATE TABLE enrolment_tokens (
+  id         TEXT   NOT NULL PRIMARY KEY,
+  hash       TEXT   NOT NULL UNIQUE,  -- SHA-256 of the secret, hex
+  host_group TEXT   NOT NULL,
+  labels     TEXT   NOT NULL,
+  created_by TEXT   NOT NULL,
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  used_at    BIGINT,
+  host       TEXT,                    -- who used it
+  revoked_at BIGINT
+);
+
+-- Pieces of inventories, each distinct one once.
+CREATE TABLE pieces (
+  hash TEXT NOT NULL PRIMARY KEY, -- SHA-256, hex
+  body BLOB NOT NULL              -- zlib of JSON
+);
+-- What a host had, from when until when.
+CREATE TABLE inventories (
+  host       TEXT   NOT NULL REFERENCES hosts (id),
+  from_at    BIGINT NOT NULL,
+  until_at   BIGINT,
+  hash       TEXT   NOT NULL, -- of the whole
+  pieces     TEXT   NOT NULL, -- JSON: part -> hash of piece
+  PRIMARY KEY (host, from_at)
+);
+CREATE UNIQUE INDEX inventories_now ON inventories (host) WHERE until_at IS NULL;
+
+CREATE TABLE feeds (
+  name       TEXT   NOT NULL PRIMARY KEY,
+  location   TEXT   NOT NULL, -- path or URL, without credentials
+  read_at    BIGINT,          -- last time it was read whole
+  asked_at   BIGINT,
+  etag       TEXT   NOT NULL,
+  modified   TEXT   NOT NULL, -- Last-Modified, as sent
+  sha256     TEXT   NOT NULL,
+  records    BIGINT NOT NULL,
+  alarm      TEXT   NOT NULL, -- what is wrong with it; empty: nothing
+  problems   TEXT   NOT NULL, -- JSON array
+  revision   BIGINT NOT NULL
+);
+-- What a feed said, from when until when we knew it. Host-scoped feeds are named `host:ID`.
+CREATE TABLE advisories (
+  feed      TEXT   NOT NULL,
+  id        TEXT   NOT NULL,
+  from_at   BIGINT NOT NULL,
+  until_at  BIGINT,
+  hash      TEXT   NOT NULL, -- SHA-256 of body, hex
+  kind      TEXT   NOT NULL,
+  summary   TEXT   NOT NULL,
+  published BIGINT,
+  modified  BIGINT,
+  withdrawn BIGINT,
+  cves      TEXT   NOT NULL, -- ' CVE-1 CVE-2 ', for looking up
+  body      BLOB   NOT NULL, -- zlib of JSON
+  PRIMARY KEY (feed, id, from_at)
+);
+CREATE UNIQUE INDEX advisories_now ON advisories (feed, id) WHERE until_at IS NULL;
+CREATE INDEX advisories_id ON advisories (id);
+-- KEV, EPSS and the like, as the last reading of a feed gave them.
+CREATE TABLE signals (
+  feed TEXT NOT NULL PRIMARY KEY,
+  body BLOB NOT NULL -- zlib of JSON
+);
+
+-- One advisory applies to one package on one host, from when until when.
+CREATE TABLE findings (
+  host     BIGINT NOT NULL, -- hosts.number
+  advisory TEXT   NOT NULL,
+  package  TEXT   NOT NULL, -- source:openssl or binary:libssl3
+  from_at  BIGINT NOT NULL,
+  until_at BIGINT,
+  verdict  TEXT   NOT NULL, -- affected, fixed-still-running, undetermined
+  evidence TEXT   NOT NULL, -- in words: the rule, both versions, the document
+  PRIMARY KEY (host, advisory, package, verdict, from_at)
+);
+CREATE UNIQUE INDEX findings_now ON findings (advisory, package, host, verdict) WHERE until_at IS NULL;
+
+CREATE TABLE users (
+  id           TEXT   NOT NULL PRIMARY KEY,
+  name         TEXT   NOT NULL UNIQUE,
+  password     TEXT   NOT NULL, -- argon2id, PHC string; empty: cannot log in by password
+  subject      TEXT   UNIQUE,   -- issuer and subject of OIDC
+  role         TEXT   NOT NULL, -- viewer, watch, approver, operator, admin
+  disabled     BIGINT NOT NULL, -- 0 or 1
+  failures     BIGINT NOT NULL, -- wrong passwords since the last right one
+  locked_until BIGINT NOT NULL,
+  created_at   BIGINT NOT NULL,
+  revision     BIGINT NOT NULL
+);
+CREATE TABLE sessions (
+  hash       TEXT   NOT NULL PRIMARY KEY, -- SHA-256 of the cookie, hex
+  owner      TEXT   NOT NULL REFERENCES users (id),
+  csrf       TEXT   NOT NULL,
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL
+);
+CREATE TABLE api_tokens (
+  id         TEXT   NOT NULL PRIMARY KEY,
+  hash       TEXT   NOT NULL UNIQUE,
+  owner      TEXT   NOT NULL REFERENCES users (id),
+  name       TEXT   NOT NULL,
+  role       TEXT   NOT NULL, -- at most its owner's
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  used_at    BIGINT,
+  revoked_at BIGINT
+);
+-- OIDC logins under way.
+CREATE TABLE logins (
+  state      TEXT   NOT NULL PRIMARY KEY, -- SHA-256, hex
+  nonce      TEXT   NOT NULL,
+  verifier   TEXT   NOT NULL,
+  back_to    TEXT   NOT NULL,
+  expires_at BIGINT NOT NULL
+);
+-- Answers to writes that carried an idempotency key.
+CREATE TABLE idempotency (
+  actor      TEXT   NOT NULL,
+  idem_key   TEXT   NOT NULL,
+  request    TEXT   NOT NULL, -- SHA-256 of method, path and body
+  status     BIGINT NOT NULL, -- 0 while it is under way
+  body       TEXT   NOT NULL,
+  expires_at BIGINT NOT NULL,
+  PRIMARY KEY (actor, idem_key)
+);

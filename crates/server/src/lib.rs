@@ -1,0 +1,11 @@
+//! The centre: takes what hosts report and what vendors publish; keeps it, and tells people what it means for the fleet.
+//!
+//! The walk: [`run`] wires everything; [`hosts`] listens to agents, [`feeds`] to vendors; both write to the [`store`] and
+//! tell of it as events; [`fleet`] follows the events and stores findings; [`api`] is what people and programs ask.
+
+pub mod config;
+pub mod app;
+pub mod store;
+
+pub use app::App;
+pub use config::Config;

@@ -1,0 +1,133 @@
+//! What the server remembers, in SQLite (one file, the default) or PostgreSQL (several servers): one SQL text for both.
+//! What must differ is in [`dialect`]; each topic's queries are in its own file.
+//!
+//! Writing: [`Store::begin`], queries on the transaction, `commit`. Reading: [`Store::reader`]. Never hold a
+//! transaction over a network answer: SQLite has one writer.
+
+mod dialect;
+pub mod audit;
+pub mod events;
+
+pub use dialect::Dialect;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::migrate::Migrator;
+use sqlx::{Any, AnyPool, Transaction};
+use std::time::Duration;
+
+/// Connections that only read. Readers of SQLite are threads; more than cores give nothing.
+const READERS_MAX: u32 = 4;
+/// Connections that write to PostgreSQL; SQLite has one writer.
+const WRITERS_MAX: u32 = 8;
+/// How long a request waits for a connection before it is refused.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A transaction that writes. Dropped without `commit`, it leaves nothing.
+pub type Writing = Transaction<'static, Any>;
+
+/// The store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL names no store that we know.
+    #[error(
+        "open the store: \"{0}\" is neither sqlite://PATH nor postgres://USER@HOST/DATABASE; correct server.store"
+    )]
+    Url(String),
+    /// The database answered with an error.
+    #[error("{doing}: {source}")]
+    Database {
+        /// What was being done, in words.
+        doing: &'static str,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// The schema is newer than this program, or was changed by hand.
+    #[error("bring the store's schema up to date: {0}; run the palisade that wrote it, or restore a backup")]
+    Schema(#[from] sqlx::migrate::MigrateError),
+    /// Something stored cannot be read back.
+    #[error("read {object} from the store: {reason}; run \"palisade doctor\"")]
+    Damaged {
+        /// What.
+        object: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Names what was being done when the database failed.
+pub trait Doing<T> {
+    /// `doing`: a verb and its object, as in "store the inventory".
+    fn doing(self, doing: &'static str) -> Result<T, Error>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, Error> {
+        self.map_err(|source| Error::Database { doing, source })
+    }
+}
+
+/// The store. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dialect: Dialect,
+    writers: AnyPool,
+    readers: AnyPool,
+}
+
+impl Store {
+    /// Opens the store at `url` (`sqlite:///PATH` or `postgres://…`), makes it where there is none, and brings its schema
+    /// up to date. Several servers may do so at once.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        sqlx::any::install_default_drivers();
+        let dialect = Dialect::of(url)?;
+        let pool = |connections| {
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .after_connect(move |connection, _| Box::pin(dialect.prepare(connection)))
+        };
+        let url = dialect.url(url);
+        let writers = pool(dialect.writers_max(WRITERS_MAX)).connect(&url).await.doing("open the store")?;
+        let mut migrator = Migrator::with_migrations(dialect.migrations());
+        // A table of ours that only a newer palisade knows means that this one must not write.
+        migrator.set_ignore_missing(false);
+        migrator.run(&writers).await?;
+        let readers = pool(READERS_MAX).connect(&url).await.doing("open the store for reading")?;
+        Ok(Self { dialect, writers, readers })
+    }
+
+    /// Which database it is.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Begins a transaction that writes; waits its turn.
+    pub async fn begin(&self) -> Result<Writing, Error> {
+        self.writers.begin_with(self.dialect.begin()).await.doing("begin to write")
+    }
+
+    /// For reading outside a transaction.
+    pub fn reader(&self) -> &AnyPool {
+        &self.readers
+    }
+
+    /// Closes all connections, after what is under way.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+}
+
+/// Commits a transaction; `doing` as in [`Doing`].
+pub async fn commit(writing: Writing, doing: &'static str) -> Result<(), Error> {
+    writing.commit().await.doing(doing)
+}
+
+/// The next number of a counter, in the order of commits: others wait until this transaction ends.
+pub async fn count(writing: &mut Writing, counter: &str) -> Result<i64, Error> {
+    sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")
+        .bind(counter.to_owned())
+        .fetch_one(&mut **writing)
+        .await
+        .doing("count")
+}

@@ -1,0 +1,160 @@
+//! An inventory in pieces, each known by its hash: what did not change is neither sent nor stored again, and hosts that
+//! have the same share it.
+
+use advisory::Advisory;
+use advisory::digest::{hex, sha256};
+use exposure::Inventory;
+use exposure::inventory::{Package, Process};
+use jiff::{Timestamp, ToSpan};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Part → hash of its body. Packages come in parts by the first letter of their source: `packages.o`.
+pub type Parts = BTreeMap<String, String>;
+
+/// A process younger than this that neither listens nor holds old code is passing by: a shell, a timer's job.
+const PASSING_SECONDS: i64 = 60;
+/// Parts that packages come in, before the letter.
+const PACKAGES: &str = "packages.";
+
+/// An inventory in pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    /// Which piece is which part.
+    pub parts: Parts,
+    /// Bodies by hash.
+    pub bodies: BTreeMap<String, String>,
+}
+
+impl Pieces {
+    /// The hash of the whole: of its parts' names and hashes.
+    pub fn hash(&self) -> String {
+        hash(&self.parts)
+    }
+
+    fn add<T: Serialize + ?Sized>(&mut self, part: &str, value: &T) {
+        let body = serde_json::to_string(value).expect("inventories have text keys only");
+        let hash = sha256(body.as_bytes());
+        self.parts.insert(part.to_owned(), hash.clone());
+        self.bodies.insert(hash, body);
+    }
+}
+
+/// The hash of an inventory whose parts are these.
+pub fn hash(parts: &Parts) -> String {
+    let mut digest = Sha256::new();
+    for (part, hash) in parts {
+        digest.update(format!("{part} {hash}\n"));
+    }
+    hex(&digest.finalize())
+}
+
+/// Pieces that do not make an inventory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// A part that every inventory has.
+    #[error("the part \"{0}\" is missing")]
+    Missing(&'static str),
+    /// A part without its body.
+    #[error("the body of the part \"{0}\" is missing")]
+    Bodiless(String),
+    /// A body that does not have the hash it is known by.
+    #[error("the body of the part \"{0}\" does not have its hash")]
+    Hash(String),
+    /// A body that cannot be read.
+    #[error("the part \"{part}\" cannot be read: {reason}")]
+    Unreadable {
+        /// Which part.
+        part: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Leaves out of an inventory, seen at its `observed` time, what changes by itself from one look to the next, so that
+/// an unchanged host has an unchanged hash: processes passing by, pids, times of start.
+pub fn settle(inventory: &mut Inventory) {
+    let since = inventory.observed.saturating_sub(PASSING_SECONDS.seconds()).unwrap_or(Timestamp::MIN);
+    let stays = |process: &Process| {
+        !process.stale.is_empty()
+            || !process.sockets.is_empty()
+            || process.started.is_none_or(|started| started <= since)
+    };
+    inventory.processes.retain(stays);
+    for process in &mut inventory.processes {
+        process.started = None;
+        process.pid = 0;
+    }
+    inventory.processes.sort_by(|one, other| order(one).cmp(&order(other)));
+    inventory.processes.dedup();
+}
+
+fn order(process: &Process) -> impl Ord + '_ {
+    (
+        (&process.unit, &process.name, &process.executable, &process.packages),
+        (&process.stale, &process.sockets, process.hidden),
+    )
+}
+
+/// Takes a settled inventory, and what the host's package manager says that its fixes close, into pieces.
+pub fn split(inventory: &Inventory, closes: &[Advisory]) -> Pieces {
+    let mut pieces = Pieces::default();
+    pieces.add("root", &inventory.root);
+    pieces.add("system", &inventory.system);
+    pieces.add("archives", &inventory.archives);
+    pieces.add("candidates", &inventory.candidates);
+    pieces.add("kernel", &inventory.kernel);
+    pieces.add("processes", &inventory.processes);
+    pieces.add("gaps", &inventory.gaps);
+    pieces.add("closes", closes);
+    let mut letters: BTreeMap<char, Vec<&Package>> = BTreeMap::new();
+    for package in &inventory.packages {
+        let letter = package.source.chars().next().unwrap_or('_').to_ascii_lowercase();
+        letters.entry(letter).or_default().push(package);
+    }
+    for (letter, packages) in letters {
+        pieces.add(&format!("{PACKAGES}{letter}"), &packages);
+    }
+    pieces
+}
+
+/// Makes the inventory of the host called `host`, observed at `observed`, of its pieces again; checks every hash.
+pub fn join(host: &str, observed: Timestamp, pieces: &Pieces) -> Result<(Inventory, Vec<Advisory>), Broken> {
+    let mut packages: Vec<Package> = Vec::new();
+    for part in pieces.parts.keys().filter(|part| part.starts_with(PACKAGES)) {
+        packages.extend(read::<Vec<Package>>(pieces, part)?);
+    }
+    packages.sort();
+    let inventory = Inventory {
+        host: host.to_owned(),
+        observed,
+        root: part(pieces, "root")?,
+        system: part(pieces, "system")?,
+        packages,
+        archives: part(pieces, "archives")?,
+        candidates: part(pieces, "candidates")?,
+        kernel: part(pieces, "kernel")?,
+        processes: part(pieces, "processes")?,
+        gaps: part(pieces, "gaps")?,
+    };
+    Ok((inventory, part(pieces, "closes")?))
+}
+
+fn part<T: DeserializeOwned>(pieces: &Pieces, name: &'static str) -> Result<T, Broken> {
+    if !pieces.parts.contains_key(name) {
+        return Err(Broken::Missing(name));
+    }
+    read(pieces, name)
+}
+
+fn read<T: DeserializeOwned>(pieces: &Pieces, part: &str) -> Result<T, Broken> {
+    let hash = &pieces.parts[part];
+    let body = pieces.bodies.get(hash).ok_or_else(|| Broken::Bodiless(part.to_owned()))?;
+    if sha256(body.as_bytes()) != *hash {
+        return Err(Broken::Hash(part.to_owned()));
+    }
+    serde_json::from_str(body)
+        .map_err(|problem| Broken::Unreadable { part: part.to_owned(), reason: problem.to_string() })
+}
