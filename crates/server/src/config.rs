@@ -1,11 +1,27 @@
 //! What the server is told: one TOML file, read once into types.
 
 use serde::Deserialize;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a settings file; a thousand feeds need a tenth.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// From this likeness on (Jaro-Winkler, 0 to 1) a known key is offered for an unknown one.
+const LIKENESS_MIN: f64 = 0.7;
+
+/// Settings that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read settings {file}: {reason}")]
+pub struct Error {
+    /// The file, or "(none)".
+    pub file: String,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
 
 /// All settings. Every one has a default.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The server itself.
@@ -21,6 +37,100 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Reads a settings file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let error = |reason: String| Error { file: path.display().to_string(), reason };
+        let size = std::fs::metadata(path).map_err(|problem| error(problem.to_string()))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(error(format!("{size} bytes are more than {FILE_BYTES_MAX}: not a settings file")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|problem| error(problem.to_string()))?;
+        Self::parse(&text).map_err(error)
+    }
+
+    /// Reads settings; the error says what is wrong and what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|problem| explained(text, &problem))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The store's URL: as stated, read from the file stated, or SQLite in the data directory.
+    pub fn store_url(&self) -> Result<String, Error> {
+        let Server { data, store, store_file, .. } = &self.server;
+        match (store_file, store.is_empty()) {
+            (Some(file), _) => {
+                let read = std::fs::read_to_string(file);
+                let text = read.map_err(|problem| Error {
+                    file: file.display().to_string(),
+                    reason: format!("{problem}; server.store_file holds the store's URL"),
+                })?;
+                Ok(text.trim().to_owned())
+            }
+            (None, false) => Ok(store.clone()),
+            (None, true) => Ok(format!("sqlite://{}", data.join("palisade.db").display())),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let within = |name: &str, value: u32, least: u32, most: u32| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(format!("{name} = {value} is outside {least} to {most}"))
+        };
+        within("agents.check_in_seconds", self.agents.check_in_seconds, 1, 86_400)?;
+        within("agents.certificate_days", self.agents.certificate_days, 1, 30)?;
+        within("agents.silent_minutes", self.agents.silent_minutes, 1, 525_600)?;
+        if self.server.names.is_empty() {
+            return Err("server.names is empty: name at least one address by which agents reach the server".to_owned());
+        }
+        if self.server.store_file.is_some() && !self.server.store.is_empty() {
+            return Err("server.store and server.store_file are both given: keep one".to_owned());
+        }
+        for (at, feed) in self.feeds.iter().enumerate() {
+            within(&format!("feed \"{}\": every_minutes", feed.name), feed.every_minutes, 1, 525_600)?;
+            let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+            if feed.name.is_empty() || feed.name.len() > 64 || !feed.name.chars().all(plain) {
+                return Err(format!("feed name \"{}\": 1 to 64 letters, digits, - _ . are wanted", feed.name));
+            }
+            if self.feeds[..at].iter().any(|other| other.name == feed.name) {
+                return Err(format!("two feeds are named \"{}\": rename one", feed.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What toml says, with the place, and the nearest known key for an unknown one.
+fn explained(text: &str, problem: &toml::de::Error) -> String {
+    let message = problem.message();
+    let mut told = message.to_owned();
+    if let Some(span) = problem.span() {
+        let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+        told = format!("line {line}: {message}");
+    }
+    // "unknown field `a`, expected one of `b`, `c`"
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if message.starts_with("unknown field")
+        && let Some(unknown) = quoted.next()
+        && let Some(nearest) = nearest(unknown, quoted)
+    {
+        let _ = write!(told, "; did you mean \"{nearest}\"?");
+    }
+    told
+}
+
+/// The known word most like `unknown`, if any is like it.
+fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|word| (strsim::jaro_winkler(unknown, word), word))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, word)| word)
+}
+
 /// The server itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,10 +139,14 @@ pub struct Server {
     pub data: PathBuf,
     /// The store: `sqlite:///PATH`, `postgres://USER@HOST/DATABASE`. Empty: SQLite in `data`.
     pub store: String,
+    /// File that holds the store's URL, for one with a password: readable by the server alone.
+    pub store_file: Option<PathBuf>,
     /// Where people's requests are heard, HTTPS.
     pub api: SocketAddr,
     /// Where agents are heard, mTLS.
     pub agents: SocketAddr,
+    /// Where metrics and health are told, plain HTTP, without a login.
+    pub metrics: SocketAddr,
     /// Names and addresses by which it is reached; they go into its certificate.
     pub names: Vec<String>,
 }
@@ -120,25 +234,15 @@ pub enum LogFormat {
     Json,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            server: Server::default(),
-            agents: Agents::default(),
-            feeds: Vec::new(),
-            oidc: None,
-            log: Log::default(),
-        }
-    }
-}
-
 impl Default for Server {
     fn default() -> Self {
         Self {
             data: PathBuf::from("/var/lib/palisade"),
             store: String::new(),
+            store_file: None,
             api: SocketAddr::from(([127, 0, 0, 1], 8470)),
             agents: SocketAddr::from(([127, 0, 0, 1], 8471)),
+            metrics: SocketAddr::from(([127, 0, 0, 1], 8472)),
             names: vec!["localhost".to_owned()],
         }
     }

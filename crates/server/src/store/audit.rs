@@ -147,3 +147,66 @@ pub async fn after(store: &Store, seq: i64, most: i64) -> Result<Vec<Entry>, Err
         })
         .collect()
 }
+
+/// Where a chain breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {seq}: {reason}")]
+pub struct Broken {
+    /// The first entry that does not fit.
+    pub seq: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Follows a chain entry by entry.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    seq: i64,
+    hash: String,
+}
+
+impl Chain {
+    /// Takes the next entry; errors if it is not the one that must follow, or was changed.
+    pub fn follow(&mut self, entry: &Entry) -> Result<(), Broken> {
+        let broken = |reason: String| Err(Broken { seq: entry.seq, reason });
+        if entry.seq != self.seq + 1 {
+            return broken(format!("{} must follow here: entries are missing or out of order", self.seq + 1));
+        }
+        if entry.hash != entry.expected_hash(&self.hash) {
+            return broken("its hash does not cover what it says: it, or one before it, was changed".to_owned());
+        }
+        self.seq = entry.seq;
+        self.hash.clone_from(&entry.hash);
+        Ok(())
+    }
+
+    /// How many entries were followed, and the last one's hash: whoever noted it down elsewhere can tell whether the
+    /// end was cut off.
+    pub fn end(&self) -> (i64, &str) {
+        (self.seq, &self.hash)
+    }
+}
+
+/// Follows the stored log to its end; `None`: whole.
+pub async fn verify_store(store: &Store) -> Result<Option<Broken>, Error> {
+    const PAGE: i64 = 1_000;
+    let mut chain = Chain::default();
+    loop {
+        let page = after(store, chain.seq, PAGE).await?;
+        for entry in &page {
+            if let Err(broken) = chain.follow(entry) {
+                return Ok(Some(broken));
+            }
+        }
+        if page.is_empty() {
+            break;
+        }
+    }
+    let head = sqlx::query("SELECT seq, hash FROM audit_head WHERE one = 1");
+    let head = head.fetch_one(store.reader()).await.doing("read the audit log's head")?;
+    let (seq, hash): (i64, String) = (head.get(0), head.get(1));
+    if (seq, hash.as_str()) == chain.end() {
+        return Ok(None);
+    }
+    Ok(Some(Broken { seq, reason: format!("the log ends at {}: entries were cut off", chain.seq) }))
+}

@@ -6,6 +6,7 @@
 
 mod dialect;
 pub mod audit;
+pub mod backup;
 pub mod events;
 
 pub use dialect::Dialect;
