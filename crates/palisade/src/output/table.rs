@@ -418,7 +418,7 @@ fn named(text: &str, otherwise: &str) -> String {
 }
 
 /// Text from package databases and feeds, without control characters: it must not steer the reader's terminal.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let steers = |letter: char| {
         letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

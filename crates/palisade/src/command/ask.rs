@@ -1,0 +1,433 @@
+//! The commands that ask a server: one function each, API in, table or JSON out.
+
+use crate::cli::fleet::{
+    Advisory, Asking, Feed, Finding, Findings, Host, Login, Role, Token, User, Verdict,
+};
+use crate::client::{Access, Client, access_path, escaped};
+use crate::output::listing::{self, Column};
+use crate::output::table::Look;
+use crate::terminal;
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+/// Bytes of a secret that is read from standard input.
+const SECRET_BYTES_MAX: u64 = 4_096;
+
+/// A client, and how to print what it says.
+struct Session {
+    client: Client,
+    json: bool,
+}
+
+impl Session {
+    fn open(asking: &Asking) -> Result<Self> {
+        let access = Access::read(&access_path(asking.access.as_deref())?)?;
+        Ok(Self { client: Client::new(&access)?, json: asking.json })
+    }
+
+    fn list(&self, items: &[Value], columns: &[Column], none: &str) -> Result<ExitCode> {
+        if self.json {
+            return print(&(serde_json::to_string_pretty(items)? + "\n"));
+        }
+        if items.is_empty() {
+            eprintln!("palisade: {none}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        print(&listing::table(items, columns, look()))
+    }
+
+    fn card(&self, item: &Value, rows: &[Column]) -> Result<ExitCode> {
+        if self.json {
+            return print(&(serde_json::to_string_pretty(item)? + "\n"));
+        }
+        print(&listing::card(item, rows))
+    }
+
+    /// The id of the host called `name`, or with this id.
+    fn host(&self, name: &str) -> Result<String> {
+        let found = self.client.list("/hosts", &[("name", name)], 2)?;
+        let id = |host: &Value| host["id"].as_str().map(str::to_owned);
+        match found.as_slice() {
+            [host] => id(host).context("the server's answer has no id"),
+            [] => Ok(name.to_owned()),
+            [_, ..] => bail!("\"{name}\" names several hosts; use an id of \"palisade host list\""),
+        }
+    }
+}
+
+fn look() -> Look {
+    Look { width: terminal::width(), colours: terminal::colours(crate::cli::Colour::Auto), all: false }
+}
+
+/// Prints; a reader that went away is no error.
+pub(crate) fn print(text: &str) -> Result<ExitCode> {
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+const HOST_COLUMNS: [Column; 8] = [
+    ("name", "/name"),
+    ("state", "/state"),
+    ("group", "/group"),
+    ("release", "/release"),
+    ("findings", "/findings"),
+    ("last seen", "/seen_at"),
+    ("labels", "/labels"),
+    ("reason", "/reason"),
+];
+const FINDING_COLUMNS: [Column; 6] = [
+    ("host", "/host_name"),
+    ("advisory", "/advisory"),
+    ("package", "/package"),
+    ("verdict", "/verdict"),
+    ("since", "/from"),
+    ("evidence", "/evidence"),
+];
+
+pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
+    let session = Session::open(asking)?;
+    let client = &session.client;
+    match command {
+        Host::List { select, most } => {
+            let query: Vec<_> = select.iter().map(|select| ("selector", select.as_str())).collect();
+            let hosts = client.list("/hosts", &query, *most)?;
+            session.list(&hosts, &HOST_COLUMNS, "no host fits; \"palisade token enrol\" tells how one joins")
+        }
+        Host::Show { host } => {
+            let id = session.host(host)?;
+            let mut shown = client.get(&format!("/hosts/{}", escaped(&id)), &[])?;
+            let findings = client.list(&format!("/hosts/{}/findings", escaped(&id)), &[], 1_000)?;
+            if session.json {
+                shown["open_findings"] = Value::Array(findings);
+                return session.card(&shown, &[]);
+            }
+            let rows: Vec<Column> =
+                [("id", "/id")].into_iter().chain(HOST_COLUMNS).chain([("address", "/address"), ("agent", "/agent")]).collect();
+            session.card(&shown, &rows)?;
+            println!();
+            session.list(&findings, &FINDING_COLUMNS[1..], "nothing is open on it")
+        }
+        Host::Label { host, labels, group } => {
+            let id = session.host(host)?;
+            let path = format!("/hosts/{}", escaped(&id));
+            let mut body = Map::new();
+            if !labels.is_empty() {
+                let mut kept = client.get(&path, &[])?["labels"].take();
+                for (name, value) in pairs(labels)? {
+                    if value.is_empty() {
+                        kept.as_object_mut().map(|kept| kept.remove(&name));
+                    } else {
+                        kept[name] = value.into();
+                    }
+                }
+                body.insert("labels".to_owned(), kept);
+            }
+            if let Some(group) = group {
+                body.insert("group".to_owned(), group.as_str().into());
+            }
+            session.card(&client.patch(&path, &body.into())?, &HOST_COLUMNS)
+        }
+        Host::Inventory { host, at } => {
+            let id = session.host(host)?;
+            let query: Vec<_> = at.iter().map(|at| ("at", at.as_str())).collect();
+            let inventory = client.get(&format!("/hosts/{}/inventory", escaped(&id)), &query)?;
+            if session.json {
+                return session.card(&inventory, &[]);
+            }
+            let packages = inventory.pointer("/inventory/packages").and_then(Value::as_array);
+            let columns = [
+                ("package", "/name"),
+                ("version", "/version"),
+                ("architecture", "/arch"),
+                ("source", "/source"),
+                ("source version", "/source_version"),
+                ("held", "/held"),
+            ];
+            session.list(packages.map_or(&[], Vec::as_slice), &columns, "it has reported no packages")
+        }
+        Host::History { host } => {
+            let id = session.host(host)?;
+            let history = client.list(&format!("/hosts/{}/history", escaped(&id)), &[], 1_000)?;
+            let columns = [("from", "/from"), ("until", "/until"), ("changed parts", "/changed"), ("hash", "/hash")];
+            session.list(&history, &columns, "it has reported no inventory")
+        }
+        Host::Revoke { host, reason } => {
+            let path = format!("/hosts/{}/revoke", escaped(&session.host(host)?));
+            session.card(&client.post(&path, &json!({ "reason": reason }))?, &HOST_COLUMNS)
+        }
+        Host::Release { host, reason } => {
+            let path = format!("/hosts/{}/release", escaped(&session.host(host)?));
+            session.card(&client.post(&path, &json!({ "reason": reason }))?, &HOST_COLUMNS)
+        }
+        Host::Remove { host } => {
+            client.delete(&format!("/hosts/{}", escaped(&session.host(host)?)))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
+    let session = Session::open(asking)?;
+    match command {
+        Finding::List(wanted) => {
+            let Findings { select, host, advisory, package, verdict, at, most } = wanted;
+            let verdict = verdict.as_ref().map(|verdict| word::<Verdict>(*verdict));
+            let mut query = Vec::new();
+            for (name, value) in [
+                ("selector", select),
+                ("advisory", advisory),
+                ("package", package),
+                ("verdict", &verdict),
+                ("at", at),
+            ] {
+                query.extend(value.as_deref().map(|value| (name, value)));
+            }
+            let path = match host {
+                Some(host) => format!("/hosts/{}/findings", escaped(&session.host(host)?)),
+                None => "/findings".to_owned(),
+            };
+            let findings = session.client.list(&path, &query, *most)?;
+            session.list(&findings, &FINDING_COLUMNS, "no finding fits")
+        }
+        Finding::Summary { select } => {
+            let query: Vec<_> = select.iter().map(|select| ("selector", select.as_str())).collect();
+            let counts = session.client.list("/findings/summary", &query, 1_000)?;
+            let columns = [
+                ("advisory", "/advisory"),
+                ("affected", "/affected"),
+                ("still running", "/fixed_still_running"),
+                ("undetermined", "/undetermined"),
+                ("packages", "/packages"),
+                ("summary", "/summary"),
+            ];
+            session.list(&counts, &columns, "nothing is open")
+        }
+    }
+}
+
+pub(crate) fn advisory(command: &Advisory, asking: &Asking) -> Result<ExitCode> {
+    let session = Session::open(asking)?;
+    match command {
+        Advisory::List { search, most } => {
+            let query: Vec<_> = search.iter().map(|search| ("search", search.as_str())).collect();
+            let advisories = session.client.list("/advisories", &query, *most)?;
+            let columns = [
+                ("advisory", "/id"),
+                ("feed", "/feed"),
+                ("kind", "/kind"),
+                ("published", "/published"),
+                ("CVEs", "/cves"),
+                ("summary", "/summary"),
+            ];
+            session.list(&advisories, &columns, "no advisory fits; \"palisade feed list\" shows what is read")
+        }
+        Advisory::Show { id } => {
+            let advisory = session.client.get(&format!("/advisories/{}", escaped(id)), &[])?;
+            let rows = [
+                ("advisory", "/id"),
+                ("feed", "/feed"),
+                ("kind", "/kind"),
+                ("published", "/published"),
+                ("modified", "/modified"),
+                ("withdrawn", "/withdrawn"),
+                ("CVEs", "/cves"),
+                ("summary", "/summary"),
+                ("known since", "/from"),
+            ];
+            session.card(&advisory, &rows)?;
+            if session.json {
+                return Ok(ExitCode::SUCCESS);
+            }
+            println!();
+            let findings = session.client.list("/findings", &[("advisory", id)], 1_000)?;
+            session.list(&findings, &FINDING_COLUMNS, "it affects no host")
+        }
+    }
+}
+
+const FEED_COLUMNS: [Column; 6] = [
+    ("feed", "/name"),
+    ("records", "/records"),
+    ("read", "/read_at"),
+    ("asked", "/asked_at"),
+    ("alarm", "/alarm"),
+    ("from", "/location"),
+];
+
+pub(crate) fn feed(command: &Feed, asking: &Asking) -> Result<ExitCode> {
+    let session = Session::open(asking)?;
+    match command {
+        Feed::List => {
+            let feeds = session.client.list("/feeds", &[], 10_000)?;
+            session.list(&feeds, &FEED_COLUMNS, "no feed is configured; findings come from the hosts' own package managers")
+        }
+        Feed::Refresh { name, accept } => {
+            let path = format!("/feeds/{}/refresh", escaped(name));
+            session.card(&session.client.post(&path, &json!({ "accept": accept }))?, &FEED_COLUMNS)
+        }
+    }
+}
+
+const USER_COLUMNS: [Column; 4] =
+    [("name", "/name"), ("role", "/role"), ("disabled", "/disabled"), ("created", "/created_at")];
+
+pub(crate) fn user(command: &User, asking: &Asking) -> Result<ExitCode> {
+    let session = Session::open(asking)?;
+    match command {
+        User::List => session.list(&session.client.list("/users", &[], 10_000)?, &USER_COLUMNS, "there are no accounts"),
+        User::Create { name, role, password_stdin } => {
+            let mut body = json!({ "name": name, "role": word::<Role>(*role) });
+            if *password_stdin {
+                body["password"] = secret("password")?.into();
+            }
+            session.card(&session.client.post("/users", &body)?, &USER_COLUMNS)
+        }
+        User::Set { name, role, password_stdin, disable, enable } => {
+            let users = session.client.list("/users", &[], 10_000)?;
+            let Some(id) = users.iter().find(|user| user["name"] == name.as_str()).and_then(|user| user["id"].as_str()) else {
+                bail!("no account is named \"{name}\"; see \"palisade user list\"")
+            };
+            let mut body = Map::new();
+            if let Some(role) = role {
+                body.insert("role".to_owned(), word::<Role>(*role).into());
+            }
+            if *password_stdin {
+                body.insert("password".to_owned(), secret("password")?.into());
+            }
+            if *disable || *enable {
+                body.insert("disabled".to_owned(), (*disable).into());
+            }
+            if body.is_empty() {
+                bail!("say what to change: --role, --password-stdin, --disable or --enable");
+            }
+            session.card(&session.client.patch(&format!("/users/{}", escaped(id)), &body.into())?, &USER_COLUMNS)
+        }
+    }
+}
+
+pub(crate) fn token(command: &Token, asking: &Asking) -> Result<ExitCode> {
+    let session = Session::open(asking)?;
+    match command {
+        Token::Enrol { group, label, hours, line } => {
+            let labels: Map<_, _> = pairs(label)?.into_iter().map(|(name, value)| (name, value.into())).collect();
+            let body = json!({ "group": group, "labels": labels, "hours": hours });
+            let token = session.client.post("/enrolment-tokens", &body)?;
+            if session.json {
+                return session.card(&token, &[]);
+            }
+            let command = token["command"].as_str().unwrap_or_default();
+            if *line {
+                return print(&format!("{command}\n"));
+            }
+            print(&format!(
+                "Run this on the new host, once, until {}:\n\n  {command}\n",
+                token["expires_at"].as_str().unwrap_or_default()
+            ))
+        }
+        Token::Create { name, role, days } => {
+            let body = json!({ "name": name, "role": word::<Role>(*role), "days": days });
+            let token = session.client.post("/api-tokens", &body)?;
+            if session.json {
+                return session.card(&token, &[]);
+            }
+            // Alone on standard output, so that it can be kept in a file.
+            eprintln!("palisade: shown only now; it is good until {}:", token["expires_at"].as_str().unwrap_or_default());
+            print(&format!("{}\n", token["secret"].as_str().unwrap_or_default()))
+        }
+        Token::List => {
+            let mut tokens = Vec::new();
+            for (path, kind) in [("/enrolment-tokens", "enrolment"), ("/api-tokens", "api")] {
+                for mut token in session.client.list(path, &[], 10_000)? {
+                    token["kind"] = kind.into();
+                    tokens.push(token);
+                }
+            }
+            let columns = [
+                ("id", "/id"),
+                ("kind", "/kind"),
+                ("name", "/name"),
+                ("group", "/group"),
+                ("role", "/role"),
+                ("made by", "/created_by"),
+                ("until", "/expires_at"),
+                ("used", "/used_at"),
+                ("revoked", "/revoked_at"),
+            ];
+            session.list(&tokens, &columns, "there are no tokens")
+        }
+        Token::Revoke { id } => {
+            let at = |path: &str| session.client.delete(&format!("{path}/{}", escaped(id)));
+            if at("/enrolment-tokens").is_err() {
+                at("/api-tokens")?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+pub(crate) fn status(asking: &Asking) -> Result<ExitCode> {
+    let session = Session::open(asking)?;
+    let status = session.client.get("/status", &[])?;
+    let rows = [
+        ("version", "/version"),
+        ("store", "/store"),
+        ("hosts", "/hosts"),
+        ("findings", "/findings"),
+        ("feeds with alarms", "/feed_alarms"),
+        ("advisories", "/advisories"),
+    ];
+    session.card(&status, &rows)
+}
+
+pub(crate) fn login(arguments: &Login) -> Result<ExitCode> {
+    let authority = match &arguments.authority {
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("read the server's authority from {}", path.display()))?
+        }
+        None => String::new(),
+    };
+    let access = Access { server: arguments.server.clone(), authority, token: secret("API token")? };
+    let who = Client::new(&access)?.get("/session", &[])?;
+    let path = access_path(arguments.asking.access.as_deref())?;
+    access.write(&path)?;
+    eprintln!(
+        "palisade: you are {} ({}); kept in {}",
+        who["name"].as_str().unwrap_or("?"),
+        who["role"].as_str().unwrap_or("?"),
+        path.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `NAME=VALUE` words.
+fn pairs(words: &[String]) -> Result<Vec<(String, String)>> {
+    words
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            Some(_) | None => bail!("\"{word}\" is not of the form NAME=VALUE"),
+        })
+        .collect()
+}
+
+/// The first line of standard input.
+fn secret(what: &str) -> Result<String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(SECRET_BYTES_MAX)
+        .read_to_string(&mut text)
+        .with_context(|| format!("read the {what} from standard input"))?;
+    let line = text.lines().next().unwrap_or_default().trim().to_owned();
+    if line.is_empty() {
+        bail!("read the {what} from standard input: it is empty");
+    }
+    Ok(line)
+}
+
+/// The word of a closed set as the API has it.
+fn word<T: ValueEnum>(value: T) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,115 @@
+//! `palisade server`, and the commands that work on its store: backup, restore, doctor.
+
+use crate::EXIT_USAGE;
+use crate::cli::fleet::Settings;
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use server::store::{Store, backup};
+use server::{Config, doctor, log};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::runtime::Runtime;
+
+/// Something is wrong with the store.
+const EXIT_SICK: u8 = 1;
+
+pub(crate) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the server's threads")
+}
+
+/// Settings of a file; the defaults if it is the default file and is not there.
+fn config(settings: &Settings) -> Result<Result<Config, ExitCode>> {
+    match Config::read(&settings.config) {
+        Ok(config) => Ok(Ok(config)),
+        Err(problem) => {
+            eprintln!("palisade: {problem}");
+            Ok(Err(ExitCode::from(EXIT_USAGE)))
+        }
+    }
+}
+
+pub(crate) fn server(settings: &Settings) -> Result<ExitCode> {
+    let config = match config(settings)? {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    log::start(&config.log)?;
+    let code = runtime()?.block_on(async {
+        let running = server::run::start(config).await?;
+        running.tell();
+        running.until_stopped(agent::program::stop()).await
+    });
+    code.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+}
+
+pub(crate) fn backup(settings: &Settings, file: &Path) -> Result<ExitCode> {
+    let config = match config(settings)? {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let doing = || format!("write the backup {}", file.display());
+    if file.exists() {
+        bail!("{}: it is there already; name another file", doing());
+    }
+    let part: PathBuf = file.with_added_extension("part");
+    // It holds the authority's key and what logs people in.
+    let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).with_context(doing)?;
+    let written = runtime()?.block_on(async {
+        let store = Store::open(&config.store_url()?).await?;
+        let counts = backup::write(&store, Timestamp::now(), &out, &mut |table, rows| {
+            eprintln!("palisade: {rows:>9} {table}");
+        });
+        anyhow::Ok(counts.await?)
+    });
+    let kept = written.and_then(|counts| {
+        out.sync_all().with_context(doing)?;
+        std::fs::rename(&part, file).with_context(doing)?;
+        Ok(counts)
+    });
+    if kept.is_err() {
+        // A half one must not be taken for a backup.
+        let _ = std::fs::remove_file(&part);
+    }
+    let rows: u64 = kept?.iter().map(|(_, count)| count).sum();
+    eprintln!("palisade: {rows} rows in {}; keep it as you keep keys: it holds the authority's", file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn restore(settings: &Settings, file: &Path) -> Result<ExitCode> {
+    let config = match config(settings)? {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let from = std::fs::File::open(file).with_context(|| format!("open the backup {}", file.display()))?;
+    let counts = runtime()?.block_on(async {
+        let store = Store::open(&config.store_url()?).await?;
+        let counts = backup::restore(&store, from, &mut |table, _| eprintln!("palisade: restoring {table}")).await?;
+        store.close().await;
+        anyhow::Ok(counts)
+    })?;
+    let rows: u64 = counts.iter().map(|(_, count)| count).sum();
+    eprintln!("palisade: restored {rows} rows; \"palisade doctor\" looks at them, \"palisade server\" serves them");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode> {
+    let config = match config(settings)? {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let checks = runtime()?.block_on(doctor::examine(&config, Timestamp::now()))?;
+    let sick = checks.iter().any(|check| !check.problems.is_empty());
+    if json {
+        println!("{}", serde_json::to_string_pretty(&checks)?);
+    } else {
+        for check in &checks {
+            println!("{:9} {}: {}", if check.problems.is_empty() { "well" } else { "NOT WELL" }, check.name, check.seen);
+            for problem in &check.problems {
+                println!("          {problem}");
+            }
+        }
+    }
+    Ok(if sick { ExitCode::from(EXIT_SICK) } else { ExitCode::SUCCESS })
+}
