@@ -1,0 +1,256 @@
+//! `palisade up`: a whole fleet of one host on this machine: server, store, agent, and what it lacks.
+
+use super::ask::print;
+use super::serve::runtime;
+use crate::cli::Colour;
+use crate::cli::fleet::Up;
+use crate::client::{Access, Client, escaped};
+use crate::output::listing;
+use crate::output::table::Look;
+use crate::terminal::{self, Progress};
+use agent::apt::Network;
+use agent::enrol::{Enrolment, enrol};
+use agent::program::{is_stopped, stop};
+use agent::state::State;
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use server::config::{self, Config};
+use server::{log, people};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// People's port, agents' port, metrics' port.
+const PORTS: [u16; 3] = [8470, 8471, 8472];
+/// How often we look whether the first findings are there.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// After the inventory is stored, its findings follow within milliseconds; a host without any has none after this.
+const FINDINGS_WITHIN: Duration = Duration::from_secs(5);
+/// A first look at a host with many pending fixes fetches their changelogs.
+const INVENTORY_WITHIN: Duration = Duration::from_secs(300);
+/// Source packages that are listed.
+const LINES_MAX: usize = 40;
+
+pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
+    let data = match &arguments.data {
+        Some(data) => data.clone(),
+        None => data_directory()?,
+    };
+    let config = config(arguments, &data);
+    log::start(&config.log)?;
+    let progress = Progress::new(arguments.json);
+    progress.tell("starting the server");
+    let runtime = runtime()?;
+    let running = runtime.block_on(server::run::start(config))?;
+    let access_file = data.join("access.toml");
+    let ready = ready(&runtime, &running, &access_file, arguments);
+    let (client, host, access_kept) = match ready {
+        Ok(ready) => ready,
+        Err(problem) => {
+            runtime.block_on(running.stop())?;
+            return Err(problem);
+        }
+    };
+    let network = if arguments.offline { Network::None } else { Network::Archives };
+    let settings = agent::Config { network, ..agent::Config::new(data.join("agent")) };
+    let agent = thread::spawn(move || {
+        agent::run(settings, &stop(), &mut |told| {
+            if told.is_problem() {
+                tracing::warn!("agent: {told}");
+            }
+        })
+    });
+    progress.tell("looking at this machine");
+    let shown = wait_for_findings(&client, &host).and_then(|findings| {
+        drop(progress);
+        show(&findings, arguments.json)
+    });
+    if shown.is_ok() && !arguments.once && !is_stopped() {
+        if !arguments.json {
+            eprint!("{}", further(&running, &access_kept));
+        }
+        let signal = stop();
+        let ended = runtime.block_on(running.until_stopped(signal.clone()));
+        signal.store(true, std::sync::atomic::Ordering::Relaxed);
+        ended?;
+    } else {
+        stop().store(true, std::sync::atomic::Ordering::Relaxed);
+        runtime.block_on(running.stop())?;
+    }
+    match agent.join() {
+        Ok(ended) => _ = ended.context("this machine's agent ended")?,
+        Err(_) => bail!("this machine's agent broke off"),
+    }
+    shown
+}
+
+fn config(arguments: &Up, data: &Path) -> Config {
+    let [api, agents, metrics] = PORTS;
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    if !arguments.listen.is_unspecified() && !arguments.listen.is_loopback() {
+        names.push(arguments.listen.to_string());
+    }
+    names.extend(rustix::system::uname().nodename().to_str().ok().map(str::to_owned).filter(|name| !name.is_empty()));
+    let feed = |(place, location): (usize, &String)| config::Feed {
+        name: format!("feed-{}", place + 1),
+        location: location.clone(),
+        every_minutes: 60,
+        stale_days: 14,
+    };
+    Config {
+        server: config::Server {
+            data: data.to_owned(),
+            api: SocketAddr::new(arguments.listen, api),
+            agents: SocketAddr::new(arguments.listen, agents),
+            metrics: SocketAddr::from(([127, 0, 0, 1], metrics)),
+            names,
+            ..config::Server::default()
+        },
+        feeds: arguments.feed.iter().enumerate().map(feed).collect(),
+        log: config::Log { filter: "warn".to_owned(), ..config::Log::default() },
+        ..Config::default()
+    }
+}
+
+/// What makes a started server usable from here: access for the person who started it, and this machine enrolled.
+fn ready(
+    runtime: &tokio::runtime::Runtime,
+    running: &server::run::Running,
+    access_file: &Path,
+    arguments: &Up,
+) -> Result<(Client, String, PathBuf)> {
+    let first = runtime.block_on(people::first_admin(&running.app.store, Timestamp::now()))?;
+    let local = |address: SocketAddr| match address.ip() {
+        ip if ip.is_unspecified() => format!("https://localhost:{}", address.port()),
+        _ => format!("https://{address}"),
+    };
+    if let Some(first) = first {
+        let access = Access {
+            server: local(running.api),
+            authority: running.authority.pem().to_owned(),
+            token: first.token.reveal().to_owned(),
+        };
+        access.write(access_file)?;
+        // The commands of this person find it without being told; another server's is left alone.
+        if let Ok(own) = crate::client::access_path(None)
+            && !own.exists()
+        {
+            access.write(&own)?;
+        }
+    }
+    let access = Access::read(access_file)?;
+    let client = Client::new(&access)?;
+    let state = State::create(&running.app.config.server.data.join("agent"))?;
+    let host = if state.is_enrolled() {
+        state.identity()?.host
+    } else {
+        let body = json!({ "group": "default", "labels": {}, "hours": 1 });
+        let token = client.post("/enrolment-tokens", &body).context("make a token for this machine")?;
+        let token = token["secret"].as_str().context("the server's answer has no token")?;
+        let asked = Enrolment {
+            server: &local(running.agents),
+            token,
+            authority: None,
+            name: None,
+            root: Path::new("/"),
+        };
+        enrol(&state, &asked)?.host
+    };
+    let default = crate::client::access_path(None).ok();
+    let own = default.filter(|path| std::fs::read(path).ok() == std::fs::read(access_file).ok());
+    let kept = own.unwrap_or_else(|| access_file.to_owned());
+    // Nothing else of the arguments matters from here on.
+    let _ = arguments;
+    Ok((client, host, kept))
+}
+
+/// The open findings of the host, once its inventory of this run has been matched.
+fn wait_for_findings(client: &Client, host: &str) -> Result<(Value, Vec<Value>)> {
+    let path = format!("/hosts/{}", escaped(host));
+    let started = Instant::now();
+    let mut stored = None;
+    loop {
+        if is_stopped() {
+            bail!("stopped before the first findings were there");
+        }
+        let shown = client.get(&path, &[])?;
+        if shown["release"].as_str().is_some_and(|release| !release.is_empty()) {
+            let since = *stored.get_or_insert_with(Instant::now);
+            let findings = client.list(&format!("{path}/findings"), &[], 100_000)?;
+            if !findings.is_empty() || since.elapsed() > FINDINGS_WITHIN {
+                return Ok((shown, findings));
+            }
+        } else if started.elapsed() > INVENTORY_WITHIN {
+            bail!("no inventory of this machine came within {} minutes", INVENTORY_WITHIN.as_secs() / 60);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn show((host, findings): &(Value, Vec<Value>), json: bool) -> Result<ExitCode> {
+    if json {
+        return print(&format!("{:#}\n", json!({ "host": host, "findings": findings })));
+    }
+    let mut packages: BTreeMap<(&str, &str), Vec<&Value>> = BTreeMap::new();
+    for finding in findings {
+        let text = |name: &str| finding[name].as_str().unwrap_or_default();
+        packages.entry((text("verdict"), text("package"))).or_default().push(finding);
+    }
+    let name = host["name"].as_str().unwrap_or("this machine");
+    println!("{name} · {} · {} open findings\n", host["release"].as_str().unwrap_or_default(), findings.len());
+    let line = |((verdict, package), findings): (&(&str, &str), &Vec<&Value>)| {
+        json!({
+            "verdict": verdict,
+            "package": package,
+            "findings": findings.len(),
+            "first": findings[0]["advisory"],
+            "evidence": findings[0]["evidence"],
+        })
+    };
+    let lines: Vec<Value> = packages.iter().map(line).collect();
+    let columns = [
+        ("verdict", "/verdict"),
+        ("package", "/package"),
+        ("findings", "/findings"),
+        ("first", "/first"),
+        ("evidence", "/evidence"),
+    ];
+    let look = Look { width: terminal::width(), colours: terminal::colours(Colour::Auto), all: false };
+    print!("{}", listing::table(&lines[..lines.len().min(LINES_MAX)], &columns, look));
+    if lines.len() > LINES_MAX {
+        println!("… and {} packages more: palisade finding list", lines.len() - LINES_MAX);
+    }
+    println!();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How to go on.
+fn further(running: &server::run::Running, access: &Path) -> String {
+    format!(
+        "The server runs until Ctrl-C: people and programs at https://{}, agents at https://{}, metrics at http://{}.\n\
+         In another terminal (access is kept in {}):\n\n  \
+         palisade finding summary      what is open, most hosts first\n  \
+         palisade host list            the fleet\n  \
+         palisade token enrol          the line with which another host joins\n\n",
+        running.api,
+        running.agents,
+        running.metrics,
+        access.display()
+    )
+}
+
+/// Where `up` keeps everything.
+fn data_directory() -> Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/palisade"));
+    }
+    let stated = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    stated("XDG_DATA_HOME")
+        .or_else(|| Some(stated("HOME")?.join(".local/share")))
+        .map(|share| share.join("palisade"))
+        .context("find a directory for the fleet: HOME is not set; name one with --data")
+}

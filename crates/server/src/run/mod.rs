@@ -1,0 +1,260 @@
+//! A server's life: opens the store, listens, follows events, sweeps, and stops in order.
+
+mod door;
+mod sweep;
+
+use crate::api;
+use crate::app::App;
+use crate::config::{self, Config};
+use crate::feeds;
+use crate::fleet::{self, Fleet};
+use crate::hosts::{self, Roster};
+use crate::identity::{self, Authority};
+use crate::metrics::{self, Watched};
+use crate::people::oidc;
+use crate::store::events::{self, Event};
+use crate::store::{self, Store};
+use jiff::Timestamp;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long followers wait for an event that nobody rang for: one of another server.
+const EVENTS_EVERY: Duration = Duration::from_secs(1);
+/// Events that are read at once.
+const EVENTS_MAX: i64 = 1_000;
+/// Events that a slow watcher may be behind before it must ask for them by number.
+const WATCHERS_BEHIND_MAX: usize = 1_024;
+/// How often we look whether a signal came.
+const SIGNAL_EVERY: Duration = Duration::from_millis(100);
+/// How long everything under way may take to end.
+const STOPPING: Duration = Duration::from_secs(20);
+
+/// A server that cannot start, or broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// Its settings.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// Its store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Its authority, or TLS.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The identity provider in its settings.
+    #[error(transparent)]
+    Oidc(#[from] oidc::Error),
+    /// The fleet in memory.
+    #[error(transparent)]
+    Fleet(#[from] fleet::Error),
+    /// Its directory.
+    #[error("make the server's directory {directory}: {source}; name another with server.data")]
+    Data {
+        /// Which.
+        directory: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An address.
+    #[error("listen on {address} ({name}): {source}; is another server running? change it in the settings")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Its setting.
+        name: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A part of the server ended by itself.
+    #[error("the server's {part} ended: {reason}")]
+    Part {
+        /// Which.
+        part: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// What its parts have at hand.
+    pub app: Arc<App>,
+    /// Who signs its certificates.
+    pub authority: Arc<Authority>,
+    /// Where people are heard.
+    pub api: SocketAddr,
+    /// Where agents are heard.
+    pub agents: SocketAddr,
+    /// Where metrics are told.
+    pub metrics: SocketAddr,
+    stop: CancellationToken,
+    parts: JoinSet<Result<(), Failed>>,
+}
+
+/// Starts a server; it runs from here on. Addresses with port 0 get a free one.
+pub async fn start(config: Config) -> Result<Running, Failed> {
+    let data = &config.server.data;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .map_err(|source| Failed::Data { directory: data.display().to_string(), source })?;
+    // Before the store is touched: a second server on the same machine ends here.
+    let listeners = (
+        listen("server.api", config.server.api).await?,
+        listen("server.agents", config.server.agents).await?,
+        listen("server.metrics", config.server.metrics).await?,
+    );
+    let now = Timestamp::now();
+    let store = Store::open(&config.store_url()?).await?;
+    let authority = Arc::new(Authority::open(&store, now).await?);
+    let app = Arc::new(App { config, store, told: Arc::new(Notify::new()) });
+    // Followers begin where they were loaded: what happens meanwhile is followed afterwards, twice does no harm.
+    let seen = events::last(&app.store).await?;
+    let roster = Arc::new(Roster::load(&app.store, now).await?);
+    let fleet = Arc::new(Fleet::start(&app).await?);
+    let (watchers, _) = broadcast::channel(WATCHERS_BEHIND_MAX);
+    let (refresh, refreshes) = mpsc::channel(16);
+    let stop = CancellationToken::new();
+    let state =
+        api::State::new(Arc::clone(&app), watchers.clone(), refresh, &authority.fingerprint(), stop.clone())?;
+    let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet) };
+
+    let (people, agents, numbers) = listeners;
+    let running = |listener: &TcpListener| listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let (api, agents_at, metrics) = (running(&people), running(&agents), running(&numbers));
+    let tls = authority.people_config(&app.config.server.names, now)?;
+    let mut parts = JoinSet::new();
+    parts.spawn(door::serve(api::router(state), people, tls, stop.clone()));
+    parts.spawn({
+        let (app, authority, roster, stop) =
+            (Arc::clone(&app), Arc::clone(&authority), Arc::clone(&roster), stop.clone());
+        async move { Ok(hosts::serve(app, authority, roster, agents, stop).await?) }
+    });
+    parts.spawn({
+        let stop = stop.clone();
+        async move {
+            let router = metrics::router(watched);
+            let served = axum::serve(numbers, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+            served.map_err(|problem| Failed::Part { part: "metrics", reason: problem.to_string() })
+        }
+    });
+    parts.spawn(follow(Arc::clone(&app), Arc::clone(&roster), watchers, seen, stop.clone()));
+    parts.spawn({
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        async move { Ok(fleet::run(app, fleet, stop).await?) }
+    });
+    parts.spawn({
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        async move { Ok(feeds::run(app, refreshes, stop).await) }
+    });
+    parts.spawn(sweep::run(Arc::clone(&app), stop.clone()));
+    Ok(Running { app, authority, api, agents: agents_at, metrics, stop, parts })
+}
+
+impl Running {
+    /// Tells in the log where it listens, and the service manager that it is ready.
+    pub fn tell(&self) {
+        tracing::info!(
+            api = %self.api, agents = %self.agents, metrics = %self.metrics,
+            authority = %self.authority.fingerprint(), "listening"
+        );
+        // Under no service manager this does nothing.
+        if let Err(problem) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            tracing::warn!("tell the service manager that the server is ready: {problem}");
+        }
+    }
+
+    /// Serves until `signal` is set, then stops in order.
+    pub async fn until_stopped(mut self, signal: Arc<AtomicBool>) -> Result<(), Failed> {
+        let ended = loop {
+            tokio::select! {
+                part = self.parts.join_next() => break part.map_or(Ok(()), ended),
+                () = sleep(SIGNAL_EVERY) => if signal.load(Ordering::Relaxed) { break Ok(()) },
+            }
+        };
+        let stopped = self.stop().await;
+        ended.and(stopped)
+    }
+
+    /// Stops in order: no new requests, what is under way ends, the store is closed.
+    pub async fn stop(mut self) -> Result<(), Failed> {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.stop.cancel();
+        let mut result = Ok(());
+        let all = async {
+            while let Some(part) = self.parts.join_next().await {
+                result = std::mem::replace(&mut result, Ok(())).and(ended(part));
+            }
+        };
+        if timeout(STOPPING, all).await.is_err() {
+            tracing::warn!("stopped with something still under way after {} s", STOPPING.as_secs());
+        }
+        self.app.store.close().await;
+        result
+    }
+}
+
+fn ended(part: Result<Result<(), Failed>, tokio::task::JoinError>) -> Result<(), Failed> {
+    part.unwrap_or_else(|problem| Err(Failed::Part { part: "task", reason: problem.to_string() }))
+}
+
+async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, Failed> {
+    TcpListener::bind(address).await.map_err(|source| Failed::Listen { address, name, source })
+}
+
+/// Reads events as they are committed, by whichever server, and hands them to the roster and to watchers.
+async fn follow(
+    app: Arc<App>,
+    roster: Arc<Roster>,
+    watchers: broadcast::Sender<Event>,
+    mut seen: i64,
+    stop: CancellationToken,
+) -> Result<(), Failed> {
+    loop {
+        // Asked for before reading, so that a ring in between is heard.
+        let told = app.told.notified();
+        let page = match events::after(&app.store, seen, EVENTS_MAX).await {
+            Ok(page) => page,
+            Err(problem) => {
+                tracing::warn!("{problem}");
+                Vec::new()
+            }
+        };
+        let more = !page.is_empty();
+        for event in page {
+            seen = event.seq;
+            if let Err(problem) = roster.follow(&app.store, &event).await {
+                tracing::warn!("follow event {}: {problem}", event.seq);
+            }
+            // Nobody watching is no error.
+            let _ = watchers.send(event);
+        }
+        if more {
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = told => {}
+            () = sleep(EVENTS_EVERY) => {}
+        }
+    }
+}
+
+fn numbers(roster: &Arc<Roster>, fleet: &Arc<Fleet>) -> Arc<dyn Fn() -> Vec<metrics::Number> + Send + Sync> {
+    let (roster, fleet) = (Arc::clone(roster), Arc::clone(fleet));
+    Arc::new(move || {
+        let mut numbers = roster.counters.numbers();
+        numbers.extend(fleet.numbers());
+        numbers
+    })
+}

@@ -1,0 +1,46 @@
+//! What is kept only for a while is thrown away: events, sessions, stored answers, pieces that no inventory has.
+
+use super::Failed;
+use crate::app::App;
+use crate::store::{Doing, Error, Store, commit, inventories};
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// How often.
+const EVERY: Duration = Duration::from_secs(600);
+/// How long events are kept: as long as a replica or a watcher may be away.
+const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long inventories that are past are kept: a year, and a month for whoever looks back a year.
+const INVENTORIES_KEPT: SignedDuration = SignedDuration::from_hours((365 + 31) * 24);
+
+pub(super) async fn run(app: Arc<App>, stop: CancellationToken) -> Result<(), Failed> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = sleep(EVERY) => {}
+        }
+        // The next time is the retry.
+        if let Err(problem) = sweep(&app.store, Timestamp::now()).await {
+            tracing::warn!("{problem}");
+        }
+    }
+}
+
+async fn sweep(store: &Store, now: Timestamp) -> Result<(), Error> {
+    let before = |kept: SignedDuration| now.saturating_sub(kept).unwrap_or(Timestamp::MIN).as_microsecond();
+    let mut writing = store.begin().await?;
+    for (statement, limit) in [
+        ("DELETE FROM events WHERE at < $1", before(EVENTS_KEPT)),
+        ("DELETE FROM sessions WHERE expires_at < $1", now.as_microsecond()),
+        ("DELETE FROM logins WHERE expires_at < $1", now.as_microsecond()),
+        ("DELETE FROM idempotency WHERE expires_at < $1", now.as_microsecond()),
+    ] {
+        sqlx::query(statement).bind(limit).execute(&mut *writing).await.doing("sweep what is past")?;
+    }
+    commit(writing, "sweep what is past").await?;
+    inventories::prune(store, now, INVENTORIES_KEPT).await?;
+    Ok(())
+}
