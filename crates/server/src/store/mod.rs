@@ -7,6 +7,10 @@
 mod dialect;
 pub mod audit;
 pub mod events;
+pub mod hosts;
+pub mod certificates;
+pub mod enrolment;
+pub mod inventories;
 
 pub use dialect::Dialect;
 
