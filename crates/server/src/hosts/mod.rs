@@ -10,7 +10,7 @@ mod requests;
 mod roster;
 
 pub use door::{Limits, serve, serve_within};
-pub use roster::{Census, Heard, Roster, Standing};
+pub use roster::{Barred, Census, Heard, Roster};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use wire::v1::Refusal;

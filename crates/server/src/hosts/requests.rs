@@ -3,7 +3,7 @@
 use super::body::{self, Encoding, Room};
 use super::door::{Limits, network};
 use super::refusal::{Answer, Refuse, json};
-use super::roster::{Heard, Roster, Standing, digest};
+use super::roster::{Barred, Heard, Roster, digest};
 use super::{add, clean};
 use crate::App;
 use crate::identity::{self, Authority, Peer};
@@ -191,7 +191,7 @@ impl Desk {
                 let next_seconds = self.app.config.agents.check_in_seconds;
                 Ok(json(StatusCode::OK, &CheckedIn { next_seconds, report }))
             }
-            Heard::Refused(standing) => Err(refused(standing)),
+            Heard::Refused(barred) => Err(refused(barred)),
             Heard::Malformed(field) => Err(not_a_hash(field)),
             Heard::Unbound => {
                 Err(Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "take the host out of quarantine"))
@@ -264,10 +264,8 @@ impl Desk {
         let peer = peer.ok_or_else(|| {
             Refuse::stranger("answer the request: this path needs a host's certificate; enrol first")
         })?;
-        match self.roster.standing(&peer, now) {
-            Standing::Active => Ok(peer),
-            standing => Err(refused(standing)),
-        }
+        self.roster.standing(&peer, now).map_err(refused)?;
+        Ok(peer)
     }
 
     fn sign(&self, csr: &str, id: Uuid, now: Timestamp) -> Result<identity::Signed, Refuse> {
@@ -386,17 +384,14 @@ fn unstored(problem: store::Error) -> Refuse {
     Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "answer the request: the store cannot now")
 }
 
-fn refused(standing: Standing) -> Refuse {
-    match standing {
-        Standing::Quarantined => Refuse::quarantined(),
-        Standing::Revoked => Refuse::revoked("the host was revoked: it is no longer part of the fleet"),
-        Standing::Unknown => Refuse::revoked("the host is not known: it was removed from the fleet"),
-        Standing::CertificateRevoked => Refuse::revoked("the host's certificate was revoked; enrol it anew"),
-        Standing::CertificateEnded => {
+fn refused(barred: Barred) -> Refuse {
+    match barred {
+        Barred::Quarantined => Refuse::quarantined(),
+        Barred::Revoked => Refuse::revoked("the host was revoked: it is no longer part of the fleet"),
+        Barred::Unknown => Refuse::revoked("the host is not known: it was removed from the fleet"),
+        Barred::CertificateRevoked => Refuse::revoked("the host's certificate was revoked; enrol it anew"),
+        Barred::CertificateEnded => {
             Refuse::stranger("the host's certificate has ended; enrol it anew with another token")
-        }
-        Standing::Active => {
-            Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "the host is being let in; come again")
         }
     }
 }

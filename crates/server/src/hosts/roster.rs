@@ -58,11 +58,9 @@ struct Entry {
     agent: Box<str>,
 }
 
-/// Whether a host may speak.
+/// Why a host may not speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It may.
-    Active,
+pub enum Barred {
     /// Two hosts seem to share its key.
     Quarantined,
     /// It is no longer part of the fleet.
@@ -84,7 +82,7 @@ pub enum Heard {
         report: bool,
     },
     /// The host may not speak.
-    Refused(Standing),
+    Refused(Barred),
     /// It was released from quarantine: its machine is not on record.
     Unbound,
     /// Two hosts speak under one key; why we think so.
@@ -212,13 +210,9 @@ impl Roster {
     }
 
     /// Whether the host on the other side may speak. To be asked with every request: a session outlives a revocation.
-    pub fn standing(&self, peer: &Peer, now: Timestamp) -> Standing {
-        match self.certificate(peer, now) {
-            Standing::Active => {
-                self.shard(&peer.host).hosts.get(&peer.host).map_or(Standing::Unknown, Entry::standing)
-            }
-            refused => refused,
-        }
+    pub fn standing(&self, peer: &Peer, now: Timestamp) -> Result<(), Barred> {
+        self.certificate(peer, now)?;
+        self.shard(&peer.host).hosts.get(&peer.host).ok_or(Barred::Unknown)?.standing()
     }
 
     /// The host on the other side checks in from `address`.
@@ -232,16 +226,14 @@ impl Roster {
             },
         };
         let stream = brief(&check_in.stream);
-        match self.certificate(peer, now) {
-            Standing::Active => {}
-            refused => return Heard::Refused(refused),
+        if let Err(barred) = self.certificate(peer, now) {
+            return Heard::Refused(barred);
         }
         let mut shard = self.shard(&peer.host);
         let shard = &mut *shard;
-        let Some(entry) = shard.hosts.get_mut(&peer.host) else { return Heard::Refused(Standing::Unknown) };
-        match entry.standing() {
-            Standing::Active => {}
-            refused => return Heard::Refused(refused),
+        let Some(entry) = shard.hosts.get_mut(&peer.host) else { return Heard::Refused(Barred::Unknown) };
+        if let Err(barred) = entry.standing() {
+            return Heard::Refused(barred);
         }
         if entry.machine == [0; 32] {
             return Heard::Unbound;
@@ -338,14 +330,14 @@ impl Roster {
         written.map(|()| seen.len())
     }
 
-    fn certificate(&self, peer: &Peer, now: Timestamp) -> Standing {
+    fn certificate(&self, peer: &Peer, now: Timestamp) -> Result<(), Barred> {
         if now >= peer.not_after {
-            return Standing::CertificateEnded;
+            return Err(Barred::CertificateEnded);
         }
         if self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(&peer.serial) {
-            return Standing::CertificateRevoked;
+            return Err(Barred::CertificateRevoked);
         }
-        Standing::Active
+        Ok(())
     }
 
     fn shard(&self, id: &Uuid) -> MutexGuard<'_, Shard> {
@@ -359,11 +351,11 @@ impl Roster {
 }
 
 impl Entry {
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> Result<(), Barred> {
         match self.state {
-            HostState::Active => Standing::Active,
-            HostState::Quarantined => Standing::Quarantined,
-            HostState::Revoked => Standing::Revoked,
+            HostState::Active => Ok(()),
+            HostState::Quarantined => Err(Barred::Quarantined),
+            HostState::Revoked => Err(Barred::Revoked),
         }
     }
 
@@ -382,7 +374,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// SHA-256 in hex; `None` if it is none.
+/// SHA-256 in hex; `None` if it is none. Nothing has the digest of zeroes: it stands for none.
 pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
     let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let digit = |byte: u8| match byte {
@@ -394,7 +386,7 @@ pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
     for (byte, pair) in digest.iter_mut().zip(text.chunks_exact(2)) {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
-    Some(digest)
+    (digest != [0; 32]).then_some(digest)
 }
 
 /// A stream in eight bytes; never 0.

@@ -196,6 +196,7 @@ pub struct Newcomer<'a> {
 
 /// What became of an enrolment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "moved once, kept nowhere")]
 pub enum Enrolment {
     /// The host is part of the fleet.
     Done(Host),

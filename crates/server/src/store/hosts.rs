@@ -89,6 +89,7 @@ impl Host {
 
 /// What became of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "moved once, kept nowhere")]
 pub enum Changed {
     /// Done, or it was so already; the host as it is now.
     Done(Host),
@@ -200,8 +201,8 @@ pub async fn relabel(
 ) -> Result<Changed, Error> {
     let mut writing = store.begin().await?;
     let mut host = match lock(&mut writing, id, revision).await? {
-        Changed::Done(host) => host,
-        other => return Ok(other),
+        Ok(host) => host,
+        Err(changed) => return Ok(changed),
     };
     host.group = group.unwrap_or(&host.group).to_owned();
     host.labels = labels.unwrap_or(&host.labels).clone();
@@ -228,11 +229,11 @@ pub async fn revoke(
 ) -> Result<Changed, Error> {
     let mut writing = store.begin().await?;
     let mut host = match lock(&mut writing, id, None).await? {
-        Changed::Done(host) if host.state == HostState::Revoked => {
+        Ok(host) if host.state == HostState::Revoked => {
             return get_again(store, writing, id).await;
         }
-        Changed::Done(host) => host,
-        other => return Ok(other),
+        Ok(host) => host,
+        Err(changed) => return Ok(changed),
     };
     (host.state, host.reason) = (HostState::Revoked, reason.to_owned());
     set_state(&mut writing, &host).await?;
@@ -253,9 +254,9 @@ pub async fn revoke(
 pub async fn quarantine(store: &Store, now: Timestamp, id: &str, reason: &str) -> Result<Changed, Error> {
     let mut writing = store.begin().await?;
     let mut host = match lock(&mut writing, id, None).await? {
-        Changed::Done(host) if host.state != HostState::Active => return get_again(store, writing, id).await,
-        Changed::Done(host) => host,
-        other => return Ok(other),
+        Ok(host) if host.state != HostState::Active => return get_again(store, writing, id).await,
+        Ok(host) => host,
+        Err(changed) => return Ok(changed),
     };
     (host.state, host.reason) = (HostState::Quarantined, reason.to_owned());
     set_state(&mut writing, &host).await?;
@@ -267,11 +268,11 @@ pub async fn quarantine(store: &Store, now: Timestamp, id: &str, reason: &str) -
 pub async fn release(store: &Store, now: Timestamp, actor: &Actor, id: &str) -> Result<Changed, Error> {
     let mut writing = store.begin().await?;
     let mut host = match lock(&mut writing, id, None).await? {
-        Changed::Done(host) if host.state != HostState::Quarantined => {
+        Ok(host) if host.state != HostState::Quarantined => {
             return get_again(store, writing, id).await;
         }
-        Changed::Done(host) => host,
-        other => return Ok(other),
+        Ok(host) => host,
+        Err(changed) => return Ok(changed),
     };
     let was = std::mem::take(&mut host.reason);
     (host.state, host.machine) = (HostState::Active, String::new());
@@ -284,8 +285,8 @@ pub async fn release(store: &Store, now: Timestamp, actor: &Actor, id: &str) -> 
 pub async fn remove(store: &Store, now: Timestamp, actor: &Actor, id: &str) -> Result<Changed, Error> {
     let mut writing = store.begin().await?;
     let host = match lock(&mut writing, id, None).await? {
-        Changed::Done(host) => host,
-        other => return Ok(other),
+        Ok(host) => host,
+        Err(changed) => return Ok(changed),
     };
     for text in [
         "DELETE FROM parts WHERE host = $1",
@@ -302,7 +303,7 @@ pub async fn remove(store: &Store, now: Timestamp, actor: &Actor, id: &str) -> R
 /// Takes `machine` for the machine of a host that has none on record, as after its release. Gives whether it was so.
 pub async fn bind(store: &Store, now: Timestamp, id: &str, machine: &str) -> Result<bool, Error> {
     let mut writing = store.begin().await?;
-    let Changed::Done(mut host) = lock(&mut writing, id, None).await? else { return Ok(false) };
+    let Ok(mut host) = lock(&mut writing, id, None).await? else { return Ok(false) };
     if !host.machine.is_empty() {
         return Ok(host.machine == machine);
     }
@@ -349,8 +350,12 @@ pub async fn saw(store: &Store, seen: &[Seen]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Locks a host for changing, and counts the change.
-async fn lock(writing: &mut Writing, id: &str, revision: Option<i64>) -> Result<Changed, Error> {
+/// Locks a host for changing, and counts the change; or says why it cannot be.
+async fn lock(
+    writing: &mut Writing,
+    id: &str,
+    revision: Option<i64>,
+) -> Result<Result<Host, Changed>, Error> {
     let row = sqlx::query(concat!(
         "UPDATE hosts SET revision = revision + 1 WHERE id = $1 AND ($2 < 0 OR revision = $2) RETURNING ",
         columns!()
@@ -361,14 +366,14 @@ async fn lock(writing: &mut Writing, id: &str, revision: Option<i64>) -> Result<
     .await
     .doing("change a host")?;
     if let Some(row) = row {
-        return host(&row).map(Changed::Done);
+        return host(&row).map(Ok);
     }
     let there: Option<i64> = sqlx::query_scalar("SELECT number FROM hosts WHERE id = $1")
         .bind(id.to_owned())
         .fetch_optional(&mut **writing)
         .await
         .doing("change a host")?;
-    Ok(if there.is_some() { Changed::Stale } else { Changed::Missing })
+    Ok(Err(if there.is_some() { Changed::Stale } else { Changed::Missing }))
 }
 
 /// Nothing had to be done: the count of [`lock`] is taken back with the transaction.

@@ -235,8 +235,7 @@ pub async fn replace(
 pub async fn prune(store: &Store, now: Timestamp, keep: SignedDuration) -> Result<Pruned, Error> {
     let before = |age| now.saturating_sub(age).unwrap_or(Timestamp::MIN).as_microsecond();
     let ended = before(keep);
-    let mut pruned = Pruned::default();
-    pruned.intervals = sweep(
+    let intervals = sweep(
         store,
         "DELETE FROM inventories WHERE (host, from_at) IN \
          (SELECT host, from_at FROM inventories WHERE until_at < $1 LIMIT $2)",
@@ -250,14 +249,14 @@ pub async fn prune(store: &Store, now: Timestamp, keep: SignedDuration) -> Resul
         ended,
     )
     .await?;
-    pruned.pieces = sweep(
+    let pieces = sweep(
         store,
         "DELETE FROM pieces WHERE hash IN (SELECT hash FROM pieces WHERE sent_at < $1 \
          AND NOT EXISTS (SELECT 1 FROM parts WHERE parts.hash = pieces.hash) LIMIT $2)",
         before(PIECE_KEPT),
     )
     .await?;
-    Ok(pruned)
+    Ok(Pruned { intervals, pieces })
 }
 
 async fn sweep(store: &Store, text: &'static str, before: i64) -> Result<u64, Error> {

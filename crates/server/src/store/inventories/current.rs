@@ -78,7 +78,7 @@ impl AllCurrent {
             })
             .collect();
         let Some(last) = listed.last() else { return Ok(Vec::new()) };
-        self.after = last.host.clone();
+        self.after.clone_from(&last.host);
 
         let keys: BTreeSet<Key> = listed
             .iter()
