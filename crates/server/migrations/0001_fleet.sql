@@ -59,7 +59,7 @@ CREATE TABLE hosts (
   release      TEXT   NOT NULL,             -- debian:12; empty before the first inventory
   agent        TEXT   NOT NULL,             -- its agent's version
   address      TEXT   NOT NULL,             -- where it last spoke from
-  machine      TEXT   NOT NULL,             -- SHA-256 of its machine id
+  machine      TEXT   NOT NULL,             -- SHA-256 of its machine id, hex; empty: that of its next check-in
   enrolled_at  BIGINT NOT NULL,
   seen_at      BIGINT NOT NULL,             -- written in batches
   revision     BIGINT NOT NULL              -- of this row, for ETags
@@ -86,26 +86,40 @@ CREATE TABLE enrolment_tokens (
   created_by TEXT   NOT NULL,
   created_at BIGINT NOT NULL,
   expires_at BIGINT NOT NULL,
+  hosts      BIGINT NOT NULL,         -- how many may enrol with it
+  used       BIGINT NOT NULL,         -- how many have
   used_at    BIGINT,
-  host       TEXT,                    -- who used it
+  host       TEXT,                    -- who used it last
   revoked_at BIGINT
 );
 
 -- Pieces of inventories, each distinct one once.
 CREATE TABLE pieces (
-  hash TEXT NOT NULL PRIMARY KEY, -- SHA-256, hex
-  body BLOB NOT NULL              -- zlib of JSON
+  hash    TEXT   NOT NULL PRIMARY KEY, -- SHA-256, hex
+  body    BLOB   NOT NULL,             -- zlib of JSON
+  sent_at BIGINT NOT NULL              -- when a host last sent it: a piece just sent may not be named yet
 );
 -- What a host had, from when until when.
 CREATE TABLE inventories (
-  host       TEXT   NOT NULL REFERENCES hosts (id),
-  from_at    BIGINT NOT NULL,
-  until_at   BIGINT,
-  hash       TEXT   NOT NULL, -- of the whole
-  pieces     TEXT   NOT NULL, -- JSON: part -> hash of piece
+  host        TEXT   NOT NULL REFERENCES hosts (id),
+  from_at     BIGINT NOT NULL,
+  until_at    BIGINT,
+  observed_at BIGINT NOT NULL, -- by the host's clock
+  hash        TEXT   NOT NULL, -- of the whole
   PRIMARY KEY (host, from_at)
 );
 CREATE UNIQUE INDEX inventories_now ON inventories (host) WHERE until_at IS NULL;
+-- Which piece was which part of a host's inventory, from when until when: what did not change takes no room.
+CREATE TABLE parts (
+  host     TEXT   NOT NULL REFERENCES hosts (id),
+  part     TEXT   NOT NULL, -- system, packages.o, …
+  from_at  BIGINT NOT NULL,
+  until_at BIGINT,
+  hash     TEXT   NOT NULL REFERENCES pieces (hash),
+  PRIMARY KEY (host, part, from_at)
+);
+CREATE UNIQUE INDEX parts_now ON parts (host, part) WHERE until_at IS NULL;
+CREATE INDEX parts_hash ON parts (hash);
 
 CREATE TABLE feeds (
   name       TEXT   NOT NULL PRIMARY KEY,

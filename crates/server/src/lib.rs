@@ -5,6 +5,8 @@
 
 pub mod config;
 pub mod app;
+pub mod identity;
+pub mod hosts;
 pub mod store;
 
 pub use app::App;

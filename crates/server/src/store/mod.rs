@@ -8,6 +8,10 @@ mod dialect;
 pub mod audit;
 pub mod backup;
 pub mod events;
+pub mod hosts;
+pub mod certificates;
+pub mod enrolment;
+pub mod inventories;
 
 pub use dialect::Dialect;
 
