@@ -1,8 +1,27 @@
-//! One host's hands. For now it only looks: what is installed, running, mapped and listening, and what the package
-//! manager could change. Parsing is done by pure functions over bytes; the rest of this crate reads the host.
+//! One host's hands. For now they only look: what is installed, running, mapped and listening, and what the package
+//! manager could change; and they tell the server. Parsing is done by pure functions over bytes; the rest of this crate
+//! reads the host, and writes nothing but its own directory ([`state`]).
+//!
+//! A host is made part of a fleet once ([`enrol`]); from then on [`run`] looks at it, checks in, and sends what changed.
 
 pub mod apt;
+pub mod enrol;
+pub mod identity;
 pub mod observe;
+pub mod pin;
 pub mod program;
+pub mod state;
+pub mod token;
+mod check_in;
+mod link;
+mod look;
+mod pace;
+mod spool;
+mod told;
+mod watch;
 
+pub use check_in::{Config, Ended, run, status};
+pub use link::Error as LinkError;
 pub use observe::{Observation, observe};
+pub use pace::Pace;
+pub use told::{Contact, Status, Told};

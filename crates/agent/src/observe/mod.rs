@@ -14,9 +14,12 @@ pub mod repos;
 pub mod root;
 pub mod rpm;
 pub mod sockets;
+mod again;
 mod dnf;
 mod gaps;
 mod kernel;
+
+pub use again::processes_again;
 
 use crate::apt::Apt;
 use advisory::{Family, Release};

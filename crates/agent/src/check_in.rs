@@ -1,0 +1,505 @@
+//! The agent's life: look at the host, check in, send what changed; over and over, until it is told to stop.
+//!
+//! Nothing here can change the host. Each round does the same whatever happened before: what was not sent waits in the
+//! spool, what was not renewed is asked for again.
+
+use crate::apt::Network;
+use crate::enrol::machine;
+use crate::identity::Identity;
+use crate::link::{self, Body, Link};
+use crate::look;
+use crate::pace::{Pace, chance};
+use crate::program;
+use crate::spool::Spool;
+use crate::state::{self, Durable, State};
+use crate::told::{Contact, Status, Told};
+use crate::watch::{Step, Triggers, Watch};
+use advisory::Problem;
+use advisory::digest::hex;
+use jiff::Timestamp;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use wire::v1::{
+    CHECK_IN_PATH, CheckIn, CheckedIn, RENEW_PATH, REPORT_PATH, Refusal, Renew, Renewed, Report, Reported,
+    hash,
+};
+
+/// How long we sleep before looking whether we are to stop.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// The file that tells how the agent is.
+const STATUS: &str = "status.json";
+/// Bytes of that file; a status has a thousand.
+const STATUS_BYTES_MAX: u64 = 1 << 20;
+/// Fetched changelogs.
+const CACHE: &str = "cache";
+/// Reports that are sent in one round: all that can wait.
+const ROUNDS_MAX: usize = 64;
+
+/// What an agent needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its directory, with an identity in it.
+    pub state: PathBuf,
+    /// The root directory of the host.
+    pub root: PathBuf,
+    /// Whether archives may be asked.
+    pub network: Network,
+    /// How long it waits.
+    pub pace: Pace,
+}
+
+impl Config {
+    /// This machine, at an ordinary pace.
+    pub fn new(state: impl Into<PathBuf>) -> Self {
+        Self { state: state.into(), root: "/".into(), network: Network::Archives, pace: Pace::default() }
+    }
+}
+
+/// Why the agent ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The host is no longer part of the fleet; what the server said.
+    Revoked(String),
+}
+
+/// Runs until `stop` is set, or the server says that this host is no longer part of the fleet.
+///
+/// `log` is told what a person might want to read. Errors only where the directory cannot be used; everything else is
+/// tried again.
+pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Result<Ended, state::Error> {
+    let state = State::open(&config.state)?;
+    let identity = state.identity()?;
+    let _lock = state.lock()?;
+    let machine = machine(&config.root, &state)?;
+    let (spool, problems) = Spool::open(&state);
+    let status = Status {
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started: Timestamp::now(),
+        contact: Contact::Never,
+        tried: None,
+        answered: None,
+        said: String::new(),
+        interval_seconds: 0,
+        inventory: spool.newest().to_owned(),
+        looked: None,
+        waiting: spool.waiting(),
+        dropped: 0,
+        problem: None,
+    };
+    let mut running = Running {
+        watch: Watch::new(config.pace),
+        config,
+        state,
+        identity,
+        machine,
+        link: None,
+        spool,
+        status,
+        stream: stream(),
+        seq: 0,
+        failures: 0,
+        renew_after: None,
+        unwritten: None,
+        stop,
+        log,
+    };
+    running
+        .tell(Told::Started { host: running.identity.host.clone(), server: running.identity.server.clone() });
+    for problem in problems {
+        running.trouble(problem);
+    }
+    Ok(running.live())
+}
+
+/// How the agent of a directory was when it last tried to reach its server; `None` if it never did.
+pub fn status(state: &State) -> Option<Status> {
+    let bytes = state.read(STATUS, STATUS_BYTES_MAX).ok()??;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Sixteen random bytes, hex: one agent's run, from its start to its end.
+fn stream() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness no TLS either; then the stream's name is the least of it.
+    let _ = getrandom::fill(&mut bytes);
+    hex(&bytes)
+}
+
+struct Running<'a> {
+    config: Config,
+    state: State,
+    identity: Identity,
+    machine: String,
+    /// Made when it is needed, and again for every new certificate.
+    link: Option<Link>,
+    spool: Spool,
+    watch: Watch,
+    status: Status,
+    stream: String,
+    seq: u64,
+    /// In a row.
+    failures: u32,
+    /// No certificate is asked for before that.
+    renew_after: Option<Instant>,
+    /// Why the last status could not be written, so that it is told once.
+    unwritten: Option<String>,
+    stop: &'a AtomicBool,
+    log: &'a mut dyn FnMut(Told),
+}
+
+/// What came of speaking to the server.
+enum Spoken {
+    /// Speak again after so long.
+    Again(Duration),
+    Ended(Ended),
+}
+
+impl Running<'_> {
+    fn live(&mut self) -> Ended {
+        let start = Instant::now();
+        let mut speak_at = start + self.config.pace.first(chance());
+        // The first look comes after the first check-in: the server should hear soon that we are here.
+        let mut look_at = None;
+        loop {
+            let now = Instant::now();
+            let speaks = now >= speak_at;
+            if look_at.is_some_and(|at| speaks || now >= at) {
+                let (changed, again) = self.look();
+                look_at = Some(Instant::now() + again);
+                // A change is told at once, unless the server is to be left in peace.
+                if changed && self.status.contact == Contact::InTouch {
+                    speak_at = Instant::now();
+                }
+            }
+            if self.is_stopped() {
+                return Ended::Stopped;
+            }
+            if Instant::now() >= speak_at {
+                match self.speak() {
+                    Spoken::Again(wait) => speak_at = Instant::now() + wait,
+                    Spoken::Ended(ended) => return ended,
+                }
+                // `speaks` looks again just before the next check-in; meanwhile only what could not be told goes on.
+                look_at = look_at.or(Some(Instant::now()));
+            }
+            if !self.sleep_until(look_at.map_or(speak_at, |at| at.min(speak_at))) {
+                return Ended::Stopped;
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the time came; not if we are to stop.
+    fn sleep_until(&self, at: Instant) -> bool {
+        loop {
+            if self.is_stopped() {
+                return false;
+            }
+            let left = at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(PATIENCE));
+        }
+    }
+
+    /// Looks at the host as far as there is reason to. Gives whether it changed, and when to ask again.
+    fn look(&mut self) -> (bool, Duration) {
+        let triggers = Triggers::read(&self.config.root);
+        let began = Instant::now();
+        let again = self.config.pace.triggers;
+        let report = match self.watch.step(began, triggers.clone()) {
+            Step::Rest => return (false, again),
+            Step::Settling(wait) => return (false, wait),
+            Step::Processes => match self.look_at_processes() {
+                Some(report) => {
+                    self.watch.looked_at_processes(Instant::now());
+                    report
+                }
+                None => self.look_at_everything(triggers),
+            },
+            Step::Whole => self.look_at_everything(triggers),
+        };
+        // What a look that was interrupted did not see is not gone.
+        if self.is_stopped() || program::is_stopped() {
+            return (false, again);
+        }
+        self.status.looked = Timestamp::from_microsecond(report.observed_at).ok();
+        if hash(&report.parts) == self.spool.newest() {
+            return (false, again);
+        }
+        let at = self.status.looked.unwrap_or_default();
+        for problem in self.spool.push(&self.state, report) {
+            self.trouble(problem);
+        }
+        self.note_spool();
+        self.tell(Told::Changed { at, took: began.elapsed() });
+        (true, again)
+    }
+
+    fn look_at_everything(&mut self, triggers: Triggers) -> Report {
+        // A cache that cannot be made is told by the look itself, as a gap.
+        let cache = self.state.folder(CACHE).unwrap_or_else(|_| self.state.path(CACHE));
+        let report = look::whole(&self.config.root, self.config.network, &cache);
+        self.watch.looked_at_everything(Instant::now(), triggers);
+        report
+    }
+
+    /// `None` if a whole look is needed.
+    fn look_at_processes(&mut self) -> Option<Report> {
+        let last = match self.spool.read_newest(&self.state)? {
+            Ok(last) => last,
+            Err(problem) => {
+                self.trouble(problem);
+                return None;
+            }
+        };
+        look::processes(&self.config.root, last).ok().flatten()
+    }
+
+    /// One check-in, with what belongs to it.
+    fn speak(&mut self) -> Spoken {
+        self.status.tried = Some(Timestamp::now());
+        let spoken = self.renew_if_due().and_then(|()| self.check_in());
+        let spoken = match spoken {
+            Ok(answer) => {
+                self.failures = 0;
+                if self.status.contact != Contact::InTouch {
+                    self.tell(Told::InTouch);
+                }
+                self.status.contact = Contact::InTouch;
+                self.status.answered = Some(Timestamp::now());
+                self.status.said.clear();
+                self.status.interval_seconds = answer.next_seconds;
+                match self.send(answer.report) {
+                    Ok(()) => Spoken::Again(self.config.pace.next(answer.next_seconds, chance())),
+                    Err(problem) => self.failed(&problem),
+                }
+            }
+            Err(problem) => self.failed(&problem),
+        };
+        self.note_spool();
+        self.write_status();
+        spoken
+    }
+
+    /// What a failure means: when to try again, or that there is no sense in it.
+    fn failed(&mut self, problem: &link::Error) -> Spoken {
+        self.failures = self.failures.saturating_add(1);
+        let pace = self.config.pace;
+        let back_off = pace.back_off(self.failures, chance());
+        let (contact, wait) = match problem {
+            link::Error::Refused { refusal: Some(Refusal::Revoked), detail, .. } => {
+                self.status.contact = Contact::Revoked;
+                self.status.said.clone_from(detail);
+                self.tell(Told::Revoked(detail.clone()));
+                return Spoken::Ended(Ended::Revoked(detail.clone()));
+            }
+            link::Error::Refused { refusal: Some(Refusal::Quarantined), .. } => {
+                (Contact::Quarantined, pace.rarely(chance()))
+            }
+            // Another version, or a bug: asking again soon would only fill two logs.
+            link::Error::Refused { refusal: Some(Refusal::Malformed | Refusal::Token), .. } => {
+                (Contact::OutOfTouch, pace.rarely(chance()))
+            }
+            link::Error::Refused { retry_after: Some(asked), .. } => {
+                (Contact::OutOfTouch, pace.retry_after(*asked, chance()).max(back_off))
+            }
+            link::Error::Refused { .. }
+            | link::Error::Untrusted(_)
+            | link::Error::Unreachable(_)
+            | link::Error::Unreadable(_) => (Contact::OutOfTouch, back_off),
+        };
+        let reason = format!("{}: {problem}", self.identity.server);
+        let is_new = self.status.contact != contact || self.status.said != reason;
+        self.status.contact = contact;
+        self.status.said.clone_from(&reason);
+        if is_new {
+            self.tell(match contact {
+                Contact::Quarantined => Told::Quarantined(reason),
+                Contact::Never | Contact::InTouch | Contact::OutOfTouch | Contact::Revoked => {
+                    Told::OutOfTouch { reason, again: wait }
+                }
+            });
+        }
+        Spoken::Again(wait)
+    }
+
+    fn check_in(&mut self) -> Result<CheckedIn, link::Error> {
+        self.seq += 1;
+        let said = CheckIn {
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            machine: self.machine.clone(),
+            stream: self.stream.clone(),
+            seq: self.seq,
+            inventory: self.spool.newest().to_owned(),
+        };
+        self.link()?.post(CHECK_IN_PATH, &Body::new(&said))
+    }
+
+    /// Sends what waits, oldest first. If the server wants a report and none waits, the newest again.
+    fn send(&mut self, is_wanted: bool) -> Result<(), link::Error> {
+        if !is_wanted && self.spool.waiting() == 1 {
+            // The server has what we think it lacks: its answer to our last report was lost.
+            self.already_stored();
+            return Ok(());
+        }
+        let mut again = is_wanted && self.spool.waiting() == 0;
+        for _ in 0..ROUNDS_MAX {
+            let kept = if again { self.spool.last().cloned() } else { self.spool.next().cloned() };
+            again = false;
+            let Some(kept) = kept else { break };
+            let report = match self.spool.read(&self.state, &kept) {
+                Ok(report) => report,
+                Err(problem) => {
+                    self.trouble(problem);
+                    self.watch.forget();
+                    continue;
+                }
+            };
+            match self.report(report) {
+                Ok(parts) => self.was_stored(kept.number, parts),
+                Err(link::Error::Refused { status: 400 | 413 | 422, detail, .. })
+                    if self.spool.give_up(&self.state, kept.number) =>
+                {
+                    let reason =
+                        format!("the server will not take it: {detail}; dropped, since there is a newer one");
+                    self.trouble(Problem::new("send report", kept.number.to_string(), reason));
+                }
+                Err(problem) => return Err(problem),
+            }
+            if self.is_stopped() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn already_stored(&mut self) {
+        let Some(kept) = self.spool.next().cloned() else { return };
+        match self.spool.read(&self.state, &kept) {
+            Ok(report) => self.was_stored(kept.number, report.parts),
+            Err(problem) => self.trouble(problem),
+        }
+    }
+
+    fn was_stored(&mut self, number: u64, parts: wire::v1::Parts) {
+        if let Err(error) = self.spool.was_stored(&self.state, number, parts) {
+            let reason = format!("{error}; after a restart it is sent again");
+            self.trouble(Problem::new("note that a report was stored in", self.directory(), reason));
+        }
+    }
+
+    /// Sends one report: first what the server should lack, then what it says that it lacks. Gives its parts.
+    fn report(&mut self, whole: Report) -> Result<wire::v1::Parts, link::Error> {
+        let observed = Timestamp::from_microsecond(whole.observed_at).unwrap_or_default();
+        let mut part = self.spool.without_known(whole.clone());
+        let (mut bytes, mut pieces) = (0, 0);
+        // Twice: the second time with everything that it asked for.
+        for _ in 0..2 {
+            let body = Body::new(&part);
+            (bytes, pieces) = (bytes + body.bytes.len(), pieces + part.bodies.len());
+            let Reported { missing } = self.link()?.post(REPORT_PATH, &body)?;
+            if missing.is_empty() {
+                self.tell(Told::Reported { observed, pieces, bytes });
+                return Ok(whole.parts);
+            }
+            part.bodies = whole.bodies.clone();
+            part.bodies.retain(|hash, _| missing.contains(hash));
+        }
+        Err(link::Error::Unreadable("it lacks pieces of a report that it was sent".to_owned()))
+    }
+
+    /// Asks for the next certificate at two thirds of the present one's life. Failing to is no reason not to check in.
+    fn renew_if_due(&mut self) -> Result<(), link::Error> {
+        let now = Instant::now();
+        let is_due = self.identity.validity().is_ok_and(|validity| Timestamp::now() >= validity.renew_at());
+        if !is_due || self.renew_after.is_some_and(|after| now < after) {
+            return Ok(());
+        }
+        self.renew_after = Some(now + self.config.pace.renew.mul_f64(0.5 + chance()));
+        match self.renew() {
+            Ok(until) => {
+                self.tell(Told::Renewed { until });
+                Ok(())
+            }
+            // Check-in tells these, and what follows from them.
+            Err(Unrenewed::Link(problem @ link::Error::Refused { refusal: Some(_), .. })) => Err(problem),
+            Err(problem) => {
+                let until = self.identity.validity().map(|validity| format!("{:.0}", validity.until));
+                let reason =
+                    format!("{problem}; the present one is good until {}", until.unwrap_or_default());
+                self.trouble(Problem::new("renew the certificate of", self.identity.host.clone(), reason));
+                Ok(())
+            }
+        }
+    }
+
+    fn renew(&mut self) -> Result<Timestamp, Unrenewed> {
+        // On the disk first: if we end before the answer is kept, the same key is asked for again.
+        let key = self.state.next_key(Some(&self.identity.key()?))?;
+        let asked = Body::new(&Renew { csr: key.request()? });
+        let Renewed { certificate, authority } = self.link()?.post(RENEW_PATH, &asked)?;
+        let Identity { server, host, .. } = self.identity.clone();
+        let renewed = Identity::new(&server, host, &key, certificate, authority)?;
+        self.state.keep_identity(&renewed)?;
+        self.identity = renewed;
+        self.link = None;
+        Ok(self.identity.validity()?.until)
+    }
+
+    fn link(&mut self) -> Result<&Link, link::Error> {
+        if self.link.is_none() {
+            self.link = Some(Link::new(&self.identity)?);
+        }
+        self.link.as_ref().ok_or_else(|| link::Error::Unreachable("there is no line".to_owned()))
+    }
+
+    fn note_spool(&mut self) {
+        self.spool.newest().clone_into(&mut self.status.inventory);
+        self.status.waiting = self.spool.waiting();
+        self.status.dropped = self.spool.dropped();
+    }
+
+    /// Not durable: it is written at every check-in, and only a crash of the whole machine loses it.
+    fn write_status(&mut self) {
+        let bytes = serde_json::to_vec_pretty(&self.status).expect("text keys only");
+        let unwritten = self.state.keep(STATUS, &bytes, Durable::No).err().map(|error| error.to_string());
+        if let Some(reason) = unwritten.as_ref().filter(|_| unwritten != self.unwritten) {
+            let problem = Problem::new("write status in", self.directory(), reason);
+            self.trouble(problem.remedy("free some space, and make the directory writable"));
+        }
+        self.unwritten = unwritten;
+    }
+
+    fn directory(&self) -> String {
+        self.state.directory().display().to_string()
+    }
+
+    fn trouble(&mut self, problem: Problem) {
+        self.status.problem = Some(problem.clone());
+        self.tell(Told::Problem(problem));
+    }
+
+    fn tell(&mut self, told: Told) {
+        (self.log)(told);
+    }
+}
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+enum Unrenewed {
+    #[error(transparent)]
+    State(#[from] state::Error),
+    #[error(transparent)]
+    Identity(#[from] crate::identity::Error),
+    #[error("{0}")]
+    Link(#[from] link::Error),
+}
