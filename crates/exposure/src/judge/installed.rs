@@ -34,6 +34,20 @@ pub struct Installed {
     pub kernel: Option<Box<KernelRow>>,
 }
 
+impl Installed {
+    /// Whether a claim that says only in which version a hole is fixed is judged by [`Installed::version`] alone: no
+    /// kernel, no flavour, no module, nothing older still mapped, and of the vendor's build.
+    pub fn is_judged_by_version(&self) -> bool {
+        let Self { name_kind: _, name: _, arch: _, version: _, stream, flavour, condition, running, kernel } =
+            self;
+        *stream == Stream::Plain
+            && flavour.is_none()
+            && *condition == Condition::Sound
+            && running.is_empty()
+            && kernel.is_none()
+    }
+}
+
 /// The module stream of a package or a claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -45,7 +45,10 @@ pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
     let Observation { mut inventory, feeds: own_feeds, apt } =
         observe(&arguments.root, None, now, &mut |what| progress.tell(what));
     let cache = arguments.cache.clone().or_else(cache_directory);
-    let asked = feeds::Asked { inventory: &inventory, now, cache: cache.as_deref(), progress: &progress };
+    // Only these tell of what is fixed.
+    let with_fixed = arguments.explain.is_some() || matches!(arguments.format, Format::Openvex);
+    let asked =
+        feeds::Asked { inventory: &inventory, now, cache: cache.as_deref(), progress: &progress, with_fixed };
     let mut read = feeds::read(&arguments.feed, &own_feeds, asked);
     if let Some(apt) = apt {
         let network = if arguments.offline { Network::None } else { Network::Archives };
