@@ -94,17 +94,20 @@ pub fn write(feed: &Feed, release: &Release, key: &Key) -> Option<Vec<u8>> {
         if claims().next().is_none() && !blobs.places.is_empty() {
             continue;
         }
-        let one = Advisory {
-            id: advisory.id.clone(),
-            document: advisory.document.clone(),
-            summary: advisory.summary.clone(),
-            edges: advisory.edges.clone(),
-            severities: advisory.severities.clone(),
-            claims: claims().cloned().collect(),
-            references: advisory.references.clone(),
-            ..*advisory
+        let number = if claims().count() == advisory.claims.len() {
+            blobs.add(advisory)?
+        } else {
+            blobs.add(&Advisory {
+                id: advisory.id.clone(),
+                document: advisory.document.clone(),
+                summary: advisory.summary.clone(),
+                edges: advisory.edges.clone(),
+                severities: advisory.severities.clone(),
+                claims: claims().cloned().collect(),
+                references: advisory.references.clone(),
+                ..*advisory
+            })?
         };
-        let number = blobs.add(&one)?;
         let mut said: BTreeMap<(NameKind, &str), Option<Version>> = BTreeMap::new();
         for claim in claims() {
             let from = fixed_from(advisory, claim);
@@ -200,14 +203,14 @@ fn checksum(sizes: &[u8], tables: &[u8]) -> u32 {
 }
 
 /// Which of the records about a package are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
     /// None: it is not installed.
     None,
     /// All of them.
     All,
     /// All but those that say nothing else than that it is fixed from this version on, or from an older one.
-    NotFixedAt(&'a Version),
+    NotFixedAt(Version),
 }
 
 /// An extract whose tables were read.
@@ -257,7 +260,7 @@ impl<R: Read + Seek> Extract<R> {
     /// none, the first of all: a feed that says nothing about a host was given nevertheless.
     ///
     /// `None` if the extract is damaged.
-    pub fn advisories<'w>(&mut self, wanted: impl Fn(NameKind, &str) -> Wanted<'w>) -> Option<Vec<Advisory>> {
+    pub fn advisories(&mut self, wanted: impl Fn(NameKind, &str) -> Wanted) -> Option<Vec<Advisory>> {
         let mut found = Vec::new();
         let mut names = self.table(1);
         while !names.is_empty() {
@@ -267,11 +270,11 @@ impl<R: Read + Seek> Extract<R> {
             let newer_than = match wanted(kind, name) {
                 Wanted::None => continue,
                 Wanted::All => None,
-                Wanted::NotFixedAt(version) => Some(version.key()),
+                Wanted::NotFixedAt(version) => Some(version),
             };
             while !groups.is_empty() {
                 let ((from, numbers), rest): (Group<'_>, _) = postcard::take_from_bytes(groups).ok()?;
-                if from.zip(newer_than).is_some_and(|(from, installed)| from <= installed) {
+                if from.zip(newer_than.as_ref()).is_some_and(|(from, installed)| from <= installed.key()) {
                     break;
                 }
                 groups = rest;

@@ -7,10 +7,13 @@ use advisory::format::lifecycle::Lifecycle;
 use advisory::format::{self, Feed};
 use advisory::{Advisory, NameKind, Problem, Release, Signals, Version};
 use exposure::Inventory;
-use exposure::judge::Host;
+use exposure::inventory::Package;
+use exposure::judge::{Host, names};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read as _, Seek, Write};
@@ -82,7 +85,7 @@ pub(super) struct Asked<'a> {
 pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read {
     let Asked { inventory, now, progress, .. } = asked;
     let release = &inventory.system.release;
-    let installed = Installed::of(inventory, asked.with_fixed);
+    let installed = LazyCell::new(|| Installed::of(inventory, asked.with_fixed));
     let extracts = asked.cache.filter(|_| !given.is_empty() || !own.is_empty()).and_then(Extracts::open);
     let mut read = Read::default();
     for path in lifecycle_files(Path::new(&inventory.root), release) {
@@ -142,52 +145,51 @@ pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read
     read
 }
 
-/// The names under which packages are installed, each with the oldest version among them if versions alone decide about
-/// all of them.
-#[derive(Default)]
-struct Installed {
-    sources: HashMap<Box<str>, Option<Version>>,
-    binaries: HashMap<Box<str>, Option<Version>>,
+/// Installed packages by the names under which records may speak of them.
+struct Installed<'a> {
+    host: Host<'a>,
+    sources: HashMap<Cow<'a, str>, Vec<&'a Package>>,
+    binaries: HashMap<Cow<'a, str>, Vec<&'a Package>>,
+    with_fixed: bool,
 }
 
-impl Installed {
-    /// `with_fixed`: no version is told, so that every record about an installed package counts.
-    fn of(inventory: &Inventory, with_fixed: bool) -> Self {
+impl<'a> Installed<'a> {
+    /// `with_fixed`: every record about an installed package is wanted.
+    fn of(inventory: &'a Inventory, with_fixed: bool) -> Self {
         let host = Host::new(inventory);
-        let mut names = Self::default();
-        for installed in inventory.packages.iter().flat_map(|package| host.names(package)) {
-            let decides = !with_fixed && installed.is_judged_by_version();
-            let parse = || host.order()?.parse(&installed.version).ok();
-            let version = decides.then(parse).flatten();
-            let by_name = match installed.name_kind {
-                NameKind::Source => &mut names.sources,
-                NameKind::Binary => &mut names.binaries,
-            };
-            by_name
-                .entry(installed.name)
-                .and_modify(|oldest| {
-                    *oldest = oldest.take().zip(version.clone()).map(|(one, other)| one.min(other));
-                })
-                .or_insert(version);
+        let mut installed = Self { host, sources: HashMap::new(), binaries: HashMap::new(), with_fixed };
+        for package in &inventory.packages {
+            for (kind, name) in names(package) {
+                let by_name = match kind {
+                    NameKind::Source => &mut installed.sources,
+                    NameKind::Binary => &mut installed.binaries,
+                };
+                by_name.entry(name).or_default().push(package);
+            }
         }
-        names
+        installed
     }
 
-    fn wanted(&self, kind: NameKind, name: &str) -> Wanted<'_> {
+    fn wanted(&self, kind: NameKind, name: &str) -> Wanted {
         let by_name = match kind {
             NameKind::Source => &self.sources,
             NameKind::Binary => &self.binaries,
         };
-        match by_name.get(name) {
-            None => Wanted::None,
-            Some(None) => Wanted::All,
-            Some(Some(oldest)) => Wanted::NotFixedAt(oldest),
-        }
+        let Some(packages) = by_name.get(name) else { return Wanted::None };
+        // Where more than its version decides about any of them, all records are wanted.
+        let version = |package: &&'a Package| {
+            let installed = self.host.installed(package, kind, name)?;
+            let version = self.host.order()?.parse(&installed.version).ok()?;
+            installed.is_judged_by_version().then_some(version)
+        };
+        let versions: Option<Vec<Version>> = packages.iter().map(version).collect();
+        let oldest = versions.filter(|_| !self.with_fixed).and_then(|versions| versions.into_iter().min());
+        oldest.map_or(Wanted::All, Wanted::NotFixedAt)
     }
 }
 
 /// What the extract in `slot` says about installed packages; the slot alone if there is none, or a damaged one.
-fn looked_up(slot: Slot, installed: &Installed) -> Result<(Slot, Extract<File>, Vec<Advisory>), Slot> {
+fn looked_up(slot: Slot, installed: &Installed<'_>) -> Result<(Slot, Extract<File>, Vec<Advisory>), Slot> {
     let look = || {
         let mut extract = slot.open()?;
         let advisories = extract.advisories(|kind, name| installed.wanted(kind, name))?;
