@@ -43,7 +43,7 @@ const LIFECYCLE_FILES: [&str; 3] = [
     "usr/share/debian-security-support/security-support-limited",
 ];
 
-/// What all feeds gave together. [`Read::complete`] comes last.
+/// What all feeds gave together.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) advisories: Vec<Advisory>,
@@ -62,7 +62,6 @@ enum Piece {
     Extract {
         extract: Extract<File>,
         slot: Slot,
-        feed: PathBuf,
     },
 }
 
@@ -78,11 +77,23 @@ pub(super) struct Asked<'a> {
     pub(super) with_fixed: bool,
 }
 
-/// Reads the feeds given, those that the host's package manager keeps, and the host's life cycle files.
+/// Reads the feeds given, those that the host's package manager keeps, and the host's life cycle files; and adds what
+/// they know of the holes that `closes` names, advisories of the package manager itself.
 ///
 /// Of a feed that was read before come only the advisories that speak about installed packages, and unless asked for
 /// not those that find nothing there but what is fixed.
-pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read {
+pub(super) fn read(given: &[PathBuf], own: &[PathBuf], closes: &[Advisory], asked: Asked<'_>) -> Read {
+    let all = |cache| {
+        let mut read = pieces(given, own, Asked { cache, ..asked });
+        read.advisories.extend_from_slice(closes);
+        read.completed()
+    };
+    // A damaged extract was thrown away, and made anew the second time. Without a cache nothing can be damaged.
+    all(asked.cache).or_else(|| all(asked.cache)).or_else(|| all(None)).unwrap_or_default()
+}
+
+/// What feeds and extracts say, each for itself.
+fn pieces(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read {
     let Asked { inventory, now, progress, .. } = asked;
     let release = &inventory.system.release;
     let installed = LazyCell::new(|| Installed::of(inventory, asked.with_fixed));
@@ -122,7 +133,7 @@ pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read
                 read.problems.extend(suspicions(path, about, &Signals::default(), release, now));
             }
             read.advisories.extend(advisories);
-            read.pieces.push(Piece::Extract { extract, slot, feed: path.clone() });
+            read.pieces.push(Piece::Extract { extract, slot });
             continue;
         }
         let mut feed = format::read(None, &path.to_string_lossy(), &opened, Some(release));
@@ -210,27 +221,27 @@ impl Read {
     }
 
     /// Adds what extracts know of the CVEs that advisories name: other advisories about them, which may say that a hole is
-    /// in other packages only, or is fixed; and their CVSS vectors. To be called once, when all advisories are at hand.
-    pub(super) fn complete(&mut self) {
+    /// in other packages only, or is fixed; and their CVSS vectors. `None` if an extract is damaged; it is thrown away.
+    fn completed(mut self) -> Option<Self> {
         let cves: BTreeSet<String> =
             self.advisories.iter().flat_map(Advisory::cves).map(str::to_owned).collect();
+        let mut damaged = false;
         for piece in std::mem::take(&mut self.pieces) {
             match piece {
                 Piece::Signals(signals) => self.signals.merge(signals),
-                Piece::Extract { mut extract, slot, feed } => match named(&mut extract, &cves) {
+                Piece::Extract { mut extract, slot } => match named(&mut extract, &cves) {
                     Some((advisories, signals)) => {
                         self.advisories.extend(advisories);
                         self.signals.merge(signals);
                     }
                     None => {
                         slot.clear();
-                        let reason = "what was kept of it in the cache is damaged, and was thrown away";
-                        let problem = Problem::new("look up feed", feed.to_string_lossy(), reason);
-                        self.problems.push(problem.remedy("check again"));
+                        damaged = true;
                     }
                 },
             }
         }
+        (!damaged).then_some(self)
     }
 }
 
