@@ -76,6 +76,9 @@ type Pair = [u8; 8];
 /// first, the others after it, latest version first.
 type Group<'a> = (Option<&'a [u8]>, Vec<u32>);
 
+/// Groups being made.
+type Groups = BTreeMap<Option<Version>, Vec<u32>>;
+
 /// The extract of `feed` for `release`; `None` where it holds more than advisories, or cannot be told in 4 GiB.
 ///
 /// Records about other releases are left out but for the first of all, and so are other releases' claims of a record.
@@ -85,7 +88,7 @@ pub fn write(feed: &Feed, release: &Release, key: &Key) -> Option<Vec<u8>> {
     if !only_advisories || !ssvc.is_empty() || !feed.lifecycle.is_empty() || feed.truncated {
         return None;
     }
-    let mut names: BTreeMap<(NameKind, &str), BTreeMap<Option<Version>, Vec<u32>>> = BTreeMap::new();
+    let mut by_name: BTreeMap<(NameKind, &str), Groups> = BTreeMap::new();
     let mut naming = BTreeSet::new();
     let mut blobs = Blobs::default();
     for advisory in &feed.advisories {
@@ -117,7 +120,7 @@ pub fn write(feed: &Feed, release: &Release, key: &Key) -> Option<Vec<u8>> {
                 .or_insert(from);
         }
         for (name, from) in said {
-            names.entry(name).or_default().entry(from).or_default().push(number);
+            by_name.entry(name).or_default().entry(from).or_default().push(number);
         }
         naming.extend(advisory.cves().into_iter().map(|cve| pair(crc32fast::hash(cve.as_bytes()), number)));
     }
@@ -125,19 +128,19 @@ pub fn write(feed: &Feed, release: &Release, key: &Key) -> Option<Vec<u8>> {
     for (cve, vectors) in cvss {
         scored.insert(pair(crc32fast::hash(cve.as_bytes()), blobs.add(&(cve, vectors))?));
     }
-    let mut named = Vec::new();
-    for ((kind, name), groups) in names {
+    let mut names = Vec::new();
+    for ((kind, name), groups) in by_name {
         let mut list = Vec::new();
         let (plain, rest): (Vec<_>, Vec<_>) = groups.iter().rev().partition(|(from, _)| from.is_some());
         for (from, numbers) in rest.into_iter().chain(plain) {
             let group: Group<'_> = (from.as_ref().map(Version::key), numbers.clone());
             list = postcard::to_extend(&group, list).ok()?;
         }
-        named = postcard::to_extend(&(kind, name, list.as_slice()), named).ok()?;
+        names = postcard::to_extend(&(kind, name, list.as_slice()), names).ok()?;
     }
     let about = postcard::to_stdvec(&About::new(feed, release)).ok()?;
     let flat = |pairs: BTreeSet<Pair>| pairs.into_iter().flatten().collect::<Vec<u8>>();
-    let tables = [about, named, flat(naming), flat(scored), blobs.places];
+    let tables = [about, names, flat(naming), flat(scored), blobs.places];
     let mut bytes = MAGIC.to_vec();
     bytes.extend(key);
     for table in &tables {
@@ -191,8 +194,10 @@ fn pair(first: u32, second: u32) -> Pair {
 
 /// The two numbers of a pair.
 fn numbers(pair: Pair) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = pair;
-    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+    let both = u64::from_be_bytes(pair);
+    // Casts that cut on purpose: a half each.
+    #[allow(clippy::cast_possible_truncation)]
+    ((both >> 32) as u32, both as u32)
 }
 
 fn checksum(sizes: &[u8], tables: &[u8]) -> u32 {

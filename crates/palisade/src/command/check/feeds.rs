@@ -229,16 +229,15 @@ impl Read {
         for piece in std::mem::take(&mut self.pieces) {
             match piece {
                 Piece::Signals(signals) => self.signals.merge(signals),
-                Piece::Extract { mut extract, slot } => match named(&mut extract, &cves) {
-                    Some((advisories, signals)) => {
+                Piece::Extract { mut extract, slot } => {
+                    if let Some((advisories, signals)) = named(&mut extract, &cves) {
                         self.advisories.extend(advisories);
                         self.signals.merge(signals);
-                    }
-                    None => {
+                    } else {
                         slot.clear();
                         damaged = true;
                     }
-                },
+                }
             }
         }
         (!damaged).then_some(self)
