@@ -51,16 +51,26 @@ impl Bed {
 
     /// The answer in JSON, without the time of the look, which differs in every run.
     fn check(&self, cache: &str, feeds: &[&str]) -> String {
+        self.check_with(cache, feeds, &["--format", "json"])
+    }
+
+    fn check_with(&self, cache: &str, feeds: &[&str], options: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
-        command.current_dir(self.0.path()).args(["check", "--offline", "--format", "json", "--root", "root"]);
-        command.args(["--cache", cache]);
+        command.current_dir(self.0.path()).args(["check", "--offline", "--root", "root"]);
+        command.args(options).args(["--cache", cache]);
         for feed in feeds {
             command.args(["--feed", feed]);
         }
         let output = command.output().expect("palisade starts");
         let text = String::from_utf8(output.stdout).expect("the answer is text");
         let answer: Value = serde_json::from_str(&text).expect("the answer is JSON");
-        text.replace(answer["observed"].as_str().expect("a time"), "NOW")
+        // An explanation tells the time only inside its words, and only if it finds something.
+        let seen = || text.split("host seen ").nth(1)?.split('"').next();
+        let times = [&answer["observed"], &answer["timestamp"], &answer["metadata"]["timestamp"]];
+        match times.iter().find_map(|time| time.as_str()).or_else(seen) {
+            Some(time) => text.replace(time, "NOW"),
+            None => text,
+        }
     }
 
     fn extracts(&self, cache: &str) -> Vec<PathBuf> {
@@ -111,6 +121,96 @@ fn the_answer_is_the_same_with_an_extract_and_without() {
     let answer: Value = serde_json::from_str(&bed.check("cache of feed.json", &["feed.json"])).expect("JSON");
     assert_eq!(answer["entries"].as_array().expect("entries").len(), 2, "{answer:#}");
     assert!(!answer.to_string().contains("CVE-2026-1003"), "{answer:#}");
+}
+
+/// What records of long fixed holes do to others about the same holes, two records or bulletins of one CVE each.
+fn outweighed() -> Vec<Value> {
+    let mut unjudged = record("DEBIAN-CVE-2026-2003", &["CVE-2026-2003"], 12, "alder", "9");
+    unjudged["affected"][0]["ranges"] = json!(5);
+    let mut withdrawn = record("DEBIAN-CVE-2026-2005", &["CVE-2026-2005"], 12, "birch", "1.0-1");
+    withdrawn["withdrawn"] = json!("2026-02-01T00:00:00Z");
+    let mut twice = record("DEBIAN-CVE-2026-2006", &["CVE-2026-2006"], 12, "birch", "1.0-1");
+    let again = record("", &[], 12, "birch", "2.5-1")["affected"][0].clone();
+    twice["affected"].as_array_mut().expect("a list").push(again);
+    vec![
+        // The hole's own record says that it is fixed; the bulletin's later version does not count.
+        record("DEBIAN-CVE-2026-2001", &["CVE-2026-2001"], 12, "alder", "0.9-1"),
+        record("DSA-9101-1", &["CVE-2026-2001"], 12, "alder", "1.0-5"),
+        record("DSA-9102-1", &["CVE-2026-2001", "CVE-2026-2002"], 12, "alder", "1.0-6"),
+        // Two bulletins: the worse one counts.
+        record("DSA-9103-1", &["CVE-2026-2004"], 12, "birch", "1.9-1"),
+        record("DSA-9104-1", &["CVE-2026-2004"], 12, "birch", "2.1-1"),
+        // A record that cannot be read, and a bulletin that knows better.
+        record("DSA-9105-1", &["CVE-2026-2003"], 12, "alder", "0.5-1"),
+        unjudged,
+        withdrawn,
+        twice,
+        // Nothing but fixed: not told at all.
+        record("DEBIAN-CVE-2026-2007", &["CVE-2026-2007"], 12, "alder", "1.0-1"),
+        record("DSA-9106-1", &["CVE-2026-2008"], 12, "birch", "1:1"),
+        record("DSA-9107-1", &[], 12, "alder", "0.1"),
+    ]
+}
+
+#[test]
+fn a_long_fixed_record_still_outweighs_others() {
+    let bed = Bed::new();
+    bed.feed("whole.json", &outweighed());
+    let (one, two): (Vec<Value>, Vec<Value>) = outweighed()
+        .into_iter()
+        .partition(|record| record["id"].as_str().is_some_and(|id| id.starts_with("DSA")));
+    bed.feed("bulletins.json", &one);
+    bed.feed("records.json", &two);
+    for feeds in
+        [&["whole.json"][..], &["bulletins.json", "records.json"], &["records.json", "bulletins.json"]]
+    {
+        let cache = format!("cache of {}", feeds.join("+"));
+        for options in [
+            &["--format", "json"][..],
+            &["--format", "json", "--explain", "CVE-2026-2007"],
+            &["--format", "json", "--explain", "alder"],
+            &["--format", "openvex"],
+            &["--format", "cyclonedx"],
+        ] {
+            let fresh = format!("fresh {} {cache}", options.join(""));
+            let cold = bed.check_with(&fresh, feeds, options);
+            bed.check(&cache, feeds);
+            assert_eq!(bed.check_with(&cache, feeds, options), cold, "{feeds:?} {options:?}");
+        }
+        let answer = bed.check(&cache, feeds);
+        for (cve, told) in
+            [(2001, false), (2002, true), (2004, true), (2006, true), (2007, false), (2008, true)]
+        {
+            assert_eq!(answer.contains(&format!("CVE-2026-{cve}")), told, "{cve} {feeds:?} {answer}");
+        }
+        assert!(!answer.contains("alder (CVE-2026-2003"), "{feeds:?} {answer}");
+    }
+}
+
+#[test]
+fn every_package_of_a_name_decides_which_records_are_read() {
+    let bed = Bed::new();
+    let package = |name: &str, status: &str, arch: &str, version: &str| {
+        format!("Package: {name}\nStatus: install {status}\nArchitecture: {arch}\nVersion: {version}\n\n")
+    };
+    let status = package("alder", "ok installed", "amd64", "3.0-1")
+        + &package("alder", "ok installed", "i386", "1.0-1")
+        + &package("birch", "reinstreq half-installed", "amd64", "2.0-1")
+        + &package("cedar", "ok installed", "amd64", "4.0-1+fips1");
+    fs::write(bed.path("root/var/lib/dpkg/status"), status).expect("a status file");
+    let about = |number: u32, name: &str, fixed: &str| {
+        let cve = format!("CVE-2026-{number}");
+        record(&format!("DEBIAN-{cve}"), &[&cve], 12, name, fixed)
+    };
+    bed.feed(
+        "feed.json",
+        &[about(3001, "alder", "2.0-1"), about(3002, "birch", "1.0-1"), about(3003, "cedar", "1.0-1")],
+    );
+    let cold = bed.check("cache", &["feed.json"]);
+    assert_eq!(bed.check("cache", &["feed.json"]), cold);
+    for cve in ["CVE-2026-3001", "CVE-2026-3002", "CVE-2026-3003"] {
+        assert!(cold.contains(cve), "{cve}: {cold}");
+    }
 }
 
 #[test]

@@ -105,6 +105,11 @@ impl Version {
     pub fn size_bytes(&self) -> usize {
         self.0.len()
     }
+
+    /// The key.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Why a text is no version. Control characters are escaped.

@@ -260,14 +260,15 @@ impl<'a> Stanza<'a> {
             return true;
         };
         // dpkg reads names of fields in any case.
-        let slot = match name.to_ascii_lowercase().as_slice() {
-            b"package" if self.package.is_some() => return false,
-            b"package" => &mut self.package,
-            b"status" => &mut self.status,
-            b"version" => &mut self.version,
-            b"source" => &mut self.source,
-            b"architecture" => &mut self.arch,
-            b"essential" => &mut self.essential,
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let slot = match name.len() {
+            7 if is(b"package") && self.package.is_some() => return false,
+            7 if is(b"package") => &mut self.package,
+            6 if is(b"status") => &mut self.status,
+            7 if is(b"version") => &mut self.version,
+            6 if is(b"source") => &mut self.source,
+            12 if is(b"architecture") => &mut self.arch,
+            9 if is(b"essential") => &mut self.essential,
             _ => return true,
         };
         if slot.replace(value).is_some() {

@@ -171,7 +171,6 @@ fn read_packages(
         Database::Dpkg => {
             let read = dpkg::read(root, found);
             inventory.packages = read.packages;
-            inventory.packages.sort();
             inventory.system.arch = read.arch;
             progress("archives and candidates");
             match Apt::open(root.path(), &inventory.system) {
@@ -181,6 +180,7 @@ fn read_packages(
                     inventory.candidates = view.candidates;
                     found.extend(view.gaps);
                     tell_origins(&mut inventory.packages, view.origins);
+                    // Their origins do not change their order.
                     return Some(opened);
                 }
                 Err(gap) => found.push(gap),
@@ -220,6 +220,9 @@ fn read_packages(
 
 /// Puts the origins that apt knows to the packages.
 fn tell_origins(packages: &mut [Package], mut origins: BTreeMap<(String, String, String), Origin>) {
+    if origins.is_empty() {
+        return;
+    }
     for package in packages {
         let key = (package.name.clone(), package.arch.clone(), package.version.clone());
         package.origin = origins.remove(&key).unwrap_or(Origin::Unknown);

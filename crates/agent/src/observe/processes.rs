@@ -82,6 +82,11 @@ pub(super) fn scan(proc: &Path, root: &Root, found: &mut Vec<Gap>) -> Seen {
     }
     scan.listeners(&pids);
     let hidden = !proc.join("1").exists();
+    if !scan.denied.is_empty() && scan.runs() {
+        // Only now it matters how many there are.
+        let others = std::mem::take(&mut scan.others);
+        scan.looked_at += others.into_iter().filter(|pid| scan.stat(*pid).is_some()).count();
+    }
     scan.report(hidden, found);
     let mut processes = scan.processes.into_values().collect::<Vec<_>>();
     processes.retain(|process| process.hidden || !process.files.is_empty() || !process.sockets.is_empty());
@@ -116,8 +121,10 @@ struct Scan<'a> {
     /// One process of each network namespace.
     networks: BTreeMap<Identity, u32>,
     buffer: Vec<u8>,
-    /// Processes looked at, those of other roots included.
+    /// Processes looked at, those of other roots excluded.
     looked_at: usize,
+    /// Processes of other roots, or gone, among them threads of the kernel.
+    others: Vec<u32>,
     /// Those that could not be inspected, `name (pid)`.
     denied: Vec<String>,
     /// Lines of the kernel that could not be read: maps, tables.
@@ -140,6 +147,7 @@ impl<'a> Scan<'a> {
             networks: BTreeMap::new(),
             buffer: Vec::new(),
             looked_at: 0,
+            others: Vec::new(),
             denied: Vec::new(),
             unreadable: (0, 0),
             orphans: Vec::new(),
@@ -157,19 +165,28 @@ impl<'a> Scan<'a> {
         file.and_then(|file| file.take(bytes_max).read_to_end(&mut self.buffer)).map(|_| ()).into()
     }
 
+    /// Name and start of a process, in ticks; `None` if it is gone, or a thread of the kernel.
+    fn stat(&mut self, pid: u32) -> Option<(String, u64)> {
+        let Look::Seen(()) = self.read(pid, "stat", 4096) else { return None };
+        let stat = parse_stat(&self.buffer)?;
+        let name = || String::from_utf8_lossy(stat.name).into_owned();
+        (stat.flags & PF_KTHREAD == 0).then(|| (name(), stat.started_ticks))
+    }
+
     fn look_at(&mut self, pid: u32) {
-        let Look::Seen(()) = self.read(pid, "stat", 4096) else { return };
-        let Some(stat) = parse_stat(&self.buffer) else { return };
-        if stat.flags & PF_KTHREAD != 0 {
+        let place = self.path(pid, "root");
+        // The root first: that is one call, and of an image's or a container's root few processes are.
+        let found = Look::from(rustix::fs::stat(&place).map_err(io::Error::from));
+        if matches!(&found, Look::Seen(stat) if of(stat) != self.root.identity())
+            || matches!(found, Look::Gone)
+        {
+            self.others.push(pid);
             return;
         }
+        let Some((name, ticks)) = self.stat(pid) else { return };
         self.looked_at += 1;
-        let name = String::from_utf8_lossy(stat.name).into_owned();
-        let ticks = stat.started_ticks;
-        let place = self.path(pid, "root");
-        match Look::from(rustix::fs::stat(&place).map_err(io::Error::from)) {
-            Look::Seen(stat) if of(&stat) == self.root.identity() => {}
-            Look::Seen(_) | Look::Gone => return,
+        match found {
+            Look::Seen(_) | Look::Gone => {}
             Look::Denied => {
                 // Whose root it has is not known; of the running system it most likely is.
                 self.denied.push(format!("{name} ({pid})"));
@@ -313,6 +330,11 @@ impl<'a> Scan<'a> {
         self.orphans = listeners.into_values().flatten().collect();
     }
 
+    /// Whether anything is known to run from the root.
+    fn runs(&self) -> bool {
+        self.root.is_own() || !self.processes.is_empty()
+    }
+
     fn report(&self, hidden: bool, found: &mut Vec<Gap>) {
         // Root sees all but what the kernel keeps even from it.
         let is_root = rustix::process::geteuid().is_root();
@@ -324,7 +346,7 @@ impl<'a> Scan<'a> {
         };
         // An image or a chroot that nothing is seen to run from is taken for one that does not run: processes of other
         // users that may not be looked at say nothing about it.
-        if !self.root.is_own() && self.processes.is_empty() {
+        if !self.runs() {
             return;
         }
         if !self.denied.is_empty() {

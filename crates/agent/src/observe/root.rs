@@ -64,17 +64,26 @@ impl Root {
 
     /// The regular file at `path`, opened for reading.
     pub fn file(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let path = path.as_ref();
+        Ok(self.file_and_size(path.as_ref())?.0)
+    }
+
+    fn file_and_size(&self, path: &Path) -> io::Result<(File, u64)> {
         // A first look without opening: merely opening a device or a pipe can block or have effects.
         size_of_regular(&self.resolve(path, OFlags::PATH)?)?;
         let file = self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        size_of_regular(&file)?;
-        Ok(File::from(file))
+        let size = size_of_regular(&file)?;
+        Ok((File::from(file), size))
     }
 
     /// The bytes of the regular file at `path`. Errors if it has more than `bytes_max`.
     pub fn read(&self, path: impl AsRef<Path>, bytes_max: u64) -> io::Result<Vec<u8>> {
-        read_capped(&mut self.file(path)?, bytes_max)
+        let (mut file, size) = self.file_and_size(path.as_ref())?;
+        if size > bytes_max {
+            return Err(larger_than(bytes_max));
+        }
+        // One byte more than it has, so that its end is seen without more room.
+        let room = usize::try_from(size).map_err(|_| larger_than(bytes_max))?.saturating_add(1);
+        read_into(Vec::with_capacity(room), &mut file, bytes_max)
     }
 
     /// The names in the directory at `path`, sorted.
@@ -214,7 +223,10 @@ impl Directory {
 
 /// The bytes of `reader`. Errors if it has more than `bytes_max`.
 pub fn read_capped(reader: &mut impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    read_into(Vec::new(), reader, bytes_max)
+}
+
+fn read_into(mut bytes: Vec<u8>, reader: &mut impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
     let read = reader.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
     if read as u64 > bytes_max { Err(larger_than(bytes_max)) } else { Ok(bytes) }
 }

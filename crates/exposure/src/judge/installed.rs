@@ -34,6 +34,20 @@ pub struct Installed {
     pub kernel: Option<Box<KernelRow>>,
 }
 
+impl Installed {
+    /// Whether a claim that says only in which version a hole is fixed is judged by [`Installed::version`] alone: no
+    /// kernel, no flavour, no module, nothing older still mapped, and of the vendor's build.
+    pub fn is_judged_by_version(&self) -> bool {
+        let Self { name_kind: _, name: _, arch: _, version: _, stream, flavour, condition, running, kernel } =
+            self;
+        *stream == Stream::Plain
+            && flavour.is_none()
+            && *condition == Condition::Sound
+            && running.is_empty()
+            && kernel.is_none()
+    }
+}
+
 /// The module stream of a package or a claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -130,20 +144,17 @@ pub(crate) const TOLD_FLAVOURS: [&str; 3] = ["ksplice", "fips", "uek"];
 ///
 /// Flavoured builds carry epochs and releases of their own, so their versions do not compare with plain ones.
 pub(crate) fn flavour_in(text: &str) -> Option<&'static str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric()).find_map(|word| {
+    text.as_bytes().split(|byte| !byte.is_ascii_alphanumeric()).find_map(|word| {
         let starts =
-            |prefix: &str| word.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
-        let ends = |suffix: &str| {
-            word.len()
-                .checked_sub(suffix.len())
-                .and_then(|at| word.get(at..))
-                .is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
+            |prefix: &[u8]| word.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+        let ends = |suffix: &[u8]| {
+            word.len().checked_sub(suffix.len()).is_some_and(|at| word[at..].eq_ignore_ascii_case(suffix))
         };
-        if starts("ksplice") {
+        if starts(b"ksplice") {
             Some("ksplice")
-        } else if starts("fips") && word["fips".len()..].bytes().all(|byte| byte.is_ascii_digit()) {
+        } else if starts(b"fips") && word[b"fips".len()..].iter().all(u8::is_ascii_digit) {
             Some("fips")
-        } else if ends("uek") {
+        } else if ends(b"uek") {
             Some("uek")
         } else {
             None

@@ -2,7 +2,7 @@
 //! advisories and a host; gives findings, one per hole and package.
 
 use super::Case;
-use super::installed::{Host, Installed, Parsed, names};
+use super::installed::{Host, Parsed, names};
 use super::terms::Terms;
 use crate::inventory::{ArchiveClass, Package};
 use crate::verdict::{Explanation, Fix, Undetermined, Verdict};
@@ -83,10 +83,10 @@ impl<'a> Shelf<'a> {
     }
 
     /// Whether any claim is about this name.
-    pub(crate) fn speaks(&self, name: &Installed) -> bool {
-        match name.name_kind {
-            NameKind::Source => self.by_source.contains_key(&*name.name),
-            NameKind::Binary => self.by_binary.contains_key(&*name.name),
+    pub(crate) fn speaks(&self, kind: NameKind, name: &str) -> bool {
+        match kind {
+            NameKind::Source => self.by_source.contains_key(name),
+            NameKind::Binary => self.by_binary.contains_key(name),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::entry::{Assembled, assemble, ended_support, pending_by_source};
 use super::{Entry, Finding, Other, Remedy, Report, Seen, Summary, Unjudged};
 use crate::inventory::{Action, ArchiveClass, Inventory, Manager, Origin, Package, PackageState};
-use crate::judge::{Host, Installed, Opinion, Shelf};
+use crate::judge::{Host, Installed, Opinion, Shelf, names};
 use crate::ssvc::{Deadlines, Decision, Mission};
 use crate::verdict::Verdict;
 use advisory::format::lifecycle::{Lifecycle, Support};
@@ -57,7 +57,10 @@ pub fn report(facts: &Facts<'_>) -> Report {
     // Sources that were found clean, as judging sees them: their other binary packages are clean for the same reasons.
     let mut clean: HashSet<Installed> = HashSet::new();
     for package in &inventory.packages {
-        let names: Vec<Installed> = host.names(package).filter(|name| shelf.speaks(name)).collect();
+        let names: Vec<Installed> = names(package)
+            .filter(|(kind, name)| shelf.speaks(*kind, name))
+            .filter_map(|(kind, name)| host.installed(package, kind, &name))
+            .collect();
         if names.iter().all(|name| clean.contains(name)) {
             continue;
         }

@@ -45,14 +45,15 @@ pub(crate) fn run(arguments: &Check) -> Result<ExitCode> {
     let Observation { mut inventory, feeds: own_feeds, apt } =
         observe(&arguments.root, None, now, &mut |what| progress.tell(what));
     let cache = arguments.cache.clone().or_else(cache_directory);
-    let asked = feeds::Asked { inventory: &inventory, now, cache: cache.as_deref(), progress: &progress };
-    let mut read = feeds::read(&arguments.feed, &own_feeds, asked);
-    if let Some(apt) = apt {
-        let network = if arguments.offline { Network::None } else { Network::Archives };
-        let closes = apt.closes(&mut inventory, cache.as_deref(), network, &mut |what| progress.tell(what));
-        read.advisories.extend(closes);
-    }
-    read.complete();
+    let network = if arguments.offline { Network::None } else { Network::Archives };
+    let closes = apt.map_or_else(Vec::new, |apt| {
+        apt.closes(&mut inventory, cache.as_deref(), network, &mut |what| progress.tell(what))
+    });
+    // Only these tell of what is fixed.
+    let with_fixed = arguments.explain.is_some() || matches!(arguments.format, Format::Openvex);
+    let asked =
+        feeds::Asked { inventory: &inventory, now, cache: cache.as_deref(), progress: &progress, with_fixed };
+    let read = feeds::read(&arguments.feed, &own_feeds, &closes, asked);
     if agent::program::is_stopped() {
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }

@@ -3,18 +3,18 @@
 
 use advisory::Release;
 use advisory::digest::hex;
-use advisory::extract::Key;
+use advisory::extract::{Extract, Key};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Changes with everything that makes an extract of the same feed mean something else.
 const LAYOUT: &str = concat!("palisade.extract/1 ", env!("CARGO_PKG_VERSION"));
 
-/// Bytes of an extract that is read: one of all Ubuntu releases' 515 MB zip would have some 200 MB.
+/// Bytes of an extract that is used: one of all Ubuntu releases' 515 MB zip would have some 200 MB.
 const EXTRACT_BYTES_MAX: u64 = 1 << 30;
 
 /// A feed written within this time may be written again without a new time of change: file systems count in up to two
@@ -69,8 +69,8 @@ impl Extracts {
 }
 
 impl Slot {
-    /// The bytes kept here, unless somebody else could have written them.
-    pub(super) fn read(&self) -> Option<Vec<u8>> {
+    /// The extract kept here, unless somebody else could have written it.
+    pub(super) fn open(&self) -> Option<Extract<File>> {
         let flags = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK).bits();
         let flags = i32::try_from(flags).ok()?;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path).ok()?;
@@ -78,9 +78,13 @@ impl Slot {
         if !found.is_file() || !is_ours(&found) || found.len() > EXTRACT_BYTES_MAX {
             return None;
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(found.len()).ok()?);
-        file.take(EXTRACT_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+        Extract::open(file, &self.key)
+    }
+
+    /// Throws away what is kept here.
+    pub(super) fn clear(&self) {
+        // Where it cannot be removed, it is found damaged again.
+        let _ = std::fs::remove_file(&self.path);
     }
 
     /// Keeps `bytes` here, in one step: a reader sees the old ones or these.

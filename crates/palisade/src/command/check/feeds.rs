@@ -2,16 +2,19 @@
 
 use super::extracts::{Extracts, Slot};
 use crate::terminal::Progress;
-use advisory::extract::{self, About, Extract, Key};
+use advisory::extract::{self, About, Extract, Wanted};
 use advisory::format::lifecycle::Lifecycle;
 use advisory::format::{self, Feed};
-use advisory::{Advisory, NameKind, Problem, Release, Signals};
+use advisory::{Advisory, NameKind, Problem, Release, Signals, Version};
 use exposure::Inventory;
-use exposure::judge::names;
+use exposure::inventory::Package;
+use exposure::judge::{Host, names};
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
-use std::collections::{BTreeSet, HashSet};
+use std::borrow::Cow;
+use std::cell::LazyCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read as _, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -40,7 +43,7 @@ const LIFECYCLE_FILES: [&str; 3] = [
     "usr/share/debian-security-support/security-support-limited",
 ];
 
-/// What all feeds gave together. [`Read::complete`] comes last.
+/// What all feeds gave together.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) advisories: Vec<Advisory>,
@@ -57,9 +60,8 @@ enum Piece {
     Signals(Signals),
     /// An extract: of its signals only a few are needed, and those only in the end.
     Extract {
-        bytes: Vec<u8>,
-        key: Key,
-        has_cvss: bool,
+        extract: Extract<File>,
+        slot: Slot,
     },
 }
 
@@ -71,17 +73,30 @@ pub(super) struct Asked<'a> {
     /// Where feeds that were read before left extracts.
     pub(super) cache: Option<&'a Path>,
     pub(super) progress: &'a Progress,
+    /// Whether records are wanted, too, that only say that what is installed has long been fixed.
+    pub(super) with_fixed: bool,
 }
 
-/// Reads the feeds given, those that the host's package manager keeps, and the host's life cycle files.
+/// Reads the feeds given, those that the host's package manager keeps, and the host's life cycle files; and adds what
+/// they know of the holes that `closes` names, advisories of the package manager itself.
 ///
-/// Of a feed that was read before come only the advisories that speak about installed packages.
-pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read {
+/// Of a feed that was read before come only the advisories that speak about installed packages, and unless asked for
+/// not those that find nothing there but what is fixed.
+pub(super) fn read(given: &[PathBuf], own: &[PathBuf], closes: &[Advisory], asked: Asked<'_>) -> Read {
+    let all = |cache| {
+        let mut read = pieces(given, own, Asked { cache, ..asked });
+        read.advisories.extend_from_slice(closes);
+        read.completed()
+    };
+    // A damaged extract was thrown away, and made anew the second time. Without a cache nothing can be damaged.
+    all(asked.cache).or_else(|| all(asked.cache)).or_else(|| all(None)).unwrap_or_default()
+}
+
+/// What feeds and extracts say, each for itself.
+fn pieces(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read {
     let Asked { inventory, now, progress, .. } = asked;
     let release = &inventory.system.release;
-    let installed: HashSet<_> = inventory.packages.iter().flat_map(names).collect();
-    let is_installed =
-        |kind: NameKind, name: &str| installed.contains(&(kind, std::borrow::Cow::Borrowed(name)));
+    let installed = LazyCell::new(|| Installed::of(inventory, asked.with_fixed));
     let extracts = asked.cache.filter(|_| !given.is_empty() || !own.is_empty()).and_then(Extracts::open);
     let mut read = Read::default();
     for path in lifecycle_files(Path::new(&inventory.root), release) {
@@ -106,16 +121,19 @@ pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read
         // What came through a pipe comes only once.
         let kept_in = extracts.as_ref().filter(|_| path.is_file());
         let slot = kept_in.and_then(|extracts| extracts.slot(path, &opened, release, now));
-        let kept = slot.as_ref().and_then(|slot| Some((slot.read()?, slot.key)));
-        if let Some((bytes, key)) = kept
-            && let Some((about, advisories, has_cvss)) = looked_up(&bytes, &key, is_installed)
-        {
+        let (slot, kept) = match slot.map(|slot| looked_up(slot, &installed)) {
+            Some(Ok(kept)) => (None, Some(kept)),
+            Some(Err(slot)) => (Some(slot), None),
+            None => (None, None),
+        };
+        if let Some((slot, extract, advisories)) = kept {
+            let about = extract.about();
             read.problems.extend(about.problems.iter().cloned());
             if is_given {
-                read.problems.extend(suspicions(path, &about, &Signals::default(), release, now));
+                read.problems.extend(suspicions(path, about, &Signals::default(), release, now));
             }
             read.advisories.extend(advisories);
-            read.pieces.push(Piece::Extract { bytes, key, has_cvss });
+            read.pieces.push(Piece::Extract { extract, slot });
             continue;
         }
         let mut feed = format::read(None, &path.to_string_lossy(), &opened, Some(release));
@@ -138,14 +156,60 @@ pub(super) fn read(given: &[PathBuf], own: &[PathBuf], asked: Asked<'_>) -> Read
     read
 }
 
-/// What an extract says as a whole and about installed packages, and whether it has CVSS vectors; `None` if it is not this feed's, or damaged.
-fn looked_up(
-    bytes: &[u8],
-    key: &Key,
-    is_installed: impl Fn(NameKind, &str) -> bool,
-) -> Option<(About, Vec<Advisory>, bool)> {
-    let extract = Extract::open(bytes, key)?;
-    Some((extract.about().clone(), extract.advisories(is_installed)?, extract.has_cvss()))
+/// Installed packages by the names under which records may speak of them.
+struct Installed<'a> {
+    host: Host<'a>,
+    sources: HashMap<Cow<'a, str>, Vec<&'a Package>>,
+    binaries: HashMap<Cow<'a, str>, Vec<&'a Package>>,
+    with_fixed: bool,
+}
+
+impl<'a> Installed<'a> {
+    /// `with_fixed`: every record about an installed package is wanted.
+    fn of(inventory: &'a Inventory, with_fixed: bool) -> Self {
+        let host = Host::new(inventory);
+        let mut installed = Self { host, sources: HashMap::new(), binaries: HashMap::new(), with_fixed };
+        for package in &inventory.packages {
+            for (kind, name) in names(package) {
+                let by_name = match kind {
+                    NameKind::Source => &mut installed.sources,
+                    NameKind::Binary => &mut installed.binaries,
+                };
+                by_name.entry(name).or_default().push(package);
+            }
+        }
+        installed
+    }
+
+    fn wanted(&self, kind: NameKind, name: &str) -> Wanted {
+        let by_name = match kind {
+            NameKind::Source => &self.sources,
+            NameKind::Binary => &self.binaries,
+        };
+        let Some(packages) = by_name.get(name) else { return Wanted::None };
+        // Where more than its version decides about any of them, all records are wanted.
+        let version = |package: &&'a Package| {
+            let installed = self.host.installed(package, kind, name)?;
+            let version = self.host.order()?.parse(&installed.version).ok()?;
+            installed.is_judged_by_version().then_some(version)
+        };
+        let versions: Option<Vec<Version>> = packages.iter().map(version).collect();
+        let oldest = versions.filter(|_| !self.with_fixed).and_then(|versions| versions.into_iter().min());
+        oldest.map_or(Wanted::All, Wanted::NotFixedAt)
+    }
+}
+
+/// What the extract in `slot` says about installed packages; the slot alone if there is none, or a damaged one.
+fn looked_up(slot: Slot, installed: &Installed<'_>) -> Result<(Slot, Extract<File>, Vec<Advisory>), Slot> {
+    let look = || {
+        let mut extract = slot.open()?;
+        let advisories = extract.advisories(|kind, name| installed.wanted(kind, name))?;
+        Some((extract, advisories))
+    };
+    match look() {
+        Some((extract, advisories)) => Ok((slot, extract, advisories)),
+        None => Err(slot),
+    }
 }
 
 impl Read {
@@ -156,34 +220,41 @@ impl Read {
         self.problems.extend(feed.problems);
     }
 
-    /// Adds what extracts know of the CVEs that advisories name: their own records, which may say that a hole is in other
-    /// packages only, and their CVSS vectors. To be called once, when all advisories are at hand.
-    pub(super) fn complete(&mut self) {
-        let named: Vec<Vec<&str>> = self.advisories.iter().map(Advisory::cves).collect();
-        let cves: BTreeSet<&str> = named.iter().flatten().copied().collect();
-        // An advisory about one hole only is its record, or stands without one.
-        let several: BTreeSet<&str> = named.iter().filter(|cves| cves.len() > 1).flatten().copied().collect();
-        let mut records = Vec::new();
+    /// Adds what extracts know of the CVEs that advisories name: other advisories about them, which may say that a hole is
+    /// in other packages only, or is fixed; and their CVSS vectors. `None` if an extract is damaged; it is thrown away.
+    fn completed(mut self) -> Option<Self> {
+        let cves: BTreeSet<String> =
+            self.advisories.iter().flat_map(Advisory::cves).map(str::to_owned).collect();
+        let mut damaged = false;
         for piece in std::mem::take(&mut self.pieces) {
-            let (bytes, key) = match piece {
-                Piece::Signals(signals) => {
-                    self.signals.merge(signals);
-                    continue;
+            match piece {
+                Piece::Signals(signals) => self.signals.merge(signals),
+                Piece::Extract { mut extract, slot } => {
+                    if let Some((advisories, signals)) = named(&mut extract, &cves) {
+                        self.advisories.extend(advisories);
+                        self.signals.merge(signals);
+                    } else {
+                        slot.clear();
+                        damaged = true;
+                    }
                 }
-                Piece::Extract { has_cvss: false, .. } if several.is_empty() => continue,
-                Piece::Extract { bytes, key, .. } => (bytes, key),
-            };
-            let extract = Extract::open(&bytes, &key).expect("it was opened before");
-            records.extend(several.iter().flat_map(|cve| extract.records_of(cve)));
-            let vectors = |cve: &&str| extract.cvss(cve).iter().map(|&vector| vector.to_owned()).collect();
-            let scored = cves.iter().filter(|cve| !extract.cvss(cve).is_empty());
-            self.signals.merge(Signals {
-                cvss: scored.map(|cve| ((*cve).to_owned(), vectors(cve))).collect(),
-                ..Signals::default()
-            });
+            }
         }
-        self.advisories.extend(records);
+        (!damaged).then_some(self)
     }
+}
+
+/// What an extract knows of CVEs; `None` if it is damaged.
+fn named(extract: &mut Extract<File>, cves: &BTreeSet<String>) -> Option<(Vec<Advisory>, Signals)> {
+    let (mut advisories, mut signals) = (Vec::new(), Signals::default());
+    for cve in cves {
+        advisories.extend(extract.naming(cve)?);
+        let vectors = extract.vectors(cve)?;
+        if !vectors.is_empty() {
+            signals.cvss.insert(cve.clone(), vectors);
+        }
+    }
+    Some((advisories, signals))
 }
 
 /// Opens a feed. What is no regular file, a pipe above all, is read to its end into a file of its own: formats are told
