@@ -73,9 +73,9 @@ async fn intervals(store: &Store) -> Result<Check, Error> {
         ),
         (
             "findings",
-            "SELECT COUNT(*) FROM findings one JOIN findings other ON one.host = other.host AND \
-             one.advisory = other.advisory AND one.package = other.package AND one.verdict = other.verdict AND \
-             one.from_at < other.from_at AND (one.until_at IS NULL OR one.until_at > other.from_at)",
+            "SELECT COUNT(*) FROM finding_hosts one JOIN finding_hosts other ON one.topic = other.topic AND \
+             one.host = other.host AND one.from_at < other.from_at AND \
+             (one.until_at IS NULL OR one.until_at > other.from_at)",
         ),
     ];
     let mut problems = Vec::new();

@@ -4,6 +4,8 @@
 //! tell of it as events; [`fleet`] follows the events and stores findings; [`api`] is what people and programs ask.
 
 pub mod config;
+pub mod log;
+pub mod metrics;
 pub mod app;
 pub mod identity;
 pub mod hosts;
