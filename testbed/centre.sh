@@ -19,7 +19,7 @@ program() {
     (cd "$BED_SOURCE/.." && cargo build --quiet --bin palisade)
   fi
   mkdir -p "$CENTRE"
-  strip -o "$CENTRE/palisade" "$built"
+  strip -o "$CENTRE/palisade" "$built" 2>/dev/null || cp "$built" "$CENTRE/palisade"
 }
 
 # The bed's bulletins: two holes of bed-lamp. The archive's changelogs name the same CVEs.
@@ -70,7 +70,10 @@ server_start() {
     sh "$CENTRE" </dev/null >/dev/null 2>&1 &
   within 60 "the server answers" cli host list
 }
-server_kill() { fleet hub kill -KILL "$(cat "$CENTRE/server.pid")"; }
+server_kill() {
+  fleet hub kill -KILL "$(cat "$CENTRE/server.pid")"
+  while server_runs 2>/dev/null; do sleep 0.05; done
+}
 server_runs() { fleet hub kill -0 "$(cat "$CENTRE/server.pid")"; }
 server_said() { grep -Eiq "$1" "$CENTRE/server.log"; }
 

@@ -71,13 +71,25 @@ make() {
 
 # What makes it somebody: written once, like an installer does; a clone gets only its name.
 identify() {
-  local name=$1 root=$2 suite=$3
-  mkdir -p "$root/etc/apt/keyrings"
+  local name=$1 root=$2 suite
+  suite=$(suite)
+  mkdir -p "$root/etc"
   tr -d - < /proc/sys/kernel/random/uuid > "$root/etc/machine-id"
-  cp "$BED_ARCHIVE/bed.gpg" "$root/etc/apt/keyrings/bed.gpg"
-  printf "deb [signed-by=/etc/apt/keyrings/bed.gpg] http://hub/debian %s main\n" "$suite" "$suite-security" \
-    > "$root/etc/apt/sources.list"
   rename "$name" "$root"
+  case $(sed -n 's/.*base=[^ ]*base-\([a-z]*\).*/\1/p' "$BED_FLEET/hosts/$name/host") in
+    deb)
+      mkdir -p "$root/etc/apt/keyrings"
+      cp "$BED_ARCHIVE/bed.gpg" "$root/etc/apt/keyrings/bed.gpg"
+      printf "deb [signed-by=/etc/apt/keyrings/bed.gpg] http://hub/debian %s main\n" "$suite" "$suite-security" \
+        > "$root/etc/apt/sources.list"
+      ;;
+    rpm)
+      mkdir -p "$root/etc/yum.repos.d" "$root/etc/pki/rpm-gpg"
+      cp "$BED_ARCHIVE/rpm/bed.asc" "$root/etc/pki/rpm-gpg/bed.asc"
+      printf '%s\n' '[bed]' name=bed baseurl=http://hub/rpm gpgcheck=1 repo_gpgcheck=1 \
+        gpgkey=file:///etc/pki/rpm-gpg/bed.asc > "$root/etc/yum.repos.d/bed.repo"
+      ;;
+  esac
 }
 rename() {
   printf '%s\n' "$1" > "$2/etc/hostname"
@@ -149,13 +161,12 @@ on__make() {
   for name in "$@"; do
     if [ ! -e "$BED_FLEET/hosts/$name/host" ]; then
       make "$name" "$base"
-      with_disk "$name" identify_in "$name"
+      with_disk "$name" identify "$name"
     fi
     start "$name"
   done
   for name in "$@"; do wait_up "$name"; done
 }
-identify_in() { identify "$1" "$2" "$(suite)"; }
 
 on__clone() {
   local from=$1 name=$2 base disk was_on

@@ -18,7 +18,7 @@ on_exec() {
   (
     join "$name/bed"
     exec nsenter --target "$number" --mount --uts --ipc --net --pid --cgroup --time --root --wd -- \
-      env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+      env -i HOME=/root TERM=dumb DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
       setpriv --bounding-set="$BED_WITHOUT" -- "$@"
   )
 }
