@@ -1,5 +1,7 @@
 //! The command line, defined once: parser, help, completions and man pages all come from here.
 
+pub(crate) mod fleet;
+
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use exposure::report::Bar;
@@ -24,6 +26,61 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Tell which security fixes this host lacks, whether the holes are reachable, and what to do first
     Check(Check),
+    /// Start a fleet of one on this machine: server, agent, findings
+    Up(fleet::Up),
+    /// Run the server
+    #[command(after_help = "Example:\n  palisade server --config /etc/palisade/server.toml")]
+    Server(fleet::Settings),
+    /// Keep access to a server
+    Login(fleet::Login),
+    /// Show what a server has: hosts, findings, feeds
+    #[command(after_help = "Example:\n  palisade status --json")]
+    Status(fleet::Asking),
+    /// Look at hosts, label them, take them out
+    Host(Ask<fleet::Host>),
+    /// Look at what the fleet lacks
+    Finding(Ask<fleet::Finding>),
+    /// Look at what vendors say
+    Advisory(Ask<fleet::Advisory>),
+    /// Look at feeds, read one now
+    Feed(Ask<fleet::Feed>),
+    /// Manage people
+    User(Ask<fleet::User>),
+    /// Manage tokens: for hosts to join, for programs to ask
+    Token(Ask<fleet::Token>),
+    /// Look at the audit log, and check it
+    Audit(Ask<fleet::Audit>),
+    /// Write everything that the server remembers into a file
+    #[command(after_help = "Example:\n  palisade backup --config /etc/palisade/server.toml palisade.backup")]
+    Backup {
+        #[command(flatten)]
+        settings: fleet::Settings,
+        /// The file; it must not be there yet
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Fill an empty store from a backup, of either kind of database
+    #[command(after_help = "Example:\n  palisade restore --config /etc/palisade/server.toml palisade.backup")]
+    Restore {
+        #[command(flatten)]
+        settings: fleet::Settings,
+        /// The backup
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Look whether all is well with the server's store; changes nothing
+    #[command(after_help = "\
+Exit codes: 0 all is well, 1 something is not
+
+Example:
+  palisade doctor --config /etc/palisade/server.toml --json")]
+    Doctor {
+        #[command(flatten)]
+        settings: fleet::Settings,
+        /// Print what was seen as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  palisade completions bash > /etc/bash_completion.d/palisade")]
     Completions {
@@ -37,6 +94,15 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
+}
+
+/// A command that asks a server.
+#[derive(Debug, Args)]
+pub(crate) struct Ask<T: Subcommand> {
+    #[command(subcommand)]
+    pub(crate) what: T,
+    #[command(flatten)]
+    pub(crate) asking: fleet::Asking,
 }
 
 /// Reads what is installed, running and listening, asks the package manager what it could fix now and the changelogs

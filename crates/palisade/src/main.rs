@@ -1,6 +1,7 @@
 //! The `palisade` program: parses the command line, runs one command, tells how it ended.
 
 mod cli;
+mod client;
 mod command;
 mod output;
 mod terminal;
@@ -33,6 +34,20 @@ fn main() -> ExitCode {
     }
     let ended = match cli.command {
         Command::Check(arguments) => command::check::run(&arguments),
+        Command::Up(arguments) => command::up::run(&arguments),
+        Command::Server(settings) => command::serve::server(&settings),
+        Command::Login(arguments) => command::ask::login(&arguments),
+        Command::Status(asking) => command::ask::status(&asking),
+        Command::Host(ask) => command::ask::host(&ask.what, &ask.asking),
+        Command::Finding(ask) => command::ask::finding(&ask.what, &ask.asking),
+        Command::Advisory(ask) => command::ask::advisory(&ask.what, &ask.asking),
+        Command::Feed(ask) => command::ask::feed(&ask.what, &ask.asking),
+        Command::User(ask) => command::ask::user(&ask.what, &ask.asking),
+        Command::Token(ask) => command::ask::token(&ask.what, &ask.asking),
+        Command::Audit(ask) => command::audit::run(&ask.what, &ask.asking),
+        Command::Backup { settings, file } => command::serve::backup(&settings, &file),
+        Command::Restore { settings, file } => command::serve::restore(&settings, &file),
+        Command::Doctor { settings, json } => command::serve::doctor(&settings, json),
         Command::Completions { shell } => command::shell::completions(shell),
         Command::Man { directory } => command::shell::man(&directory),
     };

@@ -2,11 +2,13 @@
 
 use crate::EXIT_USAGE;
 use crate::cli::fleet::Settings;
+use crate::client::Access;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use server::store::{Store, backup};
-use server::{Config, doctor, log};
+use server::{Config, doctor, log, people};
 use std::fs::OpenOptions;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,33 +21,55 @@ pub(crate) fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the server's threads")
 }
 
-/// Settings of a file; the defaults if it is the default file and is not there.
-fn config(settings: &Settings) -> Result<Result<Config, ExitCode>> {
-    match Config::read(&settings.config) {
-        Ok(config) => Ok(Ok(config)),
-        Err(problem) => {
-            eprintln!("palisade: {problem}");
-            Ok(Err(ExitCode::from(EXIT_USAGE)))
-        }
-    }
+/// Settings of a file; told, and the exit code for it, if they cannot be used.
+fn config(settings: &Settings) -> Result<Config, ExitCode> {
+    Config::read(&settings.config).map_err(|problem| {
+        eprintln!("palisade: {problem}");
+        ExitCode::from(EXIT_USAGE)
+    })
 }
 
 pub(crate) fn server(settings: &Settings) -> Result<ExitCode> {
-    let config = match config(settings)? {
+    let config = match config(settings) {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
     log::start(&config.log)?;
     let code = runtime()?.block_on(async {
         let running = server::run::start(config).await?;
+        if let Some(path) = first_access(&running).await? {
+            tracing::info!(file = %path.display(), "made the first account; its access file");
+        }
         running.tell();
-        running.until_stopped(agent::program::stop()).await
+        running.until_stopped(agent::program::stop()).await?;
+        anyhow::Ok(())
     });
-    code.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+    code.map(|()| ExitCode::SUCCESS)
+}
+
+/// The access file of the first account, in the server's directory; made with that account, where there is none.
+pub(crate) async fn first_access(running: &server::run::Running) -> Result<Option<PathBuf>> {
+    let Some(first) = people::first_admin(&running.app.store, Timestamp::now()).await? else { return Ok(None) };
+    let access = Access {
+        server: local(running.api),
+        authority: running.authority.pem().to_owned(),
+        token: first.token.reveal().to_owned(),
+    };
+    let path = running.app.config.server.data.join("access.toml");
+    access.write(&path)?;
+    Ok(Some(path))
+}
+
+/// How a listener of this machine is reached from it.
+pub(crate) fn local(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_unspecified() => format!("https://localhost:{}", address.port()),
+        _ => format!("https://{address}"),
+    }
 }
 
 pub(crate) fn backup(settings: &Settings, file: &Path) -> Result<ExitCode> {
-    let config = match config(settings)? {
+    let config = match config(settings) {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
@@ -58,10 +82,8 @@ pub(crate) fn backup(settings: &Settings, file: &Path) -> Result<ExitCode> {
     let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).with_context(doing)?;
     let written = runtime()?.block_on(async {
         let store = Store::open(&config.store_url()?).await?;
-        let counts = backup::write(&store, Timestamp::now(), &out, &mut |table, rows| {
-            eprintln!("palisade: {rows:>9} {table}");
-        });
-        anyhow::Ok(counts.await?)
+        let mut tell = |table: &str, rows| eprintln!("palisade: {rows:>9} {table}");
+        anyhow::Ok(backup::write(&store, Timestamp::now(), &out, &mut tell).await?)
     });
     let kept = written.and_then(|counts| {
         out.sync_all().with_context(doing)?;
@@ -78,7 +100,7 @@ pub(crate) fn backup(settings: &Settings, file: &Path) -> Result<ExitCode> {
 }
 
 pub(crate) fn restore(settings: &Settings, file: &Path) -> Result<ExitCode> {
-    let config = match config(settings)? {
+    let config = match config(settings) {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
@@ -95,7 +117,7 @@ pub(crate) fn restore(settings: &Settings, file: &Path) -> Result<ExitCode> {
 }
 
 pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode> {
-    let config = match config(settings)? {
+    let config = match config(settings) {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };

@@ -1,10 +1,10 @@
 //! `palisade up`: a whole fleet of one host on this machine: server, store, agent, and what it lacks.
 
 use super::ask::print;
-use super::serve::runtime;
+use super::serve::{first_access, local, runtime};
 use crate::cli::Colour;
 use crate::cli::fleet::Up;
-use crate::client::{Access, Client, escaped};
+use crate::client::{Access, Client, access_path, escaped};
 use crate::output::listing;
 use crate::output::table::Look;
 use crate::terminal::{self, Progress};
@@ -13,10 +13,9 @@ use agent::enrol::{Enrolment, enrol};
 use agent::program::{is_stopped, stop};
 use agent::state::State;
 use anyhow::{Context, Result, bail};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use server::config::{self, Config};
-use server::{log, people};
+use server::log;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,7 +46,7 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
     let runtime = runtime()?;
     let running = runtime.block_on(server::run::start(config))?;
     let access_file = data.join("access.toml");
-    let ready = ready(&runtime, &running, &access_file, arguments);
+    let ready = ready(&runtime, &running, &access_file);
     let (client, host, access_kept) = match ready {
         Ok(ready) => ready,
         Err(problem) => {
@@ -121,25 +120,13 @@ fn ready(
     runtime: &tokio::runtime::Runtime,
     running: &server::run::Running,
     access_file: &Path,
-    arguments: &Up,
 ) -> Result<(Client, String, PathBuf)> {
-    let first = runtime.block_on(people::first_admin(&running.app.store, Timestamp::now()))?;
-    let local = |address: SocketAddr| match address.ip() {
-        ip if ip.is_unspecified() => format!("https://localhost:{}", address.port()),
-        _ => format!("https://{address}"),
-    };
-    if let Some(first) = first {
-        let access = Access {
-            server: local(running.api),
-            authority: running.authority.pem().to_owned(),
-            token: first.token.reveal().to_owned(),
-        };
-        access.write(access_file)?;
+    if let Some(access_file) = runtime.block_on(first_access(running))? {
         // The commands of this person find it without being told; another server's is left alone.
-        if let Ok(own) = crate::client::access_path(None)
+        if let Ok(own) = access_path(None)
             && !own.exists()
         {
-            access.write(&own)?;
+            Access::read(&access_file)?.write(&own)?;
         }
     }
     let access = Access::read(access_file)?;
@@ -160,11 +147,9 @@ fn ready(
         };
         enrol(&state, &asked)?.host
     };
-    let default = crate::client::access_path(None).ok();
-    let own = default.filter(|path| std::fs::read(path).ok() == std::fs::read(access_file).ok());
+    let own = access_path(None).ok();
+    let own = own.filter(|path| std::fs::read(path).ok() == std::fs::read(access_file).ok());
     let kept = own.unwrap_or_else(|| access_file.to_owned());
-    // Nothing else of the arguments matters from here on.
-    let _ = arguments;
     Ok((client, host, kept))
 }
 
