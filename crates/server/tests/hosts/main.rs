@@ -4,7 +4,6 @@
 
 mod attacks;
 mod clones;
-mod figures;
 mod fleet;
 mod inventories;
 mod life;
