@@ -1,6 +1,6 @@
 //! Hosts: over real sockets with real TLS, on both databases.
 
-#![allow(unreachable_pub, reason = "a program of tests has no outside")]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a program of tests has no outside")]
 
 mod attacks;
 mod clones;
