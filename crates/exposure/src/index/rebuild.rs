@@ -2,14 +2,13 @@
 //! same hosts and advisories, taken one by one, would have given.
 
 use super::row::Row;
+use super::snapshot::{HostRows, Snapshot};
 use super::topic::Topic;
 use super::{Claims, Filed, HostId, Index, Seen, by_topic, number};
-use crate::judge::Installed;
 use crate::judge::terms::Terms;
-use advisory::{Advisory, Claim, Release};
+use advisory::{Advisory, Claim};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
-use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::sync::Arc;
 
@@ -19,52 +18,7 @@ const CHUNK: usize = 2048;
 /// Parts of a fleet that are read at once. Each costs 24 bytes a row until they are joined: 8 × 24 × 130,000 = 25 MB.
 const PARTS_MAX: usize = 8;
 
-/// The fleet as the index knows it, in a form to be kept: everything distinct once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Distinct installed builds, each with the release of the hosts that have it.
-    pub rows: Vec<(Release, Arc<Installed>)>,
-    /// The hosts, sorted by id, each id once.
-    pub hosts: Vec<HostRows>,
-}
-
-/// What one host has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostRows {
-    /// The host.
-    pub id: HostId,
-    /// Its release.
-    pub release: Release,
-    /// `VERSION_ID`.
-    pub version_id: Box<str>,
-    /// Indices into [`Snapshot::rows`], sorted, each once.
-    pub rows: Box<[u32]>,
-}
-
 impl Index {
-    /// What is needed, besides the advisories, to build this index again.
-    pub fn snapshot(&self) -> Snapshot {
-        let mut places = vec![0; self.rows.iter().map(|(id, _)| id + 1).max().unwrap_or(0)];
-        let mut rows = Vec::with_capacity(self.rows.len());
-        for (id, row) in &self.rows {
-            places[id] = number(rows.len());
-            let release = self.topics[row.topic as usize].subject.release.clone();
-            rows.push((release, Arc::clone(&row.installed)));
-        }
-        let mut hosts: Vec<HostRows> = self
-            .hosts
-            .iter()
-            .map(|(&id, seen)| HostRows {
-                id,
-                release: seen.release.clone(),
-                version_id: (*seen.minor).into(),
-                rows: seen.rows.iter().map(|&row| places[row as usize]).collect(),
-            })
-            .collect();
-        hosts.sort_unstable_by_key(|host| host.id);
-        Snapshot { rows, hosts }
-    }
-
     /// Builds the index. Advisories are taken `CHUNK` at a time, so that a million claims need not be in memory twice;
     /// of two with one id the later counts. Indices of rows that are not in the snapshot, and rows that no host has, are
     /// passed over.

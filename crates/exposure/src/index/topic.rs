@@ -72,7 +72,8 @@ impl Topic {
     /// The hosts of a row changed.
     pub(super) fn touch(&mut self, row: &Row) {
         if let Some(version) = row.plain_version()
-            && let Some(lane) = self.lanes.iter_mut().find(|lane| lane.takes(&row.installed))
+            && let Some(lane) =
+                self.lanes.iter_mut().find(|lane| !lane.is_unjoined() && lane.takes(&row.installed))
         {
             lane.touch(version);
         }
