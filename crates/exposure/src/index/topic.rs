@@ -122,6 +122,10 @@ impl Topic {
     }
 
     pub(super) fn set_claims(&mut self, advisory: u32, terms: Box<[Terms]>) {
+        if self.claims.last().is_none_or(|(last, _)| *last < advisory) {
+            self.claims.push((advisory, terms));
+            return;
+        }
         match self.claims.binary_search_by_key(&advisory, |(id, _)| *id) {
             Ok(at) => self.claims[at].1 = terms,
             Err(at) => self.claims.insert(at, (advisory, terms)),
