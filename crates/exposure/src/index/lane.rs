@@ -59,6 +59,11 @@ impl Lane {
         &self.versions
     }
 
+    /// Whether nothing was joined yet, so that no change of hosts matters.
+    pub(super) fn is_unjoined(&self) -> bool {
+        self.prefixes.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.versions.is_empty()
     }
@@ -118,8 +123,8 @@ impl Lane {
     pub(super) fn refresh(&mut self, rows: &Rows) {
         while (self.prefixes.len() + 1) * STRIDE <= self.slots.len() {
             let start = self.prefixes.len() * STRIDE;
-            let before = self.prefixes.last();
-            let union = before.into_iter().chain(self.hosts(start..start + STRIDE, rows)).union();
+            let mut union = self.prefixes.last().cloned().unwrap_or_default();
+            self.join(&mut union, start..start + STRIDE, rows);
             self.prefixes.push(union);
         }
     }
@@ -129,9 +134,18 @@ impl Lane {
         let known = if range.start == 0 { self.prefixes.len().min(range.end / STRIDE) } else { 0 };
         match known.checked_sub(1) {
             Some(last) => {
-                [&self.prefixes[last]].into_iter().chain(self.hosts(known * STRIDE..range.end, rows)).union()
+                let mut union = self.prefixes[last].clone();
+                self.join(&mut union, known * STRIDE..range.end, rows);
+                union
             }
             None => self.hosts(range, rows).union(),
+        }
+    }
+
+    /// Adds the hosts of a few versions. One by one: joining many at once goes by way of a bitmap of 8 KiB.
+    fn join(&self, union: &mut RoaringBitmap, range: Range<usize>, rows: &Rows) {
+        for hosts in self.hosts(range, rows) {
+            *union |= hosts;
         }
     }
 

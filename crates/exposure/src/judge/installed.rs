@@ -6,7 +6,7 @@ use crate::inventory::{InstalledKernel, Inventory, Origin, Package, PackageState
 use advisory::{Module, NameKind, Order, Version};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Source packages of kernels. Those that own an installed kernel of the host are kernels too, whatever their name.
 const KERNEL_SOURCES: [&str; 4] = ["linux", "kernel", "kernel-rt", "kernel-uek"];
@@ -45,6 +45,30 @@ impl Installed {
             && *condition == Condition::Sound
             && running.is_empty()
             && kernel.is_none()
+    }
+}
+
+/// A package under one of its names where its record alone decides; borrowed, so that it is looked up without being made.
+#[derive(Debug)]
+pub(crate) struct Plain<'p> {
+    pub(crate) name_kind: NameKind,
+    pub(crate) name: &'p str,
+    pub(crate) arch: &'p str,
+    pub(crate) version: &'p str,
+    pub(crate) stream: Stream,
+}
+
+impl Plain<'_> {
+    /// Whether [`Host::installed`] makes `installed` of it. Flavours are not compared: name and version tell them.
+    pub(crate) fn is(&self, installed: &Installed) -> bool {
+        self.name_kind == installed.name_kind
+            && *self.version == *installed.version
+            && *self.name == *installed.name
+            && *self.arch == *installed.arch
+            && self.stream == installed.stream
+            && installed.condition == Condition::Sound
+            && installed.running.is_empty()
+            && installed.kernel.is_none()
     }
 }
 
@@ -211,8 +235,10 @@ impl<'a> Host<'a> {
                 }
             }
         }
+        let own_kernels: HashSet<&str> =
+            inventory.kernel.installed.iter().filter_map(|kernel| kernel.package.as_deref()).collect();
         let mut by_name: HashMap<&str, Vec<&Package>> = HashMap::new();
-        for package in &inventory.packages {
+        for package in inventory.packages.iter().filter(|package| own_kernels.contains(&*package.name)) {
             by_name.entry(&package.name).or_default().push(package);
         }
         let owner = |kernel: &InstalledKernel| {
@@ -266,6 +292,31 @@ impl<'a> Host<'a> {
     /// Every name of a package that claims may speak of.
     pub fn names(&self, package: &'a Package) -> impl Iterator<Item = Installed> + '_ {
         names(package).filter_map(|(kind, name)| self.installed(package, kind, &name))
+    }
+
+    /// The package under all its names; `None` where more than its record decides, so that [`Host::names`] must be asked.
+    pub(crate) fn plain<'p>(&self, package: &'p Package) -> Option<[Plain<'p>; 2]> {
+        let sound = package.state != PackageState::HalfInstalled
+            && matches!(package.origin, Origin::Vendor | Origin::Unknown);
+        let plain = sound
+            && package.module.is_none()
+            && (self.stale.is_empty() || !self.stale.contains_key(package.name.as_str()))
+            && signed_kernel(&package.source, &package.arch).is_none()
+            && self.kernel_source(package).is_none();
+        let stream = || Stream::read(None, [package.version.as_str()]);
+        let named = |name_kind, name, version| Plain {
+            name_kind,
+            name,
+            arch: package.arch.as_str(),
+            version,
+            stream: stream(),
+        };
+        plain.then(|| {
+            [
+                named(NameKind::Binary, package.name.as_str(), package.version.as_str()),
+                named(NameKind::Source, package.source.as_str(), package.source_version.as_str()),
+            ]
+        })
     }
 
     /// The package under one name; `None` if it does not bear it.
