@@ -89,7 +89,9 @@ impl Lane {
 
     /// The hosts of a version changed.
     pub(super) fn touch(&mut self, version: &Version) {
-        if let Ok(at) = self.versions.binary_search(version) {
+        if !self.prefixes.is_empty()
+            && let Ok(at) = self.versions.binary_search(version)
+        {
             self.changed(at);
         }
     }

@@ -9,8 +9,8 @@ mod installed;
 mod shelf;
 pub(crate) mod terms;
 
-pub(crate) use installed::Parsed;
 pub use installed::{Booted, Condition, Host, Installed, KernelRow, Stream, names};
+pub(crate) use installed::{Parsed, Plain};
 pub use shelf::{Finding, Opinion, Shelf};
 
 use crate::inventory::{Origin, Package, Part};
