@@ -18,12 +18,13 @@ mod host_maps;
 mod host_os_release;
 mod host_proc_net;
 mod judge;
+mod selector;
 
 use advisory::Order;
 use std::cmp::Ordering;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 24] = [
+pub const TARGETS: [(&str, fn(&[u8])); 25] = [
     ("apt_packages", apt_packages::run),
     ("apt_release", apt_release::run),
     ("apt_simulation", apt_simulation::run),
@@ -48,6 +49,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 24] = [
     ("order_pep440", |bytes| order(Order::Pep440, bytes)),
     ("order_rpm", |bytes| order(Order::Rpm, bytes)),
     ("order_semver", |bytes| order(Order::Semver, bytes)),
+    ("selector", selector::run),
 ];
 
 fn order(order: Order, bytes: &[u8]) {

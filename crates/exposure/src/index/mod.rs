@@ -7,12 +7,15 @@
 
 mod builds;
 mod delta;
+mod evidence;
 mod lane;
+mod lookup;
 mod rebuild;
 mod row;
 mod topic;
 
 pub use delta::{Change, Sets, Standing};
+pub use evidence::{Evidence, Plight};
 pub use rebuild::{HostRows, Snapshot};
 pub use topic::Subject;
 
