@@ -5,7 +5,10 @@
 
 pub mod config;
 pub mod app;
+pub mod identity;
+pub mod hosts;
 pub mod store;
+pub mod fleet;
 
 pub use app::App;
 pub use config::Config;

@@ -19,12 +19,13 @@ mod host_os_release;
 mod host_proc_net;
 mod judge;
 mod selector;
+mod wire_pieces;
 
 use advisory::Order;
 use std::cmp::Ordering;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 25] = [
+pub const TARGETS: [(&str, fn(&[u8])); 26] = [
     ("apt_packages", apt_packages::run),
     ("apt_release", apt_release::run),
     ("apt_simulation", apt_simulation::run),
@@ -50,6 +51,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 25] = [
     ("order_rpm", |bytes| order(Order::Rpm, bytes)),
     ("order_semver", |bytes| order(Order::Semver, bytes)),
     ("selector", selector::run),
+    ("wire_pieces", wire_pieces::run),
 ];
 
 fn order(order: Order, bytes: &[u8]) {
