@@ -4,7 +4,8 @@
 use super::keys::{Keys, News};
 use super::matcher::is_of_hosts;
 use super::state::{Known, State, under};
-use super::{Error, off_thread};
+use super::Error;
+use crate::task::off_thread;
 use crate::store::inventories::{self, Current};
 use crate::store::{Doing, Store, advisories, events};
 use advisory::{Advisory, Release};

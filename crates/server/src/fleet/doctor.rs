@@ -1,7 +1,8 @@
 //! Whether what is stored as findings, what is in memory, and what the inventories and advisories mean are the same.
 
 use super::state::State;
-use super::{Error, Fleet, cold, off_thread};
+use super::{Error, Fleet, cold};
+use crate::task::off_thread;
 use crate::store::{Store, findings};
 use exposure::index::{Plight, Sets};
 use rayon::prelude::*;

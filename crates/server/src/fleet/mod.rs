@@ -16,6 +16,7 @@ pub use lookup::Lookup;
 pub use state::Finding;
 
 use crate::App;
+use crate::task::off_thread;
 use crate::store::advisories::{self, Packed};
 use crate::store::events::{self, Event, Kind};
 use crate::store::inventories::{self, Stored};
@@ -407,13 +408,4 @@ impl Role {
 fn opened(packed: &[Packed]) -> Vec<advisories::Current> {
     let open = |packed: &Packed| packed.open().map_err(|problem| error!("{problem}")).ok();
     packed.par_iter().filter_map(open).collect()
-}
-
-/// Work that takes milliseconds, off the threads that answer.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        // Ours is never cancelled: it panicked, which is ours to pass on.
-        Err(problem) => std::panic::resume_unwind(problem.into_panic()),
-    }
 }
