@@ -6,7 +6,7 @@ CREATE TABLE counters (
   name  TEXT   NOT NULL PRIMARY KEY,
   value BIGINT NOT NULL
 );
-INSERT INTO counters (name, value) VALUES ('event', 0), ('host', 0);
+INSERT INTO counters (name, value) VALUES ('event', 0), ('host', 0), ('advisory', 0), ('finding', 0); -- the last two: when last written, microseconds
 
 -- What happened, in the order of commits: how replicas and watchers learn of it. Old ones are pruned.
 CREATE TABLE events (
@@ -130,17 +130,20 @@ CREATE TABLE feeds (
   modified   TEXT   NOT NULL, -- Last-Modified, as sent
   sha256     TEXT   NOT NULL,
   records    BIGINT NOT NULL,
-  alarm      TEXT   NOT NULL, -- what is wrong with it; empty: nothing
+  newest     BIGINT,          -- when the newest record it ever had was changed
+  failing_at BIGINT,          -- since when it cannot be had
+  alarm      TEXT   NOT NULL, -- what is wrong with it, a line each; empty: nothing
   problems   TEXT   NOT NULL, -- JSON array
   revision   BIGINT NOT NULL
 );
--- What a feed said, from when until when we knew it. Host-scoped feeds are named `host:ID`.
+-- What a feed said, from when until when we knew it. What hosts' own package managers say, each distinct text once, is
+-- under `hosts:HASH`.
 CREATE TABLE advisories (
   feed      TEXT   NOT NULL,
   id        TEXT   NOT NULL,
   from_at   BIGINT NOT NULL,
   until_at  BIGINT,
-  hash      TEXT   NOT NULL, -- SHA-256 of body, hex
+  hash      TEXT   NOT NULL, -- of what it says (advisory::material::content_hash)
   kind      TEXT   NOT NULL,
   summary   TEXT   NOT NULL,
   published BIGINT,
@@ -158,18 +161,34 @@ CREATE TABLE signals (
   body BLOB NOT NULL -- zlib of JSON
 );
 
--- One advisory applies to one package on one host, from when until when.
-CREATE TABLE findings (
-  host     BIGINT NOT NULL, -- hosts.number
+-- Findings: one advisory applies to one package on one host, from when until when. What they have in common is kept once,
+-- and hosts lie side by side: a bulletin that hits ten thousand hosts is a few hundred pages to write, not ten thousand.
+CREATE TABLE finding_topics (
+  id       BIGINT NOT NULL PRIMARY KEY, -- hash of the rest
   advisory TEXT   NOT NULL,
   package  TEXT   NOT NULL, -- source:openssl or binary:libssl3
+  verdict  TEXT   NOT NULL, -- affected, fixed-still-running, undetermined
+  UNIQUE (advisory, package, verdict)
+);
+CREATE TABLE finding_evidence (
+  id    BIGINT NOT NULL PRIMARY KEY, -- hash of the words
+  words TEXT   NOT NULL  -- the rule, both versions, the document
+);
+CREATE TABLE finding_hosts (
+  topic    BIGINT NOT NULL, -- finding_topics.id
+  host     BIGINT NOT NULL, -- hosts.number
   from_at  BIGINT NOT NULL,
   until_at BIGINT,
-  verdict  TEXT   NOT NULL, -- affected, fixed-still-running, undetermined
-  evidence TEXT   NOT NULL, -- in words: the rule, both versions, the document
-  PRIMARY KEY (host, advisory, package, verdict, from_at)
-);
-CREATE UNIQUE INDEX findings_now ON findings (advisory, package, host, verdict) WHERE until_at IS NULL;
+  evidence BIGINT NOT NULL, -- finding_evidence.id: what it was when the finding began
+  PRIMARY KEY (topic, host, from_at)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX finding_hosts_now ON finding_hosts (topic, host) WHERE until_at IS NULL;
+-- For reading. CROSS JOIN: by topic, then host; there is no way by host alone, an index for it would cost more to write
+-- than all else.
+CREATE VIEW findings AS
+  SELECT f.host, t.advisory, t.package, f.from_at, f.until_at, t.verdict, e.words AS evidence, f.topic
+  FROM finding_topics t CROSS JOIN finding_hosts f CROSS JOIN finding_evidence e
+  WHERE f.topic = t.id AND e.id = f.evidence;
 
 CREATE TABLE users (
   id           TEXT   NOT NULL PRIMARY KEY,

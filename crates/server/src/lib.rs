@@ -10,6 +10,9 @@ pub mod app;
 pub mod identity;
 pub mod hosts;
 pub mod store;
+pub mod feeds;
+pub mod fleet;
+mod task;
 
 pub use app::App;
 pub use config::Config;

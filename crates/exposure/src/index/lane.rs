@@ -64,6 +64,11 @@ impl Lane {
         self.prefixes.is_empty()
     }
 
+    /// Its rows, in version order.
+    pub(super) fn rows(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().flatten().copied()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.versions.is_empty()
     }

@@ -7,13 +7,16 @@
 
 mod builds;
 mod delta;
+mod evidence;
 mod lane;
+mod lookup;
 mod rebuild;
 mod row;
 mod snapshot;
 mod topic;
 
 pub use delta::{Change, Sets, Standing};
+pub use evidence::{Evidence, Plight};
 pub use snapshot::{HostRows, Snapshot};
 pub use topic::Subject;
 

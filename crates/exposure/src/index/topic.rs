@@ -115,6 +115,11 @@ impl Topic {
         }
     }
 
+    /// All rows of the subject.
+    pub(super) fn row_ids(&self) -> impl Iterator<Item = u32> {
+        self.lanes.iter().flat_map(Lane::rows).chain(self.odd.iter().copied())
+    }
+
     /// What an advisory claims about the subject.
     pub(super) fn claims_of(&self, advisory: u32) -> &[Terms] {
         let at = self.claims.binary_search_by_key(&advisory, |(id, _)| *id);
