@@ -8,6 +8,7 @@ pub mod judge;
 pub mod index;
 pub mod ssvc;
 pub mod report;
+pub mod selector;
 
 pub use inventory::Inventory;
 pub use judge::judge;

@@ -4,7 +4,9 @@
 //! tell of it as events; [`fleet`] follows the events and stores findings; [`api`] is what people and programs ask.
 
 pub mod config;
+pub mod api;
 pub mod app;
+pub mod people;
 pub mod store;
 
 pub use app::App;

@@ -5,8 +5,20 @@
 //! transaction over a network answer: SQLite has one writer.
 
 mod dialect;
+mod filter;
+pub mod advisory_list;
 pub mod audit;
+pub mod enrolment;
+pub mod enrolment_list;
 pub mod events;
+pub mod feed_list;
+pub mod finding_list;
+pub mod host_list;
+pub mod hosts;
+pub mod idempotency;
+pub mod inventories;
+pub mod people;
+pub mod tokens;
 
 pub use dialect::Dialect;
 
