@@ -17,23 +17,23 @@ use http::{HeaderMap, HeaderName, Method, header};
 use jiff::Timestamp;
 
 /// The header that carries a session's CSRF token.
-pub const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
+pub(super) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// Who asks.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub(super) struct Caller {
     /// The person.
-    pub user: User,
+    pub(super) user: User,
     /// What they may do in this request: a token may do less than its owner.
-    pub role: Role,
+    pub(super) role: Role,
     /// How they proved it.
-    pub via: Via,
+    pub(super) via: Via,
     credential: Credential,
 }
 
 /// How somebody proved who they are.
 #[derive(Clone, Debug)]
-pub enum Via {
+pub(super) enum Via {
     /// By a cookie.
     Session {
         /// The session.
@@ -53,7 +53,7 @@ enum Credential {
 
 impl Caller {
     /// As the audit log names them.
-    pub fn actor(&self) -> Actor {
+    pub(super) fn actor(&self) -> Actor {
         match &self.via {
             Via::Session { .. } => Actor::Person(self.user.name.clone()),
             Via::Token(token) => Actor::Token { owner: self.user.name.clone(), id: token.id.clone() },
@@ -61,7 +61,7 @@ impl Caller {
     }
 
     /// Refused unless they may do that.
-    pub fn needs(&self, permission: Permission) -> Result<(), Problem> {
+    pub(super) fn needs(&self, permission: Permission) -> Result<(), Problem> {
         if self.role.may(permission) {
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl Caller {
     }
 
     /// Whether they would still be let in, and still may do that: what streams ask from time to time.
-    pub async fn is_still_in(&self, state: &State, permission: Permission) -> bool {
+    pub(super) async fn is_still_in(&self, state: &State, permission: Permission) -> bool {
         let caller = admit(state, state.now(), self.credential.clone()).await;
         caller.is_ok_and(|caller| caller.role.may(permission))
     }

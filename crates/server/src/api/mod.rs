@@ -3,6 +3,7 @@
 //!
 //! A request passes the [`frame`], then, unless its endpoint is public, the [`guard`]: who asks, and whether they may.
 //! [`endpoints`] names every endpoint with the permission that it needs; there is no other way to add one.
+#![allow(unused_qualifications, reason = "utoipa's macros write paths out")]
 
 mod advisories;
 mod api_tokens;

@@ -19,13 +19,13 @@ const BETWEEN: char = '\u{1f}';
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Page<T> {
+pub(super) struct Page<T> {
     /// What is on it.
-    pub items: Vec<T>,
+    pub(super) items: Vec<T>,
     /// Where the next page begins: send it as `after`. Absent on the last. A page of a filtered list may hold fewer than
     /// `limit`, even none, and yet not be the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 /// How many things a page is to have.
