@@ -205,10 +205,10 @@ CREATE TABLE users (
 CREATE TABLE sessions (
   hash       TEXT   NOT NULL PRIMARY KEY, -- SHA-256 of the cookie, hex
   owner      TEXT   NOT NULL REFERENCES users (id),
-  csrf       TEXT   NOT NULL,
   created_at BIGINT NOT NULL,
   expires_at BIGINT NOT NULL
 );
+CREATE INDEX sessions_owner ON sessions (owner);
 CREATE TABLE api_tokens (
   id         TEXT   NOT NULL PRIMARY KEY,
   hash       TEXT   NOT NULL UNIQUE,
@@ -231,10 +231,10 @@ CREATE TABLE logins (
 -- Answers to writes that carried an idempotency key.
 CREATE TABLE idempotency (
   actor      TEXT   NOT NULL,
-  idem_key   TEXT   NOT NULL,
+  idem_key   TEXT   NOT NULL, -- SHA-256 of the key, hex: the key itself opens the body
   request    TEXT   NOT NULL, -- SHA-256 of method, path and body
   status     BIGINT NOT NULL, -- 0 while it is under way
-  body       TEXT   NOT NULL,
+  body       TEXT   NOT NULL, -- the answer, sealed, hex: it may hold a secret that is shown once
   expires_at BIGINT NOT NULL,
   PRIMARY KEY (actor, idem_key)
 );

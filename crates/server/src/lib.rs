@@ -5,13 +5,17 @@
 
 pub mod config;
 pub mod log;
-pub mod metrics;
 pub mod app;
+pub mod run;
+pub mod store;
 pub mod identity;
 pub mod hosts;
-pub mod store;
 pub mod feeds;
 pub mod fleet;
+pub mod people;
+pub mod api;
+pub mod metrics;
+pub mod doctor;
 mod task;
 
 pub use app::App;

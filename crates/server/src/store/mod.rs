@@ -5,17 +5,26 @@
 //! transaction over a network answer: SQLite has one writer.
 
 mod dialect;
+mod filter;
 pub mod advisories;
+pub mod advisory_list;
 pub mod audit;
 pub mod backup;
-pub mod events;
-pub mod hosts;
 pub mod certificates;
 pub mod enrolment;
-pub mod inventories;
+pub mod enrolment_list;
+pub mod events;
+pub mod feed_list;
 pub mod feeds;
+pub mod finding_list;
 pub mod findings;
+pub mod host_list;
+pub mod hosts;
+pub mod idempotency;
+pub mod inventories;
 pub mod leases;
+pub mod people;
+pub mod tokens;
 
 pub use dialect::Dialect;
 

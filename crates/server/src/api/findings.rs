@@ -1,0 +1,285 @@
+//! `/findings`: what applies to which host, now or at a time.
+
+use super::State;
+use super::body::{Ask, Named};
+use super::hosts::find;
+use super::page::{self, Page};
+use super::problem::Problem;
+use super::select;
+use crate::store::finding_list::{self, Finding as Row, FindingFilter, Place};
+use axum::extract::State as At;
+use axum::response::Response;
+use http::Uri;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// One advisory applies to one package on one host.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Finding {
+    /// The advisory's id.
+    advisory: String,
+    /// `source:openssl` or `binary:libssl3`.
+    package: String,
+    /// What it means for the host.
+    verdict: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    from: Timestamp,
+    /// Until when; absent: still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// Why: the rule, both versions, the document.
+    evidence: String,
+    /// On which host.
+    host: HostName,
+}
+
+/// A host, named.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HostName {
+    /// Its id.
+    pub(super) id: String,
+    /// Its name.
+    pub(super) name: String,
+}
+
+impl From<Row> for Finding {
+    fn from(row: Row) -> Self {
+        Self {
+            advisory: row.advisory,
+            package: row.package,
+            verdict: row.verdict,
+            from: row.from,
+            until: row.until,
+            evidence: row.evidence,
+            host: HostName { id: row.host.id, name: row.host.name },
+        }
+    }
+}
+
+/// What a finding says.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Verdict {
+    /// Vulnerable code is installed.
+    Affected,
+    /// The fix is installed, but old code runs.
+    FixedStillRunning,
+    /// It could not be judged.
+    Undetermined,
+}
+
+impl Verdict {
+    fn word(self) -> String {
+        match self {
+            Self::Affected => "affected",
+            Self::FixedStillRunning => "fixed-still-running",
+            Self::Undetermined => "undetermined",
+        }
+        .to_owned()
+    }
+}
+
+/// A CVE id in capitals, or that it is none: it goes into a pattern, and a part of one would match too much.
+pub(super) fn cve(text: &str) -> Result<String, Problem> {
+    let id = text.to_ascii_uppercase();
+    let digits = |text: &str| text.len() >= 4 && text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let whole = id
+        .strip_prefix("CVE-")
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(year, number)| year.len() == 4 && digits(year) && digits(number));
+    if whole {
+        Ok(id)
+    } else {
+        Err(Problem::malformed("cve", "it is not an id like CVE-2026-1234").field("cve"))
+    }
+}
+
+/// Which findings.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct List {
+    /// Of this advisory only.
+    advisory: Option<String>,
+    /// Of advisories that close this CVE only.
+    #[param(pattern = "^CVE-[0-9]{4}-[0-9]{4,19}$")]
+    cve: Option<String>,
+    /// Of this package only: a name, or `source:NAME`, `binary:NAME`.
+    package: Option<String>,
+    /// With this verdict only.
+    #[param(inline)]
+    verdict: Option<Verdict>,
+    /// On hosts that it selects only.
+    selector: Option<String>,
+    /// As it was then; now if absent.
+    #[param(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+    /// How many.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// List findings, by advisory, package and host.
+#[utoipa::path(get, path = "/api/v1/findings", tag = "findings", params(List), responses(
+    (status = 200, description = "A page of findings", body = Page<Finding>)
+))]
+pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
+    let filter = FindingFilter {
+        at: asked.at,
+        host: None,
+        advisory: asked.advisory,
+        cve: asked.cve.as_deref().map(cve).transpose()?,
+        package: asked.package,
+        verdict: asked.verdict.map(Verdict::word),
+    };
+    let selector = asked.selector.as_deref();
+    page(&state, &uri, filter, selector, asked.limit, asked.after.as_deref()).await
+}
+
+/// Which findings of a host.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OfHost {
+    /// As it was then; now if absent.
+    #[param(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+    /// How many.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// List a host's findings, by advisory and package.
+#[utoipa::path(get, path = "/api/v1/hosts/{id}/findings", tag = "findings",
+    params(("id" = String, Path), OfHost),
+    responses((status = 200, description = "A page of findings", body = Page<Finding>)))]
+pub(super) async fn of_host(
+    At(state): At<State>,
+    Named(id): Named,
+    uri: Uri,
+    Ask(asked): Ask<OfHost>,
+) -> Result<Response, Problem> {
+    let host = find(&state, &id).await?.number;
+    let filter = FindingFilter { at: asked.at, host: Some(host), ..FindingFilter::default() };
+    page(&state, &uri, filter, None, asked.limit, asked.after.as_deref()).await
+}
+
+async fn page(
+    state: &State,
+    uri: &Uri,
+    filter: FindingFilter,
+    selector: Option<&str>,
+    limit: Option<u32>,
+    after: Option<&str>,
+) -> Result<Response, Problem> {
+    let limit = page::limit(limit)?;
+    let selector = select::parse(selector)?;
+    let wrong = || Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after");
+    let after = match page::parts::<5>(after)? {
+        None => None,
+        Some([advisory, package, host, verdict, from]) => Some(Place {
+            advisory,
+            package,
+            host: host.parse().map_err(|_| wrong())?,
+            verdict,
+            from: from.parse().map_err(|_| wrong())?,
+        }),
+    };
+    let store = &state.app.store;
+    let filter = &filter;
+    let fetch = |after: Option<Place>, most| async move {
+        finding_list::list(store, filter, after.as_ref(), most).await
+    };
+    let (rows, next) =
+        select::scan(limit, after, selector.as_ref(), fetch, |row| &row.host, Row::place).await?;
+    let next = next.map(|place| {
+        let (host, from) = (place.host.to_string(), place.from.to_string());
+        page::place(&[&place.advisory, &place.package, &host, &place.verdict, &from])
+    });
+    Ok(Page { items: rows.into_iter().map(Finding::from).collect(), next }.answer(uri))
+}
+
+/// How many hosts an advisory is open on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Count {
+    /// The advisory's id.
+    advisory: String,
+    /// One line; empty if nobody gives one.
+    summary: String,
+    /// CVEs that it closes.
+    cves: Vec<String>,
+    /// Hosts with any finding of it.
+    hosts: i64,
+    /// Hosts that are affected.
+    affected: i64,
+    /// Hosts where the fix is installed, but old code runs.
+    fixed_still_running: i64,
+    /// Hosts that could not be judged.
+    undetermined: i64,
+    /// Since when the oldest finding stands.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+}
+
+/// Which findings to count.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Summary {
+    /// Of advisories that close this CVE only.
+    #[param(pattern = "^CVE-[0-9]{4}-[0-9]{4,19}$")]
+    cve: Option<String>,
+    /// Of this package only: a name, or `source:NAME`, `binary:NAME`.
+    package: Option<String>,
+    /// With this verdict only.
+    #[param(inline)]
+    verdict: Option<Verdict>,
+    /// As it was then; now if absent.
+    #[param(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+    /// How many advisories.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// Count findings by advisory.
+#[utoipa::path(get, path = "/api/v1/findings/summary", tag = "findings", params(Summary), responses(
+    (status = 200, description = "A page of advisories with counts of hosts", body = Page<Count>)
+))]
+pub(super) async fn summary(
+    At(state): At<State>,
+    uri: Uri,
+    Ask(asked): Ask<Summary>,
+) -> Result<Response, Problem> {
+    let filter = FindingFilter {
+        at: asked.at,
+        cve: asked.cve.as_deref().map(cve).transpose()?,
+        package: asked.package,
+        verdict: asked.verdict.map(Verdict::word),
+        ..FindingFilter::default()
+    };
+    let limit = page::limit(asked.limit)?;
+    let after = page::parts::<1>(asked.after.as_deref())?.map(|[id]| id).unwrap_or_default();
+    let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let rows = finding_list::counts(&state.app.store, &filter, &after, most).await?;
+    let page = page::cut(rows, limit, |row| page::place(&[&row.advisory])).map(|row| Count {
+        advisory: row.advisory,
+        summary: row.summary,
+        cves: row.cves,
+        hosts: row.hosts,
+        affected: row.affected,
+        fixed_still_running: row.fixed_still_running,
+        undetermined: row.undetermined,
+        since: row.since,
+    });
+    Ok(page.answer(&uri))
+}

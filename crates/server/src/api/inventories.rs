@@ -1,0 +1,116 @@
+//! `/hosts/{id}/inventory`: what a host has, and had.
+
+use super::State;
+use super::body::{Ask, Named};
+use super::hosts::find;
+use super::page::{self, Page};
+use super::problem::{Kind, Problem};
+use crate::store::inventories;
+use axum::Json;
+use axum::extract::State as At;
+use axum::response::Response;
+use http::Uri;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// A host's inventory.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Inventory {
+    /// The host's id.
+    host: String,
+    /// Since when it is so.
+    #[schema(value_type = String, format = DateTime)]
+    from: Timestamp,
+    /// Of the whole: the same hash, the same inventory.
+    hash: String,
+    /// System, packages, archives, candidates, kernel, processes, gaps.
+    #[schema(value_type = Object)]
+    inventory: exposure::Inventory,
+    /// Advisories that the host's package manager says its candidates close.
+    #[schema(value_type = Vec<Object>)]
+    closes: Vec<advisory::Advisory>,
+}
+
+/// When.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct When {
+    /// As it was then; now if absent.
+    #[param(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+}
+
+/// What a host has, or had at that time.
+#[utoipa::path(get, path = "/api/v1/hosts/{id}/inventory", tag = "hosts",
+    params(("id" = String, Path), When),
+    responses((status = 200, description = "The inventory", body = Inventory)))]
+pub(super) async fn get(
+    At(state): At<State>,
+    Named(id): Named,
+    Ask(asked): Ask<When>,
+) -> Result<Json<Inventory>, Problem> {
+    find(&state, &id).await?;
+    let store = &state.app.store;
+    let stored = match asked.at {
+        None => inventories::current(store, &id).await?,
+        Some(at) => inventories::at(store, &id, at).await?,
+    };
+    let stored = stored.ok_or_else(|| {
+        let object = format!("the inventory of host {id}");
+        let remedy = "ask for its history to see what there is";
+        Problem::new(Kind::NotFound, "find", object, "it had reported none", remedy)
+    })?;
+    Ok(Json(Inventory {
+        host: id,
+        from: stored.from,
+        hash: stored.hash,
+        inventory: stored.inventory,
+        closes: stored.closes,
+    }))
+}
+
+/// When a host had which inventory.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Interval {
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    from: Timestamp,
+    /// Until when; absent: still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// Of the whole.
+    hash: String,
+}
+
+/// How many.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Last {
+    /// How many, the newest first. Older ones: ask for the inventory at a time.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+/// When a host had which inventory, the newest first.
+#[utoipa::path(get, path = "/api/v1/hosts/{id}/inventory/history", tag = "hosts",
+    params(("id" = String, Path), Last),
+    responses((status = 200, description = "Intervals", body = Page<Interval>)))]
+pub(super) async fn history(
+    At(state): At<State>,
+    Named(id): Named,
+    uri: Uri,
+    Ask(asked): Ask<Last>,
+) -> Result<Response, Problem> {
+    find(&state, &id).await?;
+    let most = i64::try_from(page::limit(asked.limit)?).unwrap_or(i64::MAX);
+    let rows = inventories::history(&state.app.store, &id, most).await?;
+    let items: Vec<Interval> = rows
+        .into_iter()
+        .map(|row| Interval { from: row.from, until: row.until, hash: row.hash })
+        .collect();
+    Ok(Page { items, next: None }.answer(&uri))
+}

@@ -1,0 +1,99 @@
+//! Lists in pages. A page ends with where the next one begins, so that nothing is told twice or left out while things
+//! come and go.
+
+use super::problem::Problem;
+use advisory::digest::hex;
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Uri, header};
+use openidconnect::url::form_urlencoded;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Things on a page, if nobody asks for more or fewer.
+const LIMIT: u32 = 100;
+/// The most.
+const LIMIT_MAX: u32 = 1000;
+/// Between the parts of a place; in no id or name.
+const BETWEEN: char = '\u{1f}';
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Page<T> {
+    /// What is on it.
+    pub(super) items: Vec<T>,
+    /// Where the next page begins: send it as `after`. Absent on the last. A page of a filtered list may hold fewer than
+    /// `limit`, even none, and yet not be the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<String>,
+}
+
+/// How many things a page is to have.
+pub(super) fn limit(asked: Option<u32>) -> Result<usize, Problem> {
+    match asked.unwrap_or(LIMIT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit as usize),
+        limit => {
+            Err(Problem::malformed("limit", format!("{limit} is not from 1 to {LIMIT_MAX}")).field("limit"))
+        }
+    }
+}
+
+/// A place in a list, opaque to clients.
+pub(super) fn place(parts: &[&str]) -> String {
+    hex(parts.join(&BETWEEN.to_string()).as_bytes())
+}
+
+/// The parts of a place that we gave out.
+pub(super) fn parts<const N: usize>(after: Option<&str>) -> Result<Option<[String; N]>, Problem> {
+    let Some(after) = after else { return Ok(None) };
+    let text = unhex(after).and_then(|bytes| String::from_utf8(bytes).ok());
+    let parts: Option<Vec<String>> = text.map(|text| text.split(BETWEEN).map(str::to_owned).collect());
+    let whole = parts.filter(|parts| parts.iter().all(|part| !part.contains('\0')));
+    whole
+        .and_then(|parts| parts.try_into().ok())
+        .map(Some)
+        .ok_or_else(|| Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after"))
+}
+
+/// Lower-case hex back into bytes.
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+/// Cuts a list that was read with one more than `limit`; the place of the last one that stays, if there are more.
+pub(super) fn cut<T>(mut items: Vec<T>, limit: usize, place: impl Fn(&T) -> String) -> Page<T> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(place);
+    Page { items, next }
+}
+
+impl<T> Page<T> {
+    /// The same page of other things.
+    pub(super) fn map<U>(self, each: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(each).collect(), next: self.next }
+    }
+}
+
+impl<T: Serialize> Page<T> {
+    /// The answer to a request for that address.
+    pub(super) fn answer(self, uri: &Uri) -> Response {
+        let link = self.next.as_ref().map(|next| {
+            let asked = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(asked.filter(|(key, _)| key != "after")).append_pair("after", next);
+            format!("<{}?{}>; rel=\"next\"", uri.path(), query.finish())
+        });
+        let mut response = Json(self).into_response();
+        if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        response
+    }
+}

@@ -1,0 +1,65 @@
+//! `/status`: how the fleet and the server are.
+
+use super::State;
+use super::hosts::silent_since;
+use super::problem::Problem;
+use crate::store::{Dialect, feed_list, finding_list, host_list};
+use axum::Json;
+use axum::extract::State as At;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Alarms that are shown.
+const ALARMS_MAX: i64 = 1000;
+
+/// How the fleet and the server are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Status {
+    /// The server's version.
+    version: &'static str,
+    /// Where it keeps things: `sqlite` or `postgresql`.
+    store: &'static str,
+    /// What time it is there.
+    #[schema(value_type = String, format = DateTime)]
+    now: Timestamp,
+    /// How many hosts are in which state.
+    hosts: BTreeMap<String, i64>,
+    /// How many active hosts have not been heard of for too long.
+    silent: i64,
+    /// How many open findings there are of each verdict.
+    findings: BTreeMap<String, i64>,
+    /// What is wrong with which feed.
+    alarms: Vec<Alarm>,
+}
+
+/// Something is wrong with a feed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Alarm {
+    /// Its name.
+    feed: String,
+    /// What.
+    alarm: String,
+}
+
+/// How the fleet and the server are.
+#[utoipa::path(get, path = "/api/v1/status", tag = "status", responses(
+    (status = 200, description = "Counts and alarms", body = Status)
+))]
+pub(super) async fn status(At(state): At<State>) -> Result<Json<Status>, Problem> {
+    let store = &state.app.store;
+    let alarms = feed_list::list(store, true, "", ALARMS_MAX).await?;
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        store: match store.dialect() {
+            Dialect::Sqlite => "sqlite",
+            Dialect::Postgres => "postgresql",
+        },
+        now: state.now(),
+        hosts: host_list::by_state(store).await?,
+        silent: host_list::silent(store, silent_since(&state)).await?,
+        findings: finding_list::by_verdict(store).await?,
+        alarms: alarms.into_iter().map(|feed| Alarm { feed: feed.name, alarm: feed.alarm }).collect(),
+    }))
+}

@@ -1,0 +1,233 @@
+//! Findings as people list and count them.
+
+use super::filter::Select;
+use super::host_list::{Host, host_of};
+use super::{Doing, Error, Store};
+use jiff::Timestamp;
+use sqlx::Row;
+use std::collections::BTreeMap;
+
+/// A finding with its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The advisory's id.
+    pub advisory: String,
+    /// `source:openssl` or `binary:libssl3`.
+    pub package: String,
+    /// `affected`, `fixed-still-running`, `undetermined`.
+    pub verdict: String,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when; `None`: still so.
+    pub until: Option<Timestamp>,
+    /// In words.
+    pub evidence: String,
+    /// On which host.
+    pub host: Host,
+}
+
+/// Where a list goes on: advisory, package, host's number, verdict, since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// See [`Finding::advisory`].
+    pub advisory: String,
+    /// See [`Finding::package`].
+    pub package: String,
+    /// The host's number.
+    pub host: i64,
+    /// See [`Finding::verdict`].
+    pub verdict: String,
+    /// See [`Finding::from`], microseconds.
+    pub from: i64,
+}
+
+impl Finding {
+    /// Its place in the list.
+    pub fn place(&self) -> Place {
+        Place {
+            advisory: self.advisory.clone(),
+            package: self.package.clone(),
+            host: self.host.number,
+            verdict: self.verdict.clone(),
+            from: self.from.as_microsecond(),
+        }
+    }
+}
+
+/// Which findings to list.
+#[derive(Clone, Debug, Default)]
+pub struct FindingFilter {
+    /// Those that stood at that time; `None`: those that stand.
+    pub at: Option<Timestamp>,
+    /// On this host's number only.
+    pub host: Option<i64>,
+    /// Of this advisory only.
+    pub advisory: Option<String>,
+    /// Of advisories that close this CVE only; a whole CVE id.
+    pub cve: Option<String>,
+    /// Of this package only: a name, or `source:NAME`, `binary:NAME`.
+    pub package: Option<String>,
+    /// Of this verdict only.
+    pub verdict: Option<String>,
+}
+
+impl FindingFilter {
+    fn apply(&self, select: &mut Select) {
+        match self.at {
+            None => select.only("f.until_at IS NULL", []),
+            Some(at) => {
+                let at = at.as_microsecond();
+                select.only("f.from_at <= ?", [at.into()]);
+                select.only("(f.until_at IS NULL OR f.until_at > ?)", [at.into()]);
+            }
+        }
+        if let Some(host) = self.host {
+            select.only("f.host = ?", [host.into()]);
+        }
+        if let Some(advisory) = &self.advisory {
+            select.only("f.advisory = ?", [advisory.as_str().into()]);
+        }
+        if let Some(cve) = &self.cve {
+            // An id of a CVE holds no character that LIKE heeds.
+            let pattern = format!("% {cve} %");
+            select.only(
+                "f.advisory IN (SELECT a.id FROM advisories a WHERE a.cves LIKE ?)",
+                [pattern.as_str().into()],
+            );
+        }
+        if let Some(package) = &self.package {
+            if package.starts_with("source:") || package.starts_with("binary:") {
+                select.only("f.package = ?", [package.as_str().into()]);
+            } else {
+                let (source, binary) = (format!("source:{package}"), format!("binary:{package}"));
+                select.only("f.package IN (?, ?)", [source.as_str().into(), binary.as_str().into()]);
+            }
+        }
+        if let Some(verdict) = &self.verdict {
+            select.only("f.verdict = ?", [verdict.as_str().into()]);
+        }
+    }
+}
+
+/// Up to `most` findings after a place, in order of advisory, package, host, verdict and time.
+pub async fn list(
+    store: &Store,
+    filter: &FindingFilter,
+    after: Option<&Place>,
+    most: i64,
+) -> Result<Vec<Finding>, Error> {
+    let mut select = Select::new(
+        "SELECT f.advisory, f.package, f.verdict, f.from_at, f.until_at, f.evidence,
+                h.id, h.number, h.name, h.state, h.reason, h.host_group, h.labels, h.release, h.agent, h.address,
+                h.enrolled_at, h.seen_at, h.revision
+         FROM findings f JOIN hosts h ON h.number = f.host",
+    );
+    filter.apply(&mut select);
+    if let Some(after) = after {
+        select.only(
+            "(f.advisory, f.package, f.host, f.verdict, f.from_at) > (?, ?, ?, ?, ?)",
+            [
+                after.advisory.as_str().into(),
+                after.package.as_str().into(),
+                after.host.into(),
+                after.verdict.as_str().into(),
+                after.from.into(),
+            ],
+        );
+    }
+    select.push("ORDER BY f.advisory, f.package, f.host, f.verdict, f.from_at LIMIT ?", [most.into()]);
+    select
+        .fetch(store, "list findings")
+        .await?
+        .iter()
+        .map(|row| {
+            let advisory: String = row.get(0);
+            let time = |microseconds| {
+                Timestamp::from_microsecond(microseconds).map_err(|_| Error::Damaged {
+                    object: format!("a finding of {advisory}"),
+                    reason: "a time is out of range".to_owned(),
+                })
+            };
+            Ok(Finding {
+                package: row.get(1),
+                verdict: row.get(2),
+                from: time(row.get(3))?,
+                until: row.get::<Option<i64>, _>(4).map(time).transpose()?,
+                evidence: row.get(5),
+                host: host_of(row, 6)?,
+                advisory,
+            })
+        })
+        .collect()
+}
+
+/// How many hosts one advisory's open findings are on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The advisory's id.
+    pub advisory: String,
+    /// Its summary, as far as known.
+    pub summary: String,
+    /// CVE ids that it closes.
+    pub cves: Vec<String>,
+    /// Hosts with any open finding of it.
+    pub hosts: i64,
+    /// Hosts that are affected.
+    pub affected: i64,
+    /// Hosts where the fix is installed and old code runs.
+    pub fixed_still_running: i64,
+    /// Hosts that could not be judged.
+    pub undetermined: i64,
+    /// Since when the oldest of them stands.
+    pub since: Option<Timestamp>,
+}
+
+/// Counts findings by advisory: up to `most` advisories after that id, in order of ids.
+pub async fn counts(
+    store: &Store,
+    filter: &FindingFilter,
+    after: &str,
+    most: i64,
+) -> Result<Vec<Count>, Error> {
+    let mut select = Select::new(
+        "SELECT f.advisory, COUNT(DISTINCT f.host),
+                COUNT(DISTINCT CASE WHEN f.verdict = 'affected' THEN f.host END),
+                COUNT(DISTINCT CASE WHEN f.verdict = 'fixed-still-running' THEN f.host END),
+                COUNT(DISTINCT CASE WHEN f.verdict = 'undetermined' THEN f.host END),
+                MIN(f.from_at),
+                (SELECT MAX(a.summary) FROM advisories a WHERE a.id = f.advisory AND a.until_at IS NULL),
+                (SELECT MAX(a.cves) FROM advisories a WHERE a.id = f.advisory AND a.until_at IS NULL)
+         FROM findings f",
+    );
+    filter.apply(&mut select);
+    select.only("f.advisory > ?", [after.into()]);
+    select.push("GROUP BY f.advisory ORDER BY f.advisory LIMIT ?", [most.into()]);
+    let rows = select.fetch(store, "count findings").await?;
+    Ok(rows
+        .iter()
+        .map(|row| Count {
+            advisory: row.get(0),
+            hosts: row.get(1),
+            affected: row.get(2),
+            fixed_still_running: row.get(3),
+            undetermined: row.get(4),
+            since: Timestamp::from_microsecond(row.get(5)).ok(),
+            summary: row.get::<Option<String>, _>(6).unwrap_or_default(),
+            cves: words(&row.get::<Option<String>, _>(7).unwrap_or_default()),
+        })
+        .collect())
+}
+
+/// The words of a column like ` CVE-1 CVE-2 `.
+pub(super) fn words(text: &str) -> Vec<String> {
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// How many open findings there are of each verdict.
+pub async fn by_verdict(store: &Store) -> Result<BTreeMap<String, i64>, Error> {
+    let rows = sqlx::query("SELECT verdict, COUNT(*) FROM findings WHERE until_at IS NULL GROUP BY verdict")
+        .fetch_all(store.reader())
+        .await
+        .doing("count findings")?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
