@@ -146,7 +146,7 @@ pub(super) async fn create(
     state.ring();
     let row = enrolment_list::get(store, &token.id).await?;
     let row = row.ok_or_else(|| Problem::not_found("enrolment token", &token.id))?;
-    let made = Made { token: row.into(), secret, authority: state.authority.to_string() };
+    let made = Made { token: row.into(), secret: secret.reveal().to_owned(), authority: state.authority.to_string() };
     Ok((StatusCode::CREATED, Json(made)))
 }
 

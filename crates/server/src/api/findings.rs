@@ -5,7 +5,7 @@ use super::body::{Ask, Named};
 use super::hosts::find;
 use super::page::{self, Page};
 use super::problem::Problem;
-use super::select;
+use super::select::{self, Selection};
 use crate::store::finding_list::{self, Finding as Row, FindingFilter, Place};
 use axum::extract::State as At;
 use axum::response::Response;
@@ -180,7 +180,7 @@ async fn page(
     after: Option<&str>,
 ) -> Result<Response, Problem> {
     let limit = page::limit(limit)?;
-    let selector = select::parse(selector)?;
+    let selection = Selection::read(state, selector)?;
     let wrong = || Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after");
     let after = match page::parts::<5>(after)? {
         None => None,
@@ -198,7 +198,7 @@ async fn page(
         finding_list::list(store, filter, after.as_ref(), most).await
     };
     let (rows, next) =
-        select::scan(limit, after, selector.as_ref(), fetch, |row| &row.host, Row::place).await?;
+        select::scan(limit, after, selection.as_ref(), fetch, |row| &row.host, Row::place).await?;
     let next = next.map(|place| {
         let (host, from) = (place.host.to_string(), place.from.to_string());
         page::place(&[&place.advisory, &place.package, &host, &place.verdict, &from])

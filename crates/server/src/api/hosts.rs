@@ -5,7 +5,8 @@ use super::body::{Ask, Named, Strict, line};
 use super::guard::Caller;
 use super::page::{self, Page};
 use super::problem::{Kind, Problem};
-use super::{etag, select};
+use super::select::{self, Selection};
+use super::etag;
 use crate::store::host_list::{self, Host as Row, HostFilter};
 use crate::store::hosts::{self, Changed};
 use axum::extract::State as At;
@@ -134,7 +135,7 @@ pub(super) struct List {
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;
-    let selector = select::parse(asked.selector.as_deref())?;
+    let selection = Selection::read(&state, asked.selector.as_deref())?;
     let after = page::parts::<2>(asked.after.as_deref())?.map(|[name, id]| (name, id));
     let silent_since = silent_since(&state);
     let filter = HostFilter {
@@ -148,7 +149,7 @@ pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) 
         async move { host_list::list(store, &filter, most).await }
     };
     let place = |host: &Row| (host.name.clone(), host.id.clone());
-    let (rows, next) = select::scan(limit, after, selector.as_ref(), fetch, |host| host, place).await?;
+    let (rows, next) = select::scan(limit, after, selection.as_ref(), fetch, |host| host, place).await?;
     let items = rows.into_iter().map(|row| Host::of(row, silent_since)).collect();
     let next = next.map(|(name, id)| page::place(&[&name, &id]));
     Ok(Page { items, next }.answer(&uri))

@@ -49,6 +49,27 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// All of them, for Prometheus: name, help, value.
+    pub fn numbers(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        vec![
+            ("agent_check_ins", "Check-ins answered", of(&self.check_ins)),
+            ("agent_reports", "Reports stored", of(&self.reports)),
+            ("agent_reports_unchanged", "Reports of what was stored already", of(&self.reports_unchanged)),
+            ("agent_enrolments", "Hosts enrolled", of(&self.enrolments)),
+            ("agent_renewals", "Certificates renewed", of(&self.renewals)),
+            ("agent_clones", "Hosts quarantined as copies", of(&self.clones)),
+            ("agent_connections", "Agents' connections open now", of(&self.connections)),
+            ("agent_turned_away", "Agents' connections turned away", of(&self.turned_away)),
+            ("agent_handshakes_failed", "Agents' handshakes that failed", of(&self.handshakes_failed)),
+            ("agent_refused_token", "Refused: enrolment tokens", of(&self.refused_token)),
+            ("agent_refused_revoked", "Refused: revoked hosts", of(&self.refused_revoked)),
+            ("agent_refused_quarantined", "Refused: quarantined hosts", of(&self.refused_quarantined)),
+            ("agent_refused_malformed", "Refused: requests that cannot be read", of(&self.refused_malformed)),
+            ("agent_refused_busy", "Refused: too much at once", of(&self.refused_busy)),
+        ]
+    }
+
     fn refused(&self, refusal: Refusal) {
         add(match refusal {
             Refusal::Token => &self.refused_token,

@@ -7,10 +7,10 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// Connections at once; more wait outside.
-const CONNECTIONS_MAX: usize = 2_048;
+const CONNECTIONS_MAX: u32 = 2_048;
 /// From the connection to the end of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From one request to the end of the next one's head.
@@ -39,8 +39,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failed> {
     let acceptor = TlsAcceptor::from(tls);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let ending = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
         let accepted = tokio::select! {
@@ -55,14 +54,15 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), ending.watcher());
+        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
         tokio::spawn(async move {
-            connection(acceptor, router, socket, address, watcher).await;
+            connection(acceptor, router, socket, address, stop).await;
             drop(place);
         });
     }
     drop(listener);
-    let _ = timeout(STOPPING, ending.shutdown()).await;
+    // All places free: all connections ended.
+    let _ = timeout(STOPPING, places.acquire_many(CONNECTIONS_MAX)).await;
     Ok(())
 }
 
@@ -71,7 +71,7 @@ async fn connection(
     router: Router,
     socket: TcpStream,
     address: SocketAddr,
-    watcher: Watcher,
+    stop: CancellationToken,
 ) {
     let _ = socket.set_nodelay(true);
     let Ok(Ok(tls)) = timeout(HANDSHAKE, acceptor.accept(socket)).await else { return };
@@ -82,7 +82,13 @@ async fn connection(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD).max_concurrent_streams(64);
-    let served = builder.serve_connection(TokioIo::new(tls), TowerToHyperService::new(service)).into_owned();
+    let mut served = pin!(builder.serve_connection(TokioIo::new(tls), TowerToHyperService::new(service)));
     // How a connection ends is the other side's business.
-    let _ = watcher.watch(served).await;
+    tokio::select! {
+        _ = served.as_mut() => {}
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            let _ = timeout(STOPPING, served).await;
+        }
+    }
 }

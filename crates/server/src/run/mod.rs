@@ -32,6 +32,8 @@ const EVENTS_EVERY: Duration = Duration::from_secs(1);
 const EVENTS_MAX: i64 = 1_000;
 /// Events that a slow watcher may be behind before it must ask for them by number.
 const WATCHERS_BEHIND_MAX: usize = 1_024;
+/// Feeds that may wait to be read because somebody asked; more are told to come back.
+const REFRESHES_MAX: usize = 16;
 /// How often we look whether a signal came.
 const SIGNAL_EVERY: Duration = Duration::from_millis(100);
 /// How long everything under way may take to end.
@@ -52,9 +54,6 @@ pub enum Failed {
     /// The identity provider in its settings.
     #[error(transparent)]
     Oidc(#[from] oidc::Error),
-    /// The fleet in memory.
-    #[error(transparent)]
-    Fleet(#[from] fleet::Error),
     /// Its directory.
     #[error("make the server's directory {directory}: {source}; name another with server.data")]
     Data {
@@ -121,12 +120,18 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     // Followers begin where they were loaded: what happens meanwhile is followed afterwards, twice does no harm.
     let seen = events::last(&app.store).await?;
     let roster = Arc::new(Roster::load(&app.store, now).await?);
-    let fleet = Arc::new(Fleet::start(&app).await?);
+    let fleet = Fleet::start(&app).await?;
     let (watchers, _) = broadcast::channel(WATCHERS_BEHIND_MAX);
-    let (refresh, refreshes) = mpsc::channel(16);
+    let (refresh, refreshes) = mpsc::channel(REFRESHES_MAX);
     let stop = CancellationToken::new();
-    let state =
-        api::State::new(Arc::clone(&app), watchers.clone(), refresh, &authority.fingerprint(), stop.clone())?;
+    let state = api::State::new(
+        Arc::clone(&app),
+        Arc::clone(&fleet),
+        watchers.clone(),
+        refresh,
+        &authority.fingerprint(),
+        stop.clone(),
+    )?;
     let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet) };
 
     let (people, agents, numbers) = listeners;
@@ -151,12 +156,19 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     parts.spawn(follow(Arc::clone(&app), Arc::clone(&roster), watchers, seen, stop.clone()));
     parts.spawn({
         let (app, stop) = (Arc::clone(&app), stop.clone());
-        async move { Ok(fleet::run(app, fleet, stop).await?) }
+        async move {
+            fleet::run(app, fleet, stop).await;
+            Ok(())
+        }
     });
     parts.spawn({
         let (app, stop) = (Arc::clone(&app), stop.clone());
-        async move { Ok(feeds::run(app, refreshes, stop).await) }
+        async move {
+            feeds::run(app, stop).await;
+            Ok(())
+        }
     });
+    parts.spawn(refresh_feeds(Arc::clone(&app), refreshes, stop.clone()));
     parts.spawn(sweep::run(Arc::clone(&app), stop.clone()));
     Ok(Running { app, authority, api, agents: agents_at, metrics, stop, parts })
 }
@@ -250,11 +262,34 @@ async fn follow(
     }
 }
 
+/// Reads feeds that people want read now, one after the other.
+async fn refresh_feeds(
+    app: Arc<App>,
+    mut wanted: mpsc::Receiver<api::Refresh>,
+    stop: CancellationToken,
+) -> Result<(), Failed> {
+    loop {
+        let refresh = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            refresh = wanted.recv() => refresh,
+        };
+        let Some(api::Refresh { feed, accept }) = refresh else { return Ok(()) };
+        let read = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            read = feeds::read_now(&app, &feed, accept.as_ref()) => read,
+        };
+        if let Err(problem) = read {
+            tracing::warn!(feed, "{problem}");
+        }
+    }
+}
+
 fn numbers(roster: &Arc<Roster>, fleet: &Arc<Fleet>) -> Arc<dyn Fn() -> Vec<metrics::Number> + Send + Sync> {
     let (roster, fleet) = (Arc::clone(roster), Arc::clone(fleet));
     Arc::new(move || {
         let mut numbers = roster.counters.numbers();
-        numbers.extend(fleet.numbers());
+        numbers.push(("fleet_hosts", "Hosts in the index", fleet.hosts()));
+        numbers.push(("fleet_event", "Number of the last event that the index followed", fleet.seq().unsigned_abs()));
         numbers
     })
 }
