@@ -1,5 +1,6 @@
 //! The command line, defined once: parser, help, completions and man pages all come from here.
 
+use crate::command::agent::AgentCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use exposure::report::Bar;
@@ -24,6 +25,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Tell which security fixes this host lacks, whether the holes are reachable, and what to do first
     Check(Check),
+    /// This host's part in a fleet: enroll, run, status, uninstall
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  palisade completions bash > /etc/bash_completion.d/palisade")]
     Completions {

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     }
     let ended = match cli.command {
         Command::Check(arguments) => command::check::run(&arguments),
+        Command::Agent(command) => command::agent::run(&command),
         Command::Completions { shell } => command::shell::completions(shell),
         Command::Man { directory } => command::shell::man(&directory),
     };

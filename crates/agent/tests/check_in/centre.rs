@@ -20,52 +20,52 @@ use wire::v1::{CHECK_IN_PATH, ENROL_PATH, RENEW_PATH, REPORT_PATH, Report, hash}
 
 /// One request, as it was heard.
 #[derive(Clone, Debug)]
-pub struct Heard {
-    pub at: Instant,
-    pub path: String,
+pub(crate) struct Heard {
+    pub(crate) at: Instant,
+    pub(crate) path: String,
     /// Bytes of head and body, as sent.
-    pub bytes: (usize, usize),
-    pub body: Value,
+    pub(crate) bytes: (usize, usize),
+    pub(crate) body: Value,
     /// The certificate it was sent with, DER.
-    pub certificate: Option<Vec<u8>>,
-    pub resumed: bool,
+    pub(crate) certificate: Option<Vec<u8>>,
+    pub(crate) resumed: bool,
 }
 
 /// An answer that a test has prepared.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: &'static str,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: &'static str,
+    pub(crate) body: Value,
 }
 
 impl Answer {
-    pub fn refusal(status: u16, kind: &str, headers: &'static str) -> Self {
+    pub(crate) fn refusal(status: u16, kind: &str, headers: &'static str) -> Self {
         Self { status, headers, body: json!({ "type": kind, "detail": format!("{kind}, says the centre") }) }
     }
 }
 
 #[derive(Default)]
-pub struct Memory {
-    pub heard: Vec<Heard>,
+pub(crate) struct Memory {
+    pub(crate) heard: Vec<Heard>,
     /// Answers to the next requests to a path; without any it does its work.
-    pub answers: BTreeMap<&'static str, VecDeque<Answer>>,
+    pub(crate) answers: BTreeMap<&'static str, VecDeque<Answer>>,
     /// Hash of the inventory it has, and every body.
-    pub inventory: String,
-    pub bodies: BTreeMap<String, String>,
+    pub(crate) inventory: String,
+    pub(crate) bodies: BTreeMap<String, String>,
     /// Age of the certificates that it gives, days of 30.
-    pub age_days: i64,
+    pub(crate) age_days: i64,
 }
 
-pub struct Centre {
-    pub port: u16,
-    pub authority: Arc<CertifiedIssuer<'static, KeyPair>>,
-    pub memory: Arc<Mutex<Memory>>,
-    pub down: Arc<AtomicBool>,
+pub(crate) struct Centre {
+    pub(crate) port: u16,
+    pub(crate) authority: Arc<CertifiedIssuer<'static, KeyPair>>,
+    pub(crate) memory: Arc<Mutex<Memory>>,
+    pub(crate) down: Arc<AtomicBool>,
 }
 
 impl Centre {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "the centre's authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -107,29 +107,29 @@ impl Centre {
         centre
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    pub fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         format!("secret.{}", advisory::digest::sha256(self.authority.der()))
     }
 
-    pub fn set_down(&self, down: bool) {
+    pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
     }
 
-    pub fn answer(&self, path: &'static str, answer: Answer) {
+    pub(crate) fn answer(&self, path: &'static str, answer: Answer) {
         self.memory.lock().unwrap().answers.entry(path).or_default().push_back(answer);
     }
 
     /// What was heard on a path.
-    pub fn heard(&self, path: &str) -> Vec<Heard> {
+    pub(crate) fn heard(&self, path: &str) -> Vec<Heard> {
         let memory = self.memory.lock().unwrap();
         memory.heard.iter().filter(|heard| heard.path == path).cloned().collect()
     }
 
-    pub fn reports(&self) -> Vec<Report> {
+    pub(crate) fn reports(&self) -> Vec<Report> {
         let reports = self.heard(REPORT_PATH);
         reports.into_iter().map(|heard| serde_json::from_value(heard.body).unwrap()).collect()
     }
@@ -161,7 +161,7 @@ fn serve(
         json.clear();
         GzDecoder::new(body.as_slice()).read_to_end(&mut json)?;
     }
-    let heard = Heard {
+    let request = Heard {
         at: Instant::now(),
         path: text.split(' ').nth(1).unwrap().to_owned(),
         bytes: (head.len(), body.len()),
@@ -171,9 +171,9 @@ fn serve(
     };
     let answer = {
         let mut memory = memory.lock().unwrap();
-        memory.heard.push(heard.clone());
-        let prepared = memory.answers.get_mut(heard.path.as_str()).and_then(VecDeque::pop_front);
-        prepared.unwrap_or_else(|| work(&heard, authority, &mut memory))
+        memory.heard.push(request.clone());
+        let prepared = memory.answers.get_mut(request.path.as_str()).and_then(VecDeque::pop_front);
+        prepared.unwrap_or_else(|| work(&request, authority, &mut memory))
     };
     let body = answer.body.to_string();
     let Answer { status, headers, .. } = answer;
@@ -221,13 +221,13 @@ fn sign(request: &str, authority: &CertifiedIssuer<'_, KeyPair>, age_days: i64) 
 }
 
 /// The public key in a certificate request, DER.
-pub fn public_key_of_request(pem: &str) -> Vec<u8> {
+pub(crate) fn public_key_of_request(pem: &str) -> Vec<u8> {
     use rcgen::PublicKeyData;
     CertificateSigningRequestParams::from_pem(pem).unwrap().public_key.subject_public_key_info()
 }
 
 /// The public key in a certificate, DER.
-pub fn public_key(der: &[u8]) -> Vec<u8> {
+pub(crate) fn public_key(der: &[u8]) -> Vec<u8> {
     let der = CertificateDer::from(der);
     x509_parser::parse_x509_certificate(&der).unwrap().1.public_key().raw.to_vec()
 }
