@@ -82,7 +82,7 @@ doctor() { fleet hub "$CENTRE/palisade" doctor --config "$CENTRE/server.toml"; }
 audit_export() { cli audit export; }
 audit_verify() { "$CENTRE/palisade" audit verify "$1"; }
 # The line that is to be run on a host that joins.
-enrol_line() { cli token enrol --group "$1" --line; }
+enrol_line() { cli token enroll --group "$1" --line; }
 
 install_agent() {
   fleet push "$1" "$CENTRE/palisade" /usr/bin/palisade

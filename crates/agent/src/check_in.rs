@@ -11,7 +11,7 @@ use crate::look;
 use crate::pace::{Pace, chance};
 use crate::program;
 use crate::spool::Spool;
-use crate::state::{self, Durable, State};
+use crate::state::{self, CACHE, Durable, STATUS, State};
 use crate::told::{Contact, Status, Told};
 use crate::watch::{Step, Triggers, Watch};
 use advisory::Problem;
@@ -27,12 +27,8 @@ use wire::v1::{
 
 /// How long we sleep before looking whether we are to stop.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// The file that tells how the agent is.
-const STATUS: &str = "status.json";
-/// Bytes of that file; a status has a thousand.
+/// Bytes of the file that tells how the agent is; a status has a thousand.
 const STATUS_BYTES_MAX: u64 = 1 << 20;
-/// Fetched changelogs.
-const CACHE: &str = "cache";
 /// Reports that are sent in one round: all that can wait.
 const ROUNDS_MAX: usize = 64;
 

@@ -16,14 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
-use wire::v1::{REPORT_PATH, Refusal, Refused};
+use wire::v1::{Refusal, Refused};
 
-/// Time for a connection.
+/// Time for finding the server's address, and for a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// Time for a request that is a few hundred bytes.
-const DEADLINE: Duration = Duration::from_secs(30);
-/// Time for a report: 16 MiB at half a megabit a second take 270 s.
-const REPORT_DEADLINE: Duration = Duration::from_secs(300);
+/// Time for sending: 16 MiB at half a megabit a second take 270 s.
+const SEND_DEADLINE: Duration = Duration::from_secs(300);
+/// Time for an answer to begin, and to end.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// Bodies from this size on are packed; below it packing saves less than its header costs.
 const PACKED_BYTES_MIN: usize = 1024;
 /// Bytes of an answer: 1 MiB, a hundred times a chain of certificates.
@@ -116,14 +116,18 @@ impl Link {
             .proxy(None)
             .user_agent(concat!("palisade-agent/", env!("CARGO_PKG_VERSION")))
             .max_idle_connections(0)
+            .timeout_resolve(Some(CONNECT_DEADLINE))
             .timeout_connect(Some(CONNECT_DEADLINE))
+            .timeout_send_request(Some(ANSWER_DEADLINE))
+            .timeout_send_body(Some(SEND_DEADLINE))
+            .timeout_recv_response(Some(ANSWER_DEADLINE))
+            .timeout_recv_body(Some(ANSWER_DEADLINE))
             .build();
         Self { agent: config.new_agent(), server: server.to_owned() }
     }
 
     /// Sends `body`; gives the server's answer.
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &Body) -> Result<T, Error> {
-        let deadline = if path == REPORT_PATH { REPORT_DEADLINE } else { DEADLINE };
         let mut request = self
             .agent
             .post(format!("{}{path}", self.server))
@@ -132,7 +136,7 @@ impl Link {
         if body.is_packed {
             request = request.header("content-encoding", "gzip");
         }
-        let request = request.config().timeout_global(Some(deadline)).build();
+        // No settings of this request's own: with them ureq would not resume sessions.
         let mut answer = request.send(body.bytes.as_slice()).map_err(|problem| self.failed(&problem))?;
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());

@@ -7,7 +7,7 @@
 //! Each file stands for itself, so that one that was dropped or damaged spoils no other. What is sent of it is only what
 //! the server does not have yet.
 
-use crate::state::{Durable, State, is_unfinished};
+use crate::state::{Durable, SPOOL as FOLDER, State, is_unfinished};
 use advisory::Problem;
 use advisory::digest::sha256;
 use flate2::Compression;
@@ -27,8 +27,6 @@ const FILE_BYTES_MAX: u64 = wire::v1::REQUEST_BYTES_MAX as u64;
 /// Damaged files that are kept for a person to look at.
 const DAMAGED_MAX: usize = 4;
 
-/// The folder in the agent's directory.
-const FOLDER: &str = "spool";
 /// What the server has: the parts of the last report that it stored.
 const STORED: &str = "spool/stored.json";
 /// Bytes of that: a hundred parts of a hundred bytes, a hundred times over.

@@ -20,6 +20,14 @@ const IDENTITY: &str = "identity.json";
 const NEXT_KEY: &str = "next.key";
 /// What stands for the machine's id where it has none.
 const MACHINE: &str = "machine";
+/// How the agent is.
+pub(crate) const STATUS: &str = "status.json";
+/// Fetched changelogs.
+pub(crate) const CACHE: &str = "cache";
+/// Reports that wait.
+pub(crate) const SPOOL: &str = "spool";
+/// Everything that the agent writes.
+const NAMES: [&str; 6] = [IDENTITY, NEXT_KEY, MACHINE, STATUS, CACHE, SPOOL];
 /// Bytes of a small file: 1 MiB, a hundred times a chain of certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -81,6 +89,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// It holds what the agent did not put there.
+    #[error(
+        "remove {path}: the agent did not put that there; remove it yourself, or name the agent's directory"
+    )]
+    Strange {
+        /// What that is.
+        path: PathBuf,
     },
     /// The system says no.
     #[error("{operation} {path}: {reason}")]
@@ -196,9 +212,16 @@ impl State {
         Ok(number)
     }
 
-    /// Removes the directory and everything in it.
+    /// Removes the directory and everything of the agent's in it. Errors, and removes nothing, if somebody else's things
+    /// are there too.
     pub fn wipe(self) -> Result<(), Error> {
         let failed = |reason| Error::System { operation: "remove", path: self.directory.clone(), reason };
+        for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if !is_unfinished(&name) && !NAMES.iter().any(|ours| *ours == name) {
+                return Err(Error::Strange { path: self.directory.join(name) });
+            }
+        }
         // systemd keeps the directory of a dynamic user elsewhere, and leaves a link.
         let real = std::fs::canonicalize(&self.directory).map_err(failed)?;
         std::fs::remove_dir_all(&real).map_err(failed)?;

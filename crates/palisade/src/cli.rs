@@ -2,6 +2,7 @@
 
 pub(crate) mod fleet;
 
+use crate::command::agent::AgentCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use exposure::report::Bar;
@@ -81,6 +82,9 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// This host's part in a fleet: enroll, run, status, uninstall
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  palisade completions bash > /etc/bash_completion.d/palisade")]
     Completions {

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         Command::Backup { settings, file } => command::serve::backup(&settings, &file),
         Command::Restore { settings, file } => command::serve::restore(&settings, &file),
         Command::Doctor { settings, json } => command::serve::doctor(&settings, json),
+        Command::Agent(command) => command::agent::run(&command),
         Command::Completions { shell } => command::shell::completions(shell),
         Command::Man { directory } => command::shell::man(&directory),
     };

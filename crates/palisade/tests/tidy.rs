@@ -165,15 +165,22 @@ fn every_link_between_documents_leads_somewhere() {
 
 #[test]
 fn every_option_that_the_documents_name_exists() {
-    let help: String =
-        [&["--help"][..], &["check", "--help"], &["completions", "--help"], &["man", "--help"]]
-            .iter()
-            .map(|arguments| {
-                let output =
-                    std::process::Command::new(env!("CARGO_BIN_EXE_palisade")).args(*arguments).output();
-                String::from_utf8_lossy(&output.expect("the program starts").stdout).into_owned()
-            })
-            .collect();
+    let help: String = [
+        &["--help"][..],
+        &["check", "--help"],
+        &["agent", "enroll", "--help"],
+        &["agent", "run", "--help"],
+        &["agent", "status", "--help"],
+        &["agent", "uninstall", "--help"],
+        &["completions", "--help"],
+        &["man", "--help"],
+    ]
+    .iter()
+    .map(|arguments| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_palisade")).args(*arguments).output();
+        String::from_utf8_lossy(&output.expect("the program starts").stdout).into_owned()
+    })
+    .collect();
     for path in files("docs", &[".md"]).into_iter().chain([PathBuf::from("README.md")]) {
         for line in read(&path).lines().filter(|line| line.contains("palisade ")) {
             // Options of a palisade command: words after it, up to a pipe or the end of the code span.

@@ -296,12 +296,13 @@ pub(crate) enum Role {
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
-  palisade token enrol --group web --label role=web      a host may join with it, once
+  palisade token enroll --group web --label role=web      a host may join with it, once
   palisade token create --name ci --role viewer --days 90
   palisade token list
   palisade token revoke 0199…")]
 pub(crate) enum Token {
     /// Make a token with which hosts join
+    #[command(name = "enroll", alias = "enrol")]
     Enrol {
         /// The group they join
         #[arg(long, default_value = "default")]

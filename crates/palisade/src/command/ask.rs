@@ -94,7 +94,7 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
         Host::List { select, most } => {
             let query: Vec<_> = select.iter().map(|select| ("selector", select.as_str())).collect();
             let hosts = client.list("/hosts", &query, *most)?;
-            session.list(&hosts, &HOST_COLUMNS, "no host fits; \"palisade token enrol\" tells how one joins")
+            session.list(&hosts, &HOST_COLUMNS, "no host fits; \"palisade token enroll\" tells how one joins")
         }
         Host::Show { host } => {
             let id = session.host(host)?;

@@ -53,7 +53,7 @@ pub(crate) async fn first_access(running: &server::run::Running) -> Result<Optio
     let access = Access {
         server: local(running.api),
         authority: running.authority.pem().to_owned(),
-        token: first.token.reveal().to_owned(),
+        token: first.token,
     };
     let path = running.app.config.server.data.join("access.toml");
     access.write(&path)?;

@@ -99,6 +99,7 @@ fn config(arguments: &Up, data: &Path) -> Config {
         location: location.clone(),
         every_minutes: 60,
         stale_days: 14,
+        release: String::new(),
     };
     Config {
         server: config::Server {
@@ -220,7 +221,7 @@ fn further(running: &server::run::Running, access: &Path) -> String {
          In another terminal (access is kept in {}):\n\n  \
          palisade finding summary      what is open, most hosts first\n  \
          palisade host list            the fleet\n  \
-         palisade token enrol          the line with which another host joins\n\n",
+         palisade token enroll          the line with which another host joins\n\n",
         running.api,
         running.agents,
         running.metrics,
