@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use store_for_tests::on_each_store;
 
 const REDIRECT: &str = "https://localhost:8470/login/callback";
@@ -22,6 +22,8 @@ const REDIRECT: &str = "https://localhost:8470/login/callback";
 /// The provider's process; ends with the test.
 struct Provider {
     process: Child,
+    /// Open until the end: it has more to say, and dies if nobody listens.
+    _says: BufReader<ChildStdout>,
     issuer: String,
 }
 
@@ -69,8 +71,9 @@ fn provider() -> Option<Provider> {
             .spawn()
             .map_err(|problem| format!("node: {problem}"))?;
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let provider = Provider { process, issuer: format!("http://127.0.0.1:{port}") };
+        let mut says = BufReader::new(process.stdout.take().unwrap());
+        says.read_line(&mut line).unwrap();
+        let provider = Provider { process, _says: says, issuer: format!("http://127.0.0.1:{port}") };
         if line.trim() == "ready" { Ok(provider) } else { Err(format!("the provider says {line:?}")) }
     });
     started.inspect_err(|reason| eprintln!("SKIPPED: needs an identity provider: {reason}")).ok()
@@ -110,9 +113,11 @@ impl Browser {
         location.map(|location| url.join(&location).unwrap())
     }
 
-    /// Logs in at the provider as `login`, consents, and gives the address of ours that the provider sends to.
+    /// Logs in at the provider as `NAME+GROUP,GROUP`, consents, and gives the address of ours that it sends to.
     fn log_in(&mut self, start: &str, login: &str) -> Url {
         let mut url = Url::parse(start).unwrap();
+        let (login, groups) = login.split_once('+').unwrap_or((login, ""));
+        self.go(&url.join(&format!("/groups/{login}/{groups}")).unwrap(), None);
         for _ in 0..20 {
             if url.as_str().starts_with(REDIRECT) {
                 return url;
