@@ -66,7 +66,9 @@ async fn pages_tell_everything_once_also_while_things_come() {
         once.sort();
         once.dedup();
         assert_eq!((seen.len(), once.len()), (9, 9));
-        for bad in ["limit=0", "limit=1001", "limit=x", "after=zz", "after=00", "limit=1&limit=2", "colour=red"] {
+        for bad in
+            ["limit=0", "limit=1001", "limit=x", "after=zz", "after=00", "limit=1&limit=2", "colour=red"]
+        {
             let answer = centre.get(&token, &format!("/api/v1/hosts?{bad}")).await;
             assert_eq!(answer.status, 400, "{bad}");
         }
@@ -152,7 +154,10 @@ async fn findings_are_told_as_they_are_and_as_they_were() {
         let first = &summary["items"][0];
         assert_eq!((&first["advisory"], &first["hosts"]), (&json!("DSA-1-1"), &json!(2)));
         assert_eq!((&first["affected"], &first["undetermined"]), (&json!(1), &json!(1)));
-        assert_eq!((&first["summary"], &first["cves"]), (&json!("DSA-1-1 in short"), &json!(["CVE-2026-1001"])));
+        assert_eq!(
+            (&first["summary"], &first["cves"]),
+            (&json!("DSA-1-1 in short"), &json!(["CVE-2026-1001"]))
+        );
         assert_eq!(summary["items"].as_array().unwrap().len(), 2);
     })
     .await;
@@ -242,8 +247,10 @@ async fn a_write_sent_twice_is_done_once_and_its_secret_is_not_in_the_store() {
         assert_eq!(post(&token, "key-3", &json!({ "group": "" })).await.status, 400);
         assert_eq!(post(&token, "key-3", &body).await.status, 201);
         let secret = first.json()["secret"].as_str().unwrap().to_owned();
-        let kept: Vec<String> =
-            sqlx::query_scalar("SELECT body FROM idempotency").fetch_all(centre.store.reader()).await.unwrap();
+        let kept: Vec<String> = sqlx::query_scalar("SELECT body FROM idempotency")
+            .fetch_all(centre.store.reader())
+            .await
+            .unwrap();
         assert!(kept.iter().all(|body| !body.is_empty() && !body.contains(&secret)));
         let mut writing = centre.store.begin().await.unwrap();
         sqlx::query("UPDATE idempotency SET status = 0").execute(&mut *writing).await.unwrap();
@@ -296,7 +303,13 @@ async fn strange_ids_are_looked_up_and_not_run() {
                 assert_eq!(answer.header("content-type"), "application/problem+json");
                 assert!(answer.headers.get("set-cookie").is_none());
             }
-            for query in ["hosts?selector", "findings?package", "findings?advisory", "advisories?id", "advisories?feed"] {
+            for query in [
+                "hosts?selector",
+                "findings?package",
+                "findings?advisory",
+                "advisories?id",
+                "advisories?feed",
+            ] {
                 let answer = centre.get(&token, &format!("/api/v1/{query}={id}")).await;
                 assert!([200, 400].contains(&answer.status.as_u16()), "{query}={id}: {}", answer.status);
             }
@@ -336,7 +349,15 @@ async fn bodies_are_read_strictly_and_never_too_much() {
             assert_eq!((answer.status.as_u16(), &answer.json()["field"]), (400, &json!(field)), "{body}");
         }
         let deep = "[".repeat(100_000);
-        for body in ["", "{", "{} {}", "nonsense", deep.as_str(), r#"{"name":"a","name":"b","role":"viewer"}"#] {
+        for body in [
+            "",
+            "{",
+            "{} {}",
+            "nonsense",
+            r#"["a", "viewer"]"#,
+            deep.as_str(),
+            r#"{"name":"a","name":"b","role":"viewer"}"#,
+        ] {
             assert_eq!(post("application/json", Body::from(body.to_owned())).await.status, 400);
         }
         let nul = json!({ "group": "a\0b" });
@@ -359,8 +380,14 @@ async fn a_problem_says_what_why_and_what_to_do() {
         let answer = ask("GET", "/api/v1/hosts/none", "my-id-1").await;
         let problem = answer.json();
         assert_eq!(problem["type"], "urn:palisade:problem:not-found");
-        assert_eq!((&problem["status"], &problem["instance"]), (&json!(404), &json!("urn:palisade:request:my-id-1")));
-        assert_eq!(problem["detail"], "find host none: there is none of that id; list them to see which there are");
+        assert_eq!(
+            (&problem["status"], &problem["instance"]),
+            (&json!(404), &json!("urn:palisade:request:my-id-1"))
+        );
+        assert_eq!(
+            problem["detail"],
+            "find host none: there is none of that id; list them to see which there are"
+        );
         assert_eq!(answer.header("x-request-id"), "my-id-1");
         let forged = ask("GET", "/api/v1/hosts", "x level=ERROR").await;
         assert!(uuid::Uuid::parse_str(forged.header("x-request-id")).is_ok(), "not in our log");

@@ -127,7 +127,9 @@ impl Browser {
             if page && next.is_none() {
                 let form = |prompt| {
                     let mut form = form_urlencoded::Serializer::new(String::new());
-                    form.append_pair("prompt", prompt).append_pair("login", login).append_pair("password", "x");
+                    form.append_pair("prompt", prompt)
+                        .append_pair("login", login)
+                        .append_pair("password", "x");
                     form.finish()
                 };
                 // The page says which it is; the wrong one is refused.
@@ -237,7 +239,8 @@ async fn a_log_in_is_finished_once_by_the_browser_that_began_it_with_its_own_cod
         let (start, _) = depart(&centre, "/").await;
         let stolen = Browser::new().log_in(&start, "ada+admins");
         let (start, cookie) = depart(&centre, "/").await;
-        let own = Url::parse(&start).unwrap().query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
+        let own =
+            Url::parse(&start).unwrap().query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
         let code = stolen.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
         let forged = Url::parse_with_params(REDIRECT, [("code", code), ("state", own)]).unwrap();
         let answer = arrive(&centre, &forged, &cookie).await;

@@ -85,7 +85,11 @@ async fn each_role_gets_exactly_the_endpoints_of_its_row() {
                 let body = json!({});
                 let body = (method != "GET" && method != "DELETE").then_some(&body);
                 let anonymous = ask(&centre, &method, &address, None, body).await;
-                assert_eq!(anonymous == 401, least != "public", "{method} {path} without credentials: {anonymous}");
+                assert_eq!(
+                    anonymous == 401,
+                    least != "public",
+                    "{method} {path} without credentials: {anonymous}"
+                );
                 for (role, token) in &tokens {
                     let status = ask(&centre, &method, &address, Some(token), body).await;
                     assert_ne!(status, 401, "{method} {path} as {role}");
@@ -189,7 +193,9 @@ async fn a_write_in_a_session_needs_its_token_and_our_own_page() {
         assert_eq!(write(&[]).await, 403, "no token");
         assert_eq!(write(&[("x-csrf-token", "0")]).await, 403, "a wrong token");
         assert_eq!(write(&[("x-csrf-token", &csrf)]).await, 201);
-        for foreign in ["https://evil.example", "http://localhost:8470", "null", "https://localhost.evil.example:8470"] {
+        for foreign in
+            ["https://evil.example", "http://localhost:8470", "null", "https://localhost.evil.example:8470"]
+        {
             assert_eq!(write(&[("x-csrf-token", &csrf), ("origin", foreign)]).await, 403, "{foreign}");
         }
         assert_eq!(write(&[("x-csrf-token", &csrf), ("origin", "https://localhost:8470")]).await, 201);
@@ -394,7 +400,11 @@ async fn a_new_password_or_shutting_out_ends_sessions_and_the_last_admin_stays()
         let ada = with_password(&centre, &admin, "ada", "viewer").await;
         let user = format!("/api/v1/users/{ada}");
         let session = async |password: &str| {
-            format!("{}={}", sessions::COOKIE, centre.log_in("ada", password).await.cookie(sessions::COOKIE).unwrap())
+            format!(
+                "{}={}",
+                sessions::COOKIE,
+                centre.log_in("ada", password).await.cookie(sessions::COOKIE).unwrap()
+            )
         };
         let is_in = async |cookie: &str| {
             centre.ask("GET", "/api/v1/session", &[("cookie", cookie)], None).await.status == 200

@@ -85,7 +85,8 @@ impl Verdict {
 /// A CVE id in capitals, or that it is none: it goes into a pattern, and a part of one would match too much.
 pub(super) fn cve(text: &str) -> Result<String, Problem> {
     let id = text.to_ascii_uppercase();
-    let digits = |text: &str| text.len() >= 4 && text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits =
+        |text: &str| text.len() >= 4 && text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
     let whole = id
         .strip_prefix("CVE-")
         .and_then(|rest| rest.split_once('-'))
@@ -181,7 +182,8 @@ async fn page(
 ) -> Result<Response, Problem> {
     let limit = page::limit(limit)?;
     let selector = select::parse(selector)?;
-    let wrong = || Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after");
+    let wrong =
+        || Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after");
     let after = match page::parts::<5>(after)? {
         None => None,
         Some([advisory, package, host, verdict, from]) => Some(Place {

@@ -276,7 +276,13 @@ pub(super) async fn release(
     let host = unchanged(&state, &id, &headers).await?;
     if host.state != "quarantined" {
         let reason = format!("it is {}, not quarantined", host.state);
-        return Err(Problem::new(Kind::Conflict, "release", format!("host {id}"), reason, "leave it as it is"));
+        return Err(Problem::new(
+            Kind::Conflict,
+            "release",
+            format!("host {id}"),
+            reason,
+            "leave it as it is",
+        ));
     }
     let (store, actor) = (&state.app.store, caller.actor());
     done(&state, &id, &hosts::release(store, state.now(), &actor, &id, &why.reason).await?)?;

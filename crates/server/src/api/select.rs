@@ -13,8 +13,7 @@ const LOOKED_AT_MAX: usize = 20_000;
 /// Reads the selector of a request.
 pub(super) fn parse(text: Option<&str>) -> Result<Option<Selector>, Problem> {
     let read = |text| {
-        Selector::parse(text)
-            .map_err(|problem| Problem::malformed("the selector", problem).field("selector"))
+        Selector::parse(text).map_err(|problem| Problem::malformed("the selector", problem).field("selector"))
     };
     text.map(read).transpose()
 }

@@ -29,7 +29,8 @@ pub struct Token {
     pub revoked_at: Option<Timestamp>,
 }
 
-const TOKEN: &str = "SELECT id, host_group, labels, created_by, created_at, expires_at, used_at, host, revoked_at
+const TOKEN: &str =
+    "SELECT id, host_group, labels, created_by, created_at, expires_at, used_at, host, revoked_at
     FROM enrolment_tokens";
 
 /// Up to `most` tokens after that id, in the order of their making.
@@ -54,8 +55,7 @@ async fn read(store: &Store, select: Select) -> Result<Vec<Token>, Error> {
         .iter()
         .map(|row| {
             let id: String = row.get(0);
-            let damaged =
-                |reason: String| Error::Damaged { object: format!("enrolment token {id}"), reason };
+            let damaged = |reason: String| Error::Damaged { object: format!("enrolment token {id}"), reason };
             let time = |microseconds| {
                 Timestamp::from_microsecond(microseconds).map_err(|problem| damaged(problem.to_string()))
             };

@@ -37,7 +37,8 @@ pub async fn host(centre: &Centre, id: &str, number: i64, name: &str) {
 }
 
 pub async fn quarantine(centre: &Centre, id: &str) {
-    run(&centre.store, "UPDATE hosts SET state = 'quarantined', reason = 'cloned' WHERE id = $1", &[id], &[]).await;
+    run(&centre.store, "UPDATE hosts SET state = 'quarantined', reason = 'cloned' WHERE id = $1", &[id], &[])
+        .await;
 }
 
 pub async fn finding(
@@ -69,11 +70,8 @@ pub async fn close_findings(centre: &Centre, advisory: &str, at: Timestamp) {
 }
 
 pub async fn advisory(centre: &Centre, feed: &str, id: &str, cves: &str) {
-    let document = advisory::model::Document {
-        feed: feed.to_owned(),
-        entry: id.to_owned(),
-        sha256: "0".repeat(64),
-    };
+    let document =
+        advisory::model::Document { feed: feed.to_owned(), entry: id.to_owned(), sha256: "0".repeat(64) };
     let mut body = advisory::Advisory::new(id, advisory::model::Kind::Security, document.into());
     body.summary = format!("{id} in short");
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -73,11 +73,11 @@ impl Centre {
         let (ask, refresh) = mpsc::channel(2);
         let stopping = CancellationToken::new();
         let mut state =
-            api::State::new(Arc::new(app), events.clone(), ask, "SHA256:authority", stopping.clone()).unwrap();
+            api::State::new(Arc::new(app), events.clone(), ask, "SHA256:authority", stopping.clone())
+                .unwrap();
         let seconds = Arc::new(AtomicI64::new(BEGIN));
         let clock = Arc::clone(&seconds);
-        state.clock =
-            Clock::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
+        state.clock = Clock::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
         Self { store, router: api::router(state), events, refresh, stopping, seconds }
     }
 
@@ -110,7 +110,13 @@ impl Centre {
     }
 
     /// Asks with these headers; a body is JSON.
-    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
         request = request.header("host", "localhost:8470");
         for (name, value) in headers {
