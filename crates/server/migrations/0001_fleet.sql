@@ -6,7 +6,7 @@ CREATE TABLE counters (
   name  TEXT   NOT NULL PRIMARY KEY,
   value BIGINT NOT NULL
 );
-INSERT INTO counters (name, value) VALUES ('event', 0), ('host', 0);
+INSERT INTO counters (name, value) VALUES ('event', 0), ('host', 0), ('advisory', 0), ('finding', 0); -- the last two: when last written, microseconds
 
 -- What happened, in the order of commits: how replicas and watchers learn of it. Old ones are pruned.
 CREATE TABLE events (
@@ -59,7 +59,7 @@ CREATE TABLE hosts (
   release      TEXT   NOT NULL,             -- debian:12; empty before the first inventory
   agent        TEXT   NOT NULL,             -- its agent's version
   address      TEXT   NOT NULL,             -- where it last spoke from
-  machine      TEXT   NOT NULL,             -- SHA-256 of its machine id
+  machine      TEXT   NOT NULL,             -- SHA-256 of its machine id, hex; empty: that of its next check-in
   enrolled_at  BIGINT NOT NULL,
   seen_at      BIGINT NOT NULL,             -- written in batches
   revision     BIGINT NOT NULL              -- of this row, for ETags
@@ -86,26 +86,40 @@ CREATE TABLE enrolment_tokens (
   created_by TEXT   NOT NULL,
   created_at BIGINT NOT NULL,
   expires_at BIGINT NOT NULL,
+  hosts      BIGINT NOT NULL,         -- how many may enrol with it
+  used       BIGINT NOT NULL,         -- how many have
   used_at    BIGINT,
-  host       TEXT,                    -- who used it
+  host       TEXT,                    -- who used it last
   revoked_at BIGINT
 );
 
 -- Pieces of inventories, each distinct one once.
 CREATE TABLE pieces (
-  hash TEXT NOT NULL PRIMARY KEY, -- SHA-256, hex
-  body BLOB NOT NULL              -- zlib of JSON
+  hash    TEXT   NOT NULL PRIMARY KEY, -- SHA-256, hex
+  body    BLOB   NOT NULL,             -- zlib of JSON
+  sent_at BIGINT NOT NULL              -- when a host last sent it: a piece just sent may not be named yet
 );
 -- What a host had, from when until when.
 CREATE TABLE inventories (
-  host       TEXT   NOT NULL REFERENCES hosts (id),
-  from_at    BIGINT NOT NULL,
-  until_at   BIGINT,
-  hash       TEXT   NOT NULL, -- of the whole
-  pieces     TEXT   NOT NULL, -- JSON: part -> hash of piece
+  host        TEXT   NOT NULL REFERENCES hosts (id),
+  from_at     BIGINT NOT NULL,
+  until_at    BIGINT,
+  observed_at BIGINT NOT NULL, -- by the host's clock
+  hash        TEXT   NOT NULL, -- of the whole
   PRIMARY KEY (host, from_at)
 );
 CREATE UNIQUE INDEX inventories_now ON inventories (host) WHERE until_at IS NULL;
+-- Which piece was which part of a host's inventory, from when until when: what did not change takes no room.
+CREATE TABLE parts (
+  host     TEXT   NOT NULL REFERENCES hosts (id),
+  part     TEXT   NOT NULL, -- system, packages.o, …
+  from_at  BIGINT NOT NULL,
+  until_at BIGINT,
+  hash     TEXT   NOT NULL REFERENCES pieces (hash),
+  PRIMARY KEY (host, part, from_at)
+);
+CREATE UNIQUE INDEX parts_now ON parts (host, part) WHERE until_at IS NULL;
+CREATE INDEX parts_hash ON parts (hash);
 
 CREATE TABLE feeds (
   name       TEXT   NOT NULL PRIMARY KEY,
@@ -116,17 +130,20 @@ CREATE TABLE feeds (
   modified   TEXT   NOT NULL, -- Last-Modified, as sent
   sha256     TEXT   NOT NULL,
   records    BIGINT NOT NULL,
-  alarm      TEXT   NOT NULL, -- what is wrong with it; empty: nothing
+  newest     BIGINT,          -- when the newest record it ever had was changed
+  failing_at BIGINT,          -- since when it cannot be had
+  alarm      TEXT   NOT NULL, -- what is wrong with it, a line each; empty: nothing
   problems   TEXT   NOT NULL, -- JSON array
   revision   BIGINT NOT NULL
 );
--- What a feed said, from when until when we knew it. Host-scoped feeds are named `host:ID`.
+-- What a feed said, from when until when we knew it. What hosts' own package managers say, each distinct text once, is
+-- under `hosts:HASH`.
 CREATE TABLE advisories (
   feed      TEXT   NOT NULL,
   id        TEXT   NOT NULL,
   from_at   BIGINT NOT NULL,
   until_at  BIGINT,
-  hash      TEXT   NOT NULL, -- SHA-256 of body, hex
+  hash      TEXT   NOT NULL, -- of what it says (advisory::material::content_hash)
   kind      TEXT   NOT NULL,
   summary   TEXT   NOT NULL,
   published BIGINT,
@@ -144,18 +161,34 @@ CREATE TABLE signals (
   body BLOB NOT NULL -- zlib of JSON
 );
 
--- One advisory applies to one package on one host, from when until when.
-CREATE TABLE findings (
-  host     BIGINT NOT NULL, -- hosts.number
+-- Findings: one advisory applies to one package on one host, from when until when. What they have in common is kept once,
+-- and hosts lie side by side: a bulletin that hits ten thousand hosts is a few hundred pages to write, not ten thousand.
+CREATE TABLE finding_topics (
+  id       BIGINT NOT NULL PRIMARY KEY, -- hash of the rest
   advisory TEXT   NOT NULL,
   package  TEXT   NOT NULL, -- source:openssl or binary:libssl3
+  verdict  TEXT   NOT NULL, -- affected, fixed-still-running, undetermined
+  UNIQUE (advisory, package, verdict)
+);
+CREATE TABLE finding_evidence (
+  id    BIGINT NOT NULL PRIMARY KEY, -- hash of the words
+  words TEXT   NOT NULL  -- the rule, both versions, the document
+);
+CREATE TABLE finding_hosts (
+  topic    BIGINT NOT NULL, -- finding_topics.id
+  host     BIGINT NOT NULL, -- hosts.number
   from_at  BIGINT NOT NULL,
   until_at BIGINT,
-  verdict  TEXT   NOT NULL, -- affected, fixed-still-running, undetermined
-  evidence TEXT   NOT NULL, -- in words: the rule, both versions, the document
-  PRIMARY KEY (host, advisory, package, verdict, from_at)
-);
-CREATE UNIQUE INDEX findings_now ON findings (advisory, package, host, verdict) WHERE until_at IS NULL;
+  evidence BIGINT NOT NULL, -- finding_evidence.id: what it was when the finding began
+  PRIMARY KEY (topic, host, from_at)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX finding_hosts_now ON finding_hosts (topic, host) WHERE until_at IS NULL;
+-- For reading. CROSS JOIN: by topic, then host; there is no way by host alone, an index for it would cost more to write
+-- than all else.
+CREATE VIEW findings AS
+  SELECT f.host, t.advisory, t.package, f.from_at, f.until_at, t.verdict, e.words AS evidence, f.topic
+  FROM finding_topics t CROSS JOIN finding_hosts f CROSS JOIN finding_evidence e
+  WHERE f.topic = t.id AND e.id = f.evidence;
 
 CREATE TABLE users (
   id           TEXT   NOT NULL PRIMARY KEY,

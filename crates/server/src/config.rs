@@ -63,6 +63,9 @@ pub struct Feed {
     /// Alarm when its newest record is older than this, days; 0: never.
     #[serde(default = "Feed::default_stale_days")]
     pub stale_days: u32,
+    /// For which release it is, where it does not say so itself (updateinfo): `almalinux:9`.
+    #[serde(default)]
+    pub release: String,
 }
 
 impl Feed {

@@ -7,7 +7,12 @@ pub mod config;
 pub mod api;
 pub mod app;
 pub mod people;
+pub mod identity;
+pub mod hosts;
 pub mod store;
+pub mod feeds;
+pub mod fleet;
+mod task;
 
 pub use app::App;
 pub use config::Config;

@@ -8,6 +8,7 @@ mod store_for_tests;
 
 use api_for_tests::Centre;
 use axum::body::Body;
+use exposure::index::Plight;
 use fleet::{DB, WEB};
 use futures_util::StreamExt;
 use http::Request;
@@ -21,7 +22,7 @@ use store_for_tests::on_each_store;
 
 /// A fleet, and the token of somebody with that role.
 async fn centre(fresh: store_for_tests::Fresh, role: Role) -> (Centre, String) {
-    let centre = Centre::new(fresh.store);
+    let centre = Centre::new(fresh.store).await;
     fleet::fleet(&centre).await;
     let (_, token) = centre.user(role).await;
     (centre, token)
@@ -99,6 +100,7 @@ async fn hosts_are_found_by_selector_state_and_silence() {
         assert_eq!(status["hosts"], json!({ "active": 1, "quarantined": 1 }));
         assert_eq!(status["silent"], 1);
         assert_eq!(status["findings"], json!({ "affected": 2, "undetermined": 1 }));
+        assert_eq!(names("selector=state%3Dsilent").await, ["web-01"]);
         let why = json!({ "reason": "looked at it" });
         let release = format!("/api/v1/hosts/{DB}/release");
         assert_eq!(centre.post(&token, &release, &why).await.json()["state"], "active");
@@ -113,10 +115,11 @@ async fn hosts_are_found_by_selector_state_and_silence() {
 async fn findings_are_told_as_they_are_and_as_they_were() {
     on_each_store(async |fresh| {
         let (centre, token) = centre(fresh, Role::Viewer).await;
-        let before = centre.now() - SignedDuration::from_secs(1);
+        let before = centre.now() - SignedDuration::from_secs(2);
         let then = centre.now();
         centre.wait(3600);
-        fleet::close_findings(&centre, "DSA-1-1", centre.now()).await;
+        fleet::close_finding(&centre, 1, "DSA-1-1", "source:openssl", Plight::Affected).await;
+        fleet::close_finding(&centre, 2, "DSA-1-1", "source:openssl", Plight::Undetermined).await;
         let found = async |path: &str| {
             let answer = centre.get(&token, path).await;
             assert_eq!(answer.status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
@@ -125,7 +128,7 @@ async fn findings_are_told_as_they_are_and_as_they_were() {
             advisories.into_iter().zip(hosts).map(|(id, host)| format!("{id} {host}")).collect::<Vec<_>>()
         };
         assert_eq!(found("/api/v1/findings").await, ["DSA-2-1 web-01"]);
-        let all = ["DSA-1-1 web-01", "DSA-1-1 db-01", "DSA-2-1 web-01"];
+        let all = ["DSA-1-1 web-01", "DSA-1-1 db-01", "DSA-2-1 web-01"]; // affected before undetermined
         assert_eq!(found(&format!("/api/v1/findings?at={then}")).await, all);
         assert_eq!(found(&format!("/api/v1/findings?at={before}")).await, [""; 0]);
         for (query, expected) in [
@@ -167,7 +170,7 @@ async fn findings_are_told_as_they_are_and_as_they_were() {
 async fn advisories_are_found_by_id_and_by_cve() {
     on_each_store(async |fresh| {
         let (centre, token) = centre(fresh, Role::Viewer).await;
-        fleet::advisory(&centre, &format!("host:{WEB}"), "DSA-2-1", " CVE-2026-1002 ").await;
+        fleet::advisory(&centre, "hosts:cafe", "DSA-2-1", " CVE-2026-1002 ").await;
         fleet::advisory(&centre, "debian", "D_A-3-1", " ").await;
         let found = async |query: &str| {
             column(&centre.get(&token, &format!("/api/v1/advisories?{query}")).await.json(), "/id")
@@ -176,7 +179,7 @@ async fn advisories_are_found_by_id_and_by_cve() {
         assert_eq!(found("id=D_A").await, ["D_A-3-1"], "no wildcards");
         assert_eq!(found("id=%25").await, [""; 0]);
         assert_eq!(found("cve=CVE-2026-1002").await, ["DSA-2-1"]);
-        assert_eq!(found(&format!("feed=host:{WEB}")).await, ["DSA-2-1"]);
+        assert_eq!(found("feed=hosts:cafe").await, ["DSA-2-1"]);
         assert_eq!(centre.get(&token, "/api/v1/advisories?cve=CVE-2026-1%25").await.status, 400);
         let one = centre.get(&token, "/api/v1/advisories/DSA-2-1").await.json();
         assert_eq!(one["documents"].as_array().unwrap().len(), 2);
@@ -415,11 +418,17 @@ async fn a_refresh_reaches_the_feeds_reader_and_says_when_it_is_busy() {
             every_minutes: 60,
             stale_days: 14,
         });
-        let mut centre = Centre::with(fresh.store, config);
+        let mut centre = Centre::with(fresh.store, config).await;
         let (_, token) = centre.user(Role::Watch).await;
         let path = "/api/v1/feeds/debian/refresh";
         assert_eq!(centre.post(&token, path, &json!({})).await.status, 202);
-        assert_eq!(centre.refresh.try_recv().unwrap(), "debian");
+        let asked = centre.refresh.try_recv().unwrap();
+        assert_eq!((asked.feed.as_str(), asked.accept), ("debian", None));
+        let accept = "/api/v1/feeds/debian/refresh?accept=true";
+        assert_eq!(centre.post(&token, accept, &json!({})).await.status, 403);
+        let approver = centre.user(Role::Approver).await.1;
+        assert_eq!(centre.post(&approver, accept, &json!({})).await.status, 202);
+        assert!(centre.refresh.try_recv().unwrap().accept.is_some());
         for status in [202, 202, 503] {
             assert_eq!(centre.post(&token, path, &json!({})).await.status, status);
         }

@@ -141,7 +141,7 @@ impl Browser {
     }
 }
 
-fn centre(fresh: store_for_tests::Fresh, provider: &Provider, directory: &Path) -> Centre {
+async fn centre(fresh: store_for_tests::Fresh, provider: &Provider, directory: &Path) -> Centre {
     let secret = directory.join("secret");
     std::fs::write(&secret, "the client's secret\n").unwrap();
     let roles = [("admins", "admin"), ("readers", "viewer")];
@@ -156,7 +156,7 @@ fn centre(fresh: store_for_tests::Fresh, provider: &Provider, directory: &Path) 
         }),
         ..Config::default()
     };
-    Centre::with(fresh.store, config)
+    Centre::with(fresh.store, config).await
 }
 
 /// Departs; gives the provider's address and our cookie.
@@ -188,7 +188,7 @@ async fn a_person_gets_the_role_of_the_groups_and_loses_it_with_them() {
     let Some(provider) = provider() else { return };
     let directory = tempfile::tempdir().unwrap();
     on_each_store(async |fresh| {
-        let centre = centre(fresh, &provider, directory.path());
+        let centre = centre(fresh, &provider, directory.path()).await;
         let (_, admin) = centre.user(Role::Admin).await;
         let first = log_in(&centre, "ada+readers").await;
         assert_eq!(first.status, 303, "{}", String::from_utf8_lossy(&first.body));
@@ -222,7 +222,7 @@ async fn a_log_in_is_finished_once_by_the_browser_that_began_it_with_its_own_cod
     let Some(provider) = provider() else { return };
     let directory = tempfile::tempdir().unwrap();
     on_each_store(async |fresh| {
-        let centre = centre(fresh, &provider, directory.path());
+        let centre = centre(fresh, &provider, directory.path()).await;
         let (start, cookie) = depart(&centre, "/").await;
         let query: BTreeMap<_, _> = Url::parse(&start).unwrap().query_pairs().into_owned().collect();
         assert_eq!(query["code_challenge_method"], "S256");

@@ -68,7 +68,7 @@ fn table() -> BTreeMap<(String, String), String> {
 #[tokio::test]
 async fn each_role_gets_exactly_the_endpoints_of_its_row() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let mut tokens = Vec::new();
         for role in Role::ALL {
             tokens.push((role, centre.user(role).await.1));
@@ -134,7 +134,7 @@ async fn with_password(centre: &Centre, admin: &str, name: &str, role: &str) -> 
 #[tokio::test]
 async fn a_session_before_a_log_in_is_worth_nothing_after_it() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "eve", "viewer").await;
         with_password(&centre, &admin, "ada", "operator").await;
@@ -155,7 +155,7 @@ async fn a_session_before_a_log_in_is_worth_nothing_after_it() {
 #[tokio::test]
 async fn the_cookie_is_out_of_reach_of_scripts_other_sites_and_plain_http() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         let answer = centre.log_in("ada", PASSWORD).await;
@@ -176,7 +176,7 @@ async fn the_cookie_is_out_of_reach_of_scripts_other_sites_and_plain_http() {
 #[tokio::test]
 async fn a_write_in_a_session_needs_its_token_and_our_own_page() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "admin").await;
         let answer = centre.log_in("ada", PASSWORD).await;
@@ -210,7 +210,7 @@ async fn a_write_in_a_session_needs_its_token_and_our_own_page() {
 #[tokio::test]
 async fn a_session_ends_idle_after_an_hour_whole_after_twelve_and_at_log_out() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         let begin = async || {
@@ -245,7 +245,7 @@ async fn a_session_ends_idle_after_an_hour_whole_after_twelve_and_at_log_out() {
 #[tokio::test]
 async fn wrong_passwords_make_wait_ever_longer_and_names_that_nobody_has_do_too() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         for name in ["ada", "nobody"] {
@@ -274,7 +274,7 @@ async fn wrong_passwords_make_wait_ever_longer_and_names_that_nobody_has_do_too(
 #[tokio::test]
 async fn one_address_that_tries_many_names_is_slowed_down() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let mut refused = 0;
         for name in 0..25 {
             let answer = centre.log_in(&format!("name-{name}"), "wrong").await;
@@ -288,7 +288,7 @@ async fn one_address_that_tries_many_names_is_slowed_down() {
 #[tokio::test]
 async fn who_does_not_exist_takes_as_long_as_who_does() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         let time = async |name: &str| {
@@ -311,7 +311,7 @@ async fn who_does_not_exist_takes_as_long_as_who_does() {
 #[tokio::test]
 async fn a_token_ends_when_it_expires_is_revoked_or_its_owner_is_disabled() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         let (ada, mut token) = centre.named("ada", Role::Operator).await;
         let make = async |token: &str, role: &str, hours: i64| {
@@ -361,7 +361,7 @@ async fn a_token_ends_when_it_expires_is_revoked_or_its_owner_is_disabled() {
 #[tokio::test]
 async fn that_a_token_was_used_is_written_once_a_minute() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, token) = centre.user(Role::Viewer).await;
         let used = async || {
             sqlx::query_scalar::<_, Option<i64>>("SELECT used_at FROM api_tokens")
@@ -395,7 +395,7 @@ async fn that_a_token_was_used_is_written_once_a_minute() {
 #[tokio::test]
 async fn a_new_password_or_shutting_out_ends_sessions_and_the_last_admin_stays() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (root, admin) = centre.user(Role::Admin).await;
         let ada = with_password(&centre, &admin, "ada", "viewer").await;
         let user = format!("/api/v1/users/{ada}");
@@ -434,7 +434,7 @@ async fn a_new_password_or_shutting_out_ends_sessions_and_the_last_admin_stays()
 #[tokio::test]
 async fn one_changes_ones_own_password_with_the_old_one() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         let answer = centre.log_in("ada", PASSWORD).await;
@@ -455,7 +455,7 @@ async fn one_changes_ones_own_password_with_the_old_one() {
 #[tokio::test]
 async fn the_first_admin_is_made_once() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store.clone());
+        let centre = Centre::new(fresh.store.clone()).await;
         let (one, other) =
             tokio::join!(first_admin(&fresh.store, centre.now()), first_admin(&fresh.store, centre.now()));
         let made: Vec<_> = [one.unwrap(), other.unwrap()].into_iter().flatten().collect();

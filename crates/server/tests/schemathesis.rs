@@ -19,7 +19,7 @@ async fn the_api_does_what_its_document_says() {
     };
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("palisade.db").display());
-    let centre = Centre::new(Store::open(&url).await.unwrap());
+    let centre = Centre::new(Store::open(&url).await.unwrap()).await;
     fleet::fleet(&centre).await;
     fleet::inventory(&centre, fleet::WEB, "6.1.0-1").await;
     let (_, token) = centre.user(Role::Admin).await;

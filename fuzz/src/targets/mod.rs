@@ -18,12 +18,14 @@ mod host_maps;
 mod host_os_release;
 mod host_proc_net;
 mod judge;
+mod selector;
+mod wire_pieces;
 
 use advisory::Order;
 use std::cmp::Ordering;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 24] = [
+pub const TARGETS: [(&str, fn(&[u8])); 26] = [
     ("apt_packages", apt_packages::run),
     ("apt_release", apt_release::run),
     ("apt_simulation", apt_simulation::run),
@@ -48,6 +50,8 @@ pub const TARGETS: [(&str, fn(&[u8])); 24] = [
     ("order_pep440", |bytes| order(Order::Pep440, bytes)),
     ("order_rpm", |bytes| order(Order::Rpm, bytes)),
     ("order_semver", |bytes| order(Order::Semver, bytes)),
+    ("selector", selector::run),
+    ("wire_pieces", wire_pieces::run),
 ];
 
 fn order(order: Order, bytes: &[u8]) {

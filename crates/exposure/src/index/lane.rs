@@ -59,6 +59,11 @@ impl Lane {
         &self.versions
     }
 
+    /// Its rows, in version order.
+    pub(super) fn rows(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().flatten().copied()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.versions.is_empty()
     }
@@ -89,7 +94,9 @@ impl Lane {
 
     /// The hosts of a version changed.
     pub(super) fn touch(&mut self, version: &Version) {
-        if let Ok(at) = self.versions.binary_search(version) {
+        if !self.prefixes.is_empty()
+            && let Ok(at) = self.versions.binary_search(version)
+        {
             self.changed(at);
         }
     }

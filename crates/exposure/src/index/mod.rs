@@ -5,24 +5,29 @@
 //! a union of bitmaps; a host's report touches only the rows that changed. The result does not depend on the order
 //! in which things came: an increment equals a rebuild.
 
+mod builds;
 mod delta;
+mod evidence;
 mod lane;
+mod lookup;
 mod rebuild;
 mod row;
 mod topic;
 
 pub use delta::{Change, Sets, Standing};
+pub use evidence::{Evidence, Plight};
 pub use rebuild::{HostRows, Snapshot};
 pub use topic::Subject;
 
 use crate::inventory::Inventory;
 use crate::judge::terms::Terms;
-use crate::judge::{Host, Installed};
-use advisory::{Advisory, NameKind, Release};
+use crate::judge::{Host, Installed, Plain};
+use advisory::{Advisory, Claim, NameKind, Release};
+use builds::Builds;
 use roaring::RoaringBitmap;
 use row::{Row, Rows};
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use topic::{Minors, Topic};
 
@@ -50,11 +55,12 @@ struct Seen {
     rows: Box<[u32]>,
 }
 
-/// Topics of one release by name.
+/// Topics of one release by name, and its rows by build.
 #[derive(Debug, Default)]
 struct Names {
     source: HashMap<Box<str>, u32>,
     binary: HashMap<Box<str>, u32>,
+    builds: Builds,
 }
 
 impl Names {
@@ -74,6 +80,14 @@ impl Names {
         self.source.is_empty() && self.binary.is_empty()
     }
 
+    fn known(&self, kind: NameKind, name: &str) -> Option<u32> {
+        match kind {
+            NameKind::Source => self.source.get(name),
+            NameKind::Binary => self.binary.get(name),
+        }
+        .copied()
+    }
+
     fn of(&mut self, kind: NameKind) -> &mut HashMap<Box<str>, u32> {
         match kind {
             NameKind::Source => &mut self.source,
@@ -81,6 +95,9 @@ impl Names {
         }
     }
 }
+
+/// What an advisory claims, by topic, sorted.
+type Claims = Vec<(u32, Box<[Terms]>)>;
 
 /// An advisory in the index; its claims lie with their topics.
 #[derive(Debug)]
@@ -98,22 +115,10 @@ impl Index {
 
     /// Takes a host's inventory in the place of an earlier one; tells what changed for it.
     pub fn upsert_host(&mut self, id: HostId, inventory: &Inventory) -> Vec<Change> {
-        let host = Host::new(inventory);
-        let release = &inventory.system.release;
-        // Taken out while it is used: a host's packages are all of one release.
-        let mut names = self.names.remove(release).unwrap_or_default();
-        let mut rows: Vec<u32> = Vec::with_capacity(2 * inventory.packages.len());
-        for installed in inventory.packages.iter().flat_map(|package| host.names(package)) {
-            let topic = names.topic(&mut self.topics, release, installed.name_kind, &installed.name);
-            rows.push(self.row_of(topic, installed));
-        }
-        if !names.is_empty() {
-            self.names.insert(release.clone(), names);
-        }
-        rows.sort_unstable();
-        rows.dedup();
+        let rows = self.rows_of(inventory);
+        let release = inventory.system.release.clone();
         let minor = Arc::from(inventory.system.version_id.as_str());
-        self.replace_host(id, Some(Seen { release: release.clone(), minor, rows: rows.into() }))
+        self.replace_host(id, Some(Seen { release, minor, rows }))
     }
 
     /// Forgets a host; tells what it was affected by.
@@ -123,17 +128,17 @@ impl Index {
 
     /// Takes an advisory in the place of an earlier revision; tells which hosts that changes.
     pub fn upsert_advisory(&mut self, advisory: &Advisory) -> Vec<Change> {
-        let mut claims: BTreeMap<u32, Vec<Terms>> = BTreeMap::new();
-        for claim in &advisory.claims {
+        let terms = |claim: &Claim| {
             let topic = self.topic_of(&claim.release, claim.name_kind, &claim.name);
-            claims.entry(topic).or_default().push(Terms::new(advisory, claim));
-        }
+            (topic, Terms::new(advisory, claim))
+        };
+        let claims = by_topic(advisory.claims.iter().map(terms).collect());
         self.replace_advisory(&advisory.id, claims)
     }
 
     /// Forgets an advisory; tells which hosts it affected.
     pub fn remove_advisory(&mut self, id: &str) -> Vec<Change> {
-        self.replace_advisory(id, BTreeMap::new())
+        self.replace_advisory(id, Vec::new())
     }
 
     /// The hosts that an advisory affects; empty for one that is not known.
@@ -155,18 +160,25 @@ impl Index {
     /// What is not clean on a host, sorted by subject and advisory; empty for a host that is not known.
     pub fn findings_of(&self, host: HostId) -> Vec<(Arc<Subject>, Arc<str>, Standing)> {
         let Some(seen) = self.hosts.get(&host) else { return Vec::new() };
+        let claimed = |topic: u32| !self.topics[topic as usize].claims.is_empty();
+        let by_topic = self.by_topic(&seen.rows, claimed);
+        let mut by_topic: Vec<_> = by_topic
+            .chunk_by(|(one, _), (next, _)| one == next)
+            .map(|rows| (&self.topics[rows[0].0 as usize], rows))
+            .collect();
+        by_topic.sort_unstable_by(|(one, _), (next, _)| one.subject.cmp(&next.subject));
         let mut findings = Vec::new();
-        for (topic, rows) in self.by_topic(&seen.rows) {
-            let topic = &self.topics[topic as usize];
+        for (topic, rows) in by_topic {
+            let first = findings.len();
             for (advisory, claims) in &topic.claims {
-                let standing = topic.standing(claims, &seen.minor, &rows, &self.rows);
+                let standing = topic.standing(claims, &seen.minor, rows, &self.rows);
                 if !standing.is_clean() {
                     let id = Arc::clone(&self.advisories[*advisory as usize].id);
                     findings.push((Arc::clone(&topic.subject), id, standing));
                 }
             }
+            findings[first..].sort_unstable_by(|(_, one, _), (_, next, _)| one.cmp(next));
         }
-        findings.sort();
         findings
     }
 
@@ -187,44 +199,46 @@ impl Index {
 
     fn replace_host(&mut self, id: HostId, new: Option<Seen>) -> Vec<Change> {
         let old = self.hosts.remove(&id);
-        let rows_of = |seen: &Option<Seen>| seen.as_ref().map_or_else(Box::default, |seen| seen.rows.clone());
+        let rows_of =
+            |seen: &'_ Option<Seen>| seen.as_ref().map_or_else(Box::default, |seen| seen.rows.clone());
         let minor_of = |seen: &Option<Seen>| seen.as_ref().map(|seen| Arc::clone(&seen.minor));
         let (old_rows, new_rows) = (rows_of(&old), rows_of(&new));
         let (old_minor, new_minor) = (minor_of(&old), minor_of(&new));
-        let only = |these: &[u32], those: &[u32]| -> Vec<u32> {
-            these.iter().copied().filter(|row| those.binary_search(row).is_err()).collect()
+        let (gone, come) = differences(&old_rows, &new_rows);
+        let claimed = |row: &u32| {
+            let topic = self.rows[*row as usize].topic;
+            (!self.topics[topic as usize].claims.is_empty()).then_some(topic)
         };
-        let (gone, come) = (only(&old_rows, &new_rows), only(&new_rows, &old_rows));
         // Another minor release hears other claims, about everything it has.
-        let touched: BTreeSet<u32> = if old_minor == new_minor {
-            gone.iter().chain(&come).map(|&row| self.rows[row as usize].topic).collect()
+        let mut touched: Vec<u32> = if old_minor == new_minor {
+            gone.iter().chain(&come).filter_map(claimed).collect()
         } else {
-            old_rows.iter().chain(&new_rows).map(|&row| self.rows[row as usize].topic).collect()
+            old_rows.iter().chain(&new_rows).filter_map(claimed).collect()
         };
-        let among_touched = |rows: &[u32]| -> Vec<u32> {
-            let touched = |row: &u32| touched.contains(&self.rows[*row as usize].topic);
-            rows.iter().copied().filter(touched).collect()
-        };
-        let (before, after) =
-            (self.by_topic(&among_touched(&old_rows)), self.by_topic(&among_touched(&new_rows)));
+        touched.sort_unstable();
+        touched.dedup();
         let mut changes = Vec::new();
-        for &topic in &touched {
-            let rows = |by_topic: &BTreeMap<u32, Vec<u32>>| by_topic.get(&topic).cloned().unwrap_or_default();
-            let (before, after) = (rows(&before), rows(&after));
-            let topic = &self.topics[topic as usize];
-            for (advisory, claims) in &topic.claims {
-                let standing = |minor: &Option<Arc<str>>, rows: &[u32]| {
-                    let minor = minor.as_deref().unwrap_or_default();
-                    topic.standing(claims, minor, rows, &self.rows)
-                };
-                let (was, is) = (standing(&old_minor, &before), standing(&new_minor, &after));
-                if was != is {
-                    changes.push(Change {
-                        advisory: Arc::clone(&self.advisories[*advisory as usize].id),
-                        subject: Arc::clone(&topic.subject),
-                        entered: is.without(was, id),
-                        left: was.without(is, id),
-                    });
+        if !touched.is_empty() {
+            let is_touched = |topic: u32| touched.binary_search(&topic).is_ok();
+            let before = self.by_topic(&old_rows, is_touched);
+            let after = self.by_topic(&new_rows, is_touched);
+            for &topic in &touched {
+                let (before, after) = (rows_in(&before, topic), rows_in(&after, topic));
+                let topic = &self.topics[topic as usize];
+                for (advisory, claims) in &topic.claims {
+                    let standing = |minor: &Option<Arc<str>>, rows: &[(u32, u32)]| {
+                        let minor = minor.as_deref().unwrap_or_default();
+                        topic.standing(claims, minor, rows, &self.rows)
+                    };
+                    let (was, is) = (standing(&old_minor, before), standing(&new_minor, after));
+                    if was != is {
+                        changes.push(Change {
+                            advisory: Arc::clone(&self.advisories[*advisory as usize].id),
+                            subject: Arc::clone(&topic.subject),
+                            entered: is.without(was, id),
+                            left: was.without(is, id),
+                        });
+                    }
                 }
             }
         }
@@ -254,7 +268,7 @@ impl Index {
         changes
     }
 
-    fn replace_advisory(&mut self, id: &str, claims: BTreeMap<u32, Vec<Terms>>) -> Vec<Change> {
+    fn replace_advisory(&mut self, id: &str, claims: Claims) -> Vec<Change> {
         let number = match self.ids.get(id) {
             Some(&number) => number,
             None if claims.is_empty() => return Vec::new(),
@@ -268,16 +282,18 @@ impl Index {
         };
         let filed = &mut self.advisories[number as usize];
         let id = Arc::clone(&filed.id);
-        let old = std::mem::replace(&mut filed.topics, claims.keys().copied().collect());
+        let old = std::mem::replace(&mut filed.topics, claims.iter().map(|(topic, _)| *topic).collect());
         let mut changes = Vec::new();
-        let touched: BTreeSet<u32> = old.iter().chain(claims.keys()).copied().collect();
-        let mut claims = claims;
+        let mut touched: Vec<u32> = old.into_iter().chain(claims.iter().map(|(topic, _)| *topic)).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        let mut claims = claims.into_iter().peekable();
         for number_of_topic in touched {
             let topic = &mut self.topics[number_of_topic as usize];
             topic.refresh(&self.rows);
             let was = topic.hosts(topic.claims_of(number), &self.rows, &self.minors);
-            match claims.remove(&number_of_topic) {
-                Some(terms) => topic.set_claims(number, terms),
+            match claims.next_if(|(topic, _)| *topic == number_of_topic) {
+                Some((_, terms)) => topic.set_claims(number, terms),
                 None => topic.drop_claims(number),
             }
             let is = topic.hosts(topic.claims_of(number), &self.rows, &self.minors);
@@ -295,22 +311,55 @@ impl Index {
         changes
     }
 
-    /// The rows, which are sorted, by topic.
-    fn by_topic(&self, rows: &[u32]) -> BTreeMap<u32, Vec<u32>> {
-        let mut topics: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for &row in rows {
-            topics.entry(self.rows[row as usize].topic).or_default().push(row);
-        }
-        topics
+    /// Of `rows` those of some topics, each behind its topic, sorted.
+    fn by_topic(&self, rows: &[u32], wanted: impl Fn(u32) -> bool) -> Vec<(u32, u32)> {
+        let with_topic = rows.iter().map(|&row| (self.rows[row as usize].topic, row));
+        let mut by_topic: Vec<(u32, u32)> = with_topic.filter(|&(topic, _)| wanted(topic)).collect();
+        by_topic.sort_unstable();
+        by_topic
     }
 
-    fn row_of(&mut self, number_of_topic: u32, installed: Installed) -> u32 {
-        let topic = &mut self.topics[number_of_topic as usize];
-        if let Some(&row) = topic.rows.get(&installed) {
-            return row;
+    /// The rows of everything an inventory names, made if there are none; sorted, each once.
+    fn rows_of(&mut self, inventory: &Inventory) -> Box<[u32]> {
+        let host = Host::new(inventory);
+        let release = &inventory.system.release;
+        // Taken out while it is used: a host's packages are all of one release.
+        let mut names = self.names.remove(release).unwrap_or_default();
+        let mut rows: Vec<u32> = Vec::with_capacity(2 * inventory.packages.len());
+        for package in &inventory.packages {
+            let known = |plain: &Plain<'_>| {
+                names.builds.find(names.builds.hash_plain(plain), |row| {
+                    let row = &self.rows[row as usize];
+                    row.read_here && plain.is(&row.installed)
+                })
+            };
+            let both =
+                host.plain(package).and_then(|[binary, source]| Some([known(&binary)?, known(&source)?]));
+            if let Some(both) = both {
+                rows.extend(both);
+            } else {
+                rows.extend(host.names(package).map(|installed| self.row_of(&mut names, release, installed)));
+            }
         }
-        let row = Row::new(Arc::new(installed), number_of_topic, topic.order);
+        if !names.is_empty() {
+            self.names.insert(release.clone(), names);
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        rows.into()
+    }
+
+    fn row_of(&mut self, names: &mut Names, release: &Release, installed: Installed) -> u32 {
+        let hash = names.builds.hash(&installed);
+        if let Some(id) = names.builds.find(hash, |row| *self.rows[row as usize].installed == installed) {
+            self.rows[id as usize].read_here = true;
+            return id;
+        }
+        let number_of_topic = names.topic(&mut self.topics, release, installed.name_kind, &installed.name);
+        let topic = &mut self.topics[number_of_topic as usize];
+        let row = Row { read_here: true, ..Row::new(Arc::new(installed), number_of_topic, topic.order) };
         let id = number(self.rows.insert(row));
+        names.builds.insert(hash, id);
         topic.insert(id, &self.rows[id as usize]);
         id
     }
@@ -331,7 +380,11 @@ impl Index {
     fn forget_row_if_unused(&mut self, id: u32) {
         if self.rows[id as usize].hosts.is_empty() {
             let row = self.rows.remove(id as usize);
-            self.topics[row.topic as usize].remove(id, &row);
+            let topic = &mut self.topics[row.topic as usize];
+            topic.remove(id, &row);
+            if let Some(Names { builds, .. }) = self.names.get_mut(&topic.subject.release) {
+                builds.remove(builds.hash(&row.installed), id);
+            }
             self.forget_topic_if_unused(row.topic);
         }
     }
@@ -348,6 +401,40 @@ impl Index {
             }
         }
     }
+}
+
+/// Sorts claims by the topic before them; those of one topic stay in their order.
+fn by_topic(mut claims: Vec<(u32, Terms)>) -> Claims {
+    claims.sort_by_key(|(topic, _)| *topic);
+    let runs = claims.chunk_by(|(one, _), (next, _)| one == next);
+    let runs: Vec<(u32, usize)> = runs.map(|run| (run[0].0, run.len())).collect();
+    let mut terms = claims.into_iter().map(|(_, terms)| terms);
+    runs.into_iter().map(|(topic, count)| (topic, terms.by_ref().take(count).collect())).collect()
+}
+
+/// What only the first, and what only the second has of two sorted lists.
+fn differences(old: &[u32], new: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let (mut gone, mut come) = (Vec::new(), Vec::new());
+    let (mut old, mut new) = (old.iter().copied().peekable(), new.iter().copied().peekable());
+    loop {
+        match (old.peek(), new.peek()) {
+            (Some(one), Some(other)) if one == other => {
+                old.next();
+                new.next();
+            }
+            (Some(one), Some(other)) if one > other => come.extend(new.next()),
+            (Some(_), _) => gone.extend(old.next()),
+            (None, Some(_)) => come.extend(new.next()),
+            (None, None) => return (gone, come),
+        }
+    }
+}
+
+/// The rows of one topic in what [`Index::by_topic`] gave.
+fn rows_in(by_topic: &[(u32, u32)], topic: u32) -> &[(u32, u32)] {
+    let start = by_topic.partition_point(|&(other, _)| other < topic);
+    let end = by_topic.partition_point(|&(other, _)| other <= topic);
+    &by_topic[start..end]
 }
 
 /// A slab's key as it is kept. Four bytes each: a fleet keeps millions.

@@ -3,15 +3,14 @@
 
 use super::row::Row;
 use super::topic::Topic;
-use super::{Filed, HostId, Index, Seen, number};
+use super::{Claims, Filed, HostId, Index, Seen, by_topic, number};
 use crate::judge::Installed;
 use crate::judge::terms::Terms;
-use advisory::{Advisory, Release};
+use advisory::{Advisory, Claim, Release};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Advisories parsed at once: enough that two cores share the work evenly, some 10 MB at 12 claims each.
@@ -93,22 +92,12 @@ impl Index {
     fn take_rows(&mut self, snapshot: &Snapshot) {
         // Every core lists the hosts of its part of the fleet. Hosts come in order, so a row's lists, joined, are sorted.
         let parts = rayon::current_num_threads().min(PARTS_MAX);
-        let lists: Vec<Vec<Vec<HostId>>> = snapshot
+        let lists: Vec<HostLists> = snapshot
             .hosts
             .par_chunks(snapshot.hosts.len().div_ceil(parts).max(1))
-            .map(|hosts| {
-                let mut lists = vec![Vec::new(); snapshot.rows.len()];
-                for host in hosts {
-                    for &row in &host.rows {
-                        if let Some(list) = lists.get_mut(row as usize) {
-                            list.push(host.id);
-                        }
-                    }
-                }
-                lists
-            })
+            .map(|hosts| HostLists::new(snapshot.rows.len(), hosts))
             .collect();
-        let hosts_of = |row: usize| lists.iter().flat_map(move |lists| lists[row].iter().copied());
+        let hosts_of = |row: usize| lists.iter().flat_map(move |lists| lists.of(row)).copied();
         let topics: Vec<Option<u32>> = snapshot
             .rows
             .iter()
@@ -118,62 +107,80 @@ impl Index {
                 Some(self.topic_of(release, installed.name_kind, &installed.name))
             })
             .collect();
-        let rows: Vec<Option<Row>> = topics
+        let rows: Vec<Option<(Row, u64)>> = topics
             .into_par_iter()
             .enumerate()
             .map(|(at, topic)| {
                 let (release, installed) = &snapshot.rows[at];
+                let hash = self.names.get(release)?.builds.hash(installed);
                 let mut row = Row::new(Arc::clone(installed), topic?, release.family.order());
                 // Unsorted only if the snapshot is.
                 row.hosts =
                     RoaringBitmap::from_sorted_iter(hosts_of(at)).unwrap_or_else(|_| hosts_of(at).collect());
-                Some(row)
+                Some((row, hash))
             })
             .collect();
+        drop(lists);
         let mut ids_by_topic: Vec<Vec<u32>> = vec![Vec::new(); self.topics.len()];
         let mut places: Vec<Option<u32>> = Vec::with_capacity(rows.len());
-        for row in rows {
-            places.push(row.map(|row| {
+        for (row, (release, _)) in rows.into_iter().zip(&snapshot.rows) {
+            places.push(row.map(|(row, hash)| {
                 let topic = row.topic as usize;
                 let id = number(self.rows.insert(row));
                 ids_by_topic[topic].push(id);
+                if let Some(names) = self.names.get_mut(release) {
+                    names.builds.insert(hash, id);
+                }
                 id
             }));
         }
         let rows = &self.rows;
         let mut topics: Vec<&mut Topic> = self.topics.iter_mut().map(|(_, topic)| topic).collect();
         topics.par_iter_mut().zip(ids_by_topic).for_each(|(topic, ids)| topic.fill(rows, &ids));
-        for host in &snapshot.hosts {
+        let host_rows: Vec<Box<[u32]>> = snapshot
+            .hosts
+            .par_iter()
+            .map(|host| {
+                let mut rows: Vec<u32> = Vec::with_capacity(host.rows.len());
+                rows.extend(host.rows.iter().filter_map(|&row| *places.get(row as usize)?));
+                rows.sort_unstable();
+                rows.into()
+            })
+            .collect();
+        for (host, rows) in snapshot.hosts.iter().zip(host_rows) {
             let minor: Arc<str> = match self.minors.get_key_value(&*host.version_id) {
                 Some((minor, _)) => Arc::clone(minor),
                 None => Arc::from(&*host.version_id),
             };
             self.minors.entry(Arc::clone(&minor)).or_default().insert(host.id);
-            let mut rows: Vec<u32> = host.rows.iter().filter_map(|&row| *places.get(row as usize)?).collect();
-            rows.sort_unstable();
-            self.hosts.insert(host.id, Seen { release: host.release.clone(), minor, rows: rows.into() });
+            self.hosts.insert(host.id, Seen { release: host.release.clone(), minor, rows });
         }
     }
 
     fn take_advisories<A: Borrow<Advisory> + Sync>(&mut self, advisories: &[A]) {
-        let parsed: Vec<Vec<Terms>> = advisories
+        let parsed: Vec<Vec<(Option<u32>, Terms)>> = advisories
             .par_iter()
             .map(|advisory| {
                 let advisory = advisory.borrow();
-                advisory.claims.iter().map(|claim| Terms::new(advisory, claim)).collect()
+                let topic = |claim| self.known_topic_of(claim);
+                advisory.claims.iter().map(|claim| (topic(claim), Terms::new(advisory, claim))).collect()
             })
             .collect();
-        for (advisory, terms) in advisories.iter().map(Borrow::borrow).zip(parsed) {
-            let mut claims: BTreeMap<u32, Vec<Terms>> = BTreeMap::new();
-            for (claim, terms) in advisory.claims.iter().zip(terms) {
-                let topic = self.topic_of(&claim.release, claim.name_kind, &claim.name);
-                claims.entry(topic).or_default().push(terms);
-            }
+        let mut with_topics: Vec<Vec<(u32, Terms)>> = Vec::with_capacity(advisories.len());
+        for (advisory, parsed) in advisories.iter().map(Borrow::borrow).zip(parsed) {
+            let claims = advisory.claims.iter().zip(parsed);
+            let with_topic = |(claim, (topic, terms)): (&Claim, (Option<u32>, Terms))| {
+                (topic.unwrap_or_else(|| self.topic_of(&claim.release, claim.name_kind, &claim.name)), terms)
+            };
+            with_topics.push(claims.map(with_topic).collect());
+        }
+        let grouped: Vec<Claims> = with_topics.into_par_iter().map(by_topic).collect();
+        for (advisory, claims) in advisories.iter().map(Borrow::borrow).zip(grouped) {
             if self.ids.contains_key(&*advisory.id) {
                 self.replace_advisory(&advisory.id, claims);
             } else if !claims.is_empty() {
                 let id: Arc<str> = Arc::from(advisory.id.as_str());
-                let topics = claims.keys().copied().collect();
+                let topics = claims.iter().map(|(topic, _)| *topic).collect();
                 let filed = number(self.advisories.insert(Filed { id: Arc::clone(&id), topics }));
                 self.ids.insert(id, filed);
                 for (topic, terms) in claims {
@@ -181,5 +188,48 @@ impl Index {
                 }
             }
         }
+    }
+
+    fn known_topic_of(&self, claim: &Claim) -> Option<u32> {
+        self.names.get(&claim.release)?.known(claim.name_kind, &claim.name)
+    }
+}
+
+/// The hosts of every row, in one piece: 10 million rows of hosts would otherwise be a hundred thousand growing lists.
+struct HostLists {
+    /// Row `r` has `hosts[ends[r - 1]..ends[r]]`.
+    ends: Vec<usize>,
+    hosts: Vec<HostId>,
+}
+
+impl HostLists {
+    /// `rows`: how many rows there are. Those that a host has beyond them are passed over.
+    fn new(rows: usize, hosts: &[HostRows]) -> Self {
+        let mut ends = vec![0_usize; rows];
+        for &row in hosts.iter().flat_map(|host| &host.rows) {
+            if let Some(count) = ends.get_mut(row as usize) {
+                *count += 1;
+            }
+        }
+        let mut start = 0;
+        for count in &mut ends {
+            start += std::mem::replace(count, start);
+        }
+        // Now they are the starts; every host that is put in its place moves one on.
+        let mut list = vec![0; start];
+        for host in hosts {
+            for &row in &host.rows {
+                if let Some(place) = ends.get_mut(row as usize) {
+                    list[*place] = host.id;
+                    *place += 1;
+                }
+            }
+        }
+        Self { ends, hosts: list }
+    }
+
+    fn of(&self, row: usize) -> &[HostId] {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.hosts[start..self.ends[row]]
     }
 }

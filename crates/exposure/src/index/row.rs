@@ -15,13 +15,15 @@ pub(super) struct Row {
     pub(super) installed: Arc<Installed>,
     pub(super) parsed: Parsed,
     pub(super) topic: u32,
+    /// Whether it was read from a package here, so that its flavour is what its name and version tell to this program.
+    pub(super) read_here: bool,
     pub(super) hosts: RoaringBitmap,
 }
 
 impl Row {
     pub(super) fn new(installed: Arc<Installed>, topic: u32, order: Option<Order>) -> Self {
         let parsed = Parsed::new(&installed, order);
-        Self { installed, parsed, topic, hosts: RoaringBitmap::new() }
+        Self { installed, parsed, topic, read_here: false, hosts: RoaringBitmap::new() }
     }
 
     /// The version by which alone the row is judged; `None` where other facts matter, so that it is judged by itself.

@@ -31,7 +31,6 @@ pub(super) type Minors = HashMap<Arc<str>, RoaringBitmap>;
 pub(super) struct Topic {
     pub(super) subject: Arc<Subject>,
     pub(super) order: Option<Order>,
-    pub(super) rows: HashMap<Arc<Installed>, u32>,
     /// Rows that are judged by their version alone.
     lanes: Vec<Lane>,
     /// Rows of which each is judged by itself.
@@ -43,22 +42,14 @@ pub(super) struct Topic {
 impl Topic {
     pub(super) fn new(subject: Subject) -> Self {
         let order = subject.release.family.order();
-        Self {
-            subject: Arc::new(subject),
-            order,
-            rows: HashMap::new(),
-            lanes: Vec::new(),
-            odd: Vec::new(),
-            claims: Vec::new(),
-        }
+        Self { subject: Arc::new(subject), order, lanes: Vec::new(), odd: Vec::new(), claims: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.claims.is_empty()
+        self.lanes.is_empty() && self.odd.is_empty() && self.claims.is_empty()
     }
 
     pub(super) fn insert(&mut self, id: u32, row: &Row) {
-        self.rows.insert(Arc::clone(&row.installed), id);
         match row.plain_version() {
             Some(version) => self.lane_for(&row.installed).insert(id, version),
             None => self.odd.push(id),
@@ -66,7 +57,6 @@ impl Topic {
     }
 
     pub(super) fn remove(&mut self, id: u32, row: &Row) {
-        self.rows.remove(&row.installed);
         let Some(version) = row.plain_version() else {
             self.odd.retain(|&other| other != id);
             return;
@@ -101,7 +91,6 @@ impl Topic {
         let mut lanes: Vec<Vec<_>> = Vec::new();
         for &id in ids {
             let row = &rows[id as usize];
-            self.rows.insert(Arc::clone(&row.installed), id);
             let Some(version) = row.plain_version() else {
                 self.odd.push(id);
                 continue;
@@ -125,16 +114,21 @@ impl Topic {
         }
     }
 
+    /// All rows of the subject.
+    pub(super) fn row_ids(&self) -> impl Iterator<Item = u32> {
+        self.lanes.iter().flat_map(Lane::rows).chain(self.odd.iter().copied())
+    }
+
     /// What an advisory claims about the subject.
     pub(super) fn claims_of(&self, advisory: u32) -> &[Terms] {
         let at = self.claims.binary_search_by_key(&advisory, |(id, _)| *id);
         at.map_or(&[], |at| &self.claims[at].1)
     }
 
-    pub(super) fn set_claims(&mut self, advisory: u32, terms: Vec<Terms>) {
+    pub(super) fn set_claims(&mut self, advisory: u32, terms: Box<[Terms]>) {
         match self.claims.binary_search_by_key(&advisory, |(id, _)| *id) {
-            Ok(at) => self.claims[at].1 = terms.into(),
-            Err(at) => self.claims.insert(at, (advisory, terms.into())),
+            Ok(at) => self.claims[at].1 = terms,
+            Err(at) => self.claims.insert(at, (advisory, terms)),
         }
     }
 
@@ -204,11 +198,17 @@ impl Topic {
         sets
     }
 
-    /// What an advisory means for one host that has `ids` of this subject.
-    pub(super) fn standing(&self, claims: &[Terms], minor: &str, ids: &[u32], rows: &Rows) -> Standing {
+    /// What an advisory means for one host that has, behind the topic, these rows of it.
+    pub(super) fn standing(
+        &self,
+        claims: &[Terms],
+        minor: &str,
+        ids: &[(u32, u32)],
+        rows: &Rows,
+    ) -> Standing {
         let mut standing = Standing::default();
         for terms in claims.iter().filter(|terms| terms.minor().is_none_or(|claimed| claimed == minor)) {
-            for &id in ids {
+            for &(_, id) in ids {
                 let row = &rows[id as usize];
                 match assess(terms, &row.installed, &row.parsed, self.order) {
                     Some(Assessment::Affected(_)) => standing.affected = true,

@@ -34,6 +34,30 @@ pub struct Installed {
     pub kernel: Option<Box<KernelRow>>,
 }
 
+/// A package under one of its names where its record alone decides; borrowed, so that it is looked up without being made.
+#[derive(Debug)]
+pub(crate) struct Plain<'p> {
+    pub(crate) name_kind: NameKind,
+    pub(crate) name: &'p str,
+    pub(crate) arch: &'p str,
+    pub(crate) version: &'p str,
+    pub(crate) stream: Stream,
+}
+
+impl Plain<'_> {
+    /// Whether [`Host::installed`] makes `installed` of it. Flavours are not compared: name and version tell them.
+    pub(crate) fn is(&self, installed: &Installed) -> bool {
+        self.name_kind == installed.name_kind
+            && *self.version == *installed.version
+            && *self.name == *installed.name
+            && *self.arch == *installed.arch
+            && self.stream == installed.stream
+            && installed.condition == Condition::Sound
+            && installed.running.is_empty()
+            && installed.kernel.is_none()
+    }
+}
+
 /// The module stream of a package or a claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -255,6 +279,31 @@ impl<'a> Host<'a> {
     /// Every name of a package that claims may speak of.
     pub fn names(&self, package: &'a Package) -> impl Iterator<Item = Installed> + '_ {
         names(package).filter_map(|(kind, name)| self.installed(package, kind, &name))
+    }
+
+    /// The package under all its names; `None` where more than its record decides, so that [`Host::names`] must be asked.
+    pub(crate) fn plain<'p>(&self, package: &'p Package) -> Option<[Plain<'p>; 2]> {
+        let sound = package.state != PackageState::HalfInstalled
+            && matches!(package.origin, Origin::Vendor | Origin::Unknown);
+        let plain = sound
+            && package.module.is_none()
+            && (self.stale.is_empty() || !self.stale.contains_key(package.name.as_str()))
+            && signed_kernel(&package.source, &package.arch).is_none()
+            && self.kernel_source(package).is_none();
+        let stream = || Stream::read(None, [package.version.as_str()]);
+        let named = |name_kind, name, version| Plain {
+            name_kind,
+            name,
+            arch: package.arch.as_str(),
+            version,
+            stream: stream(),
+        };
+        plain.then(|| {
+            [
+                named(NameKind::Binary, package.name.as_str(), package.version.as_str()),
+                named(NameKind::Source, package.source.as_str(), package.source_version.as_str()),
+            ]
+        })
     }
 
     /// The package under one name; `None` if it does not bear it.

@@ -7,17 +7,19 @@
 mod fix;
 mod installed;
 mod shelf;
+pub(crate) mod words;
 pub(crate) mod terms;
 
-pub(crate) use installed::Parsed;
 pub use installed::{Booted, Condition, Host, Installed, KernelRow, Stream, names};
+pub(crate) use installed::{Parsed, Plain};
 pub use shelf::{Finding, Opinion, Shelf};
 
 use crate::inventory::{Origin, Package, Part};
 use crate::verdict::{Explanation, Fix, Undetermined, Verdict};
 use advisory::{Advisory, Claim, NameKind, State};
 use std::rc::Rc;
-use terms::{Assessment, Clear, Doubt, Place, Terms, assess};
+use terms::{Assessment, Doubt, Terms, assess};
+use words::{Words, with_reason};
 
 /// What one claim of an advisory means for one package of a host; `None` where the claim does not speak about it: another
 /// release, name, architecture, module stream, flavour or minor release.
@@ -73,13 +75,22 @@ impl<'a> Case<'a> {
 }
 
 impl Case<'_> {
+    fn words(&self) -> Words<'_> {
+        Words {
+            claim: self.claim,
+            installed: &self.installed,
+            order: self.host.order(),
+            booted: self.host.inventory.kernel.booted.as_deref(),
+        }
+    }
+
     fn verdict(&self) -> Verdict {
         match self.assessment {
             Assessment::Affected(_) => Verdict::Affected { fix: self.fix() },
             Assessment::StillMapped => Verdict::FixedStillRunning { by: self.mapped_by() },
-            Assessment::StillBooted => Verdict::FixedStillRunning { by: vec![self.booted()] },
+            Assessment::StillBooted => Verdict::FixedStillRunning { by: vec![self.words().booted()] },
             Assessment::Fixed => Verdict::Fixed,
-            Assessment::NotAffected(clear) => Verdict::NotAffected { why: self.clear(clear) },
+            Assessment::NotAffected(clear) => Verdict::NotAffected { why: self.words().clear(clear) },
             Assessment::Undetermined(doubt) => Verdict::Undetermined { why: self.doubt(doubt) },
         }
     }
@@ -123,47 +134,15 @@ impl Case<'_> {
         by
     }
 
-    fn booted(&self) -> String {
-        format!("booted kernel {}", self.host.inventory.kernel.booted.as_deref().unwrap_or("not known"))
-    }
-
-    fn clear(&self, clear: Clear) -> String {
-        let Self { claim, installed, .. } = self;
-        match clear {
-            Clear::Withdrawn => "the vendor has withdrawn the advisory".to_owned(),
-            Clear::Vendor => with_reason("the vendor says it is not affected", &claim.reason),
-            Clear::Outside(Place::Before) => {
-                format!(
-                    "{} is older than the first affected version, {}",
-                    installed.version,
-                    shown(claim.introduced.as_ref())
-                )
-            }
-            Clear::Outside(Place::AfterLast) => {
-                format!(
-                    "{} is newer than the last affected version, {}",
-                    installed.version,
-                    shown(claim.last_affected.as_ref())
-                )
-            }
-            Clear::Outside(_) => format!("{} is not one of the affected versions", installed.version),
-            Clear::OldKernel => {
-                let row = installed.kernel.as_deref();
-                let newest = row.and_then(|row| row.newest.as_deref()).unwrap_or_default();
-                format!("an older kernel that is not booted; {newest} is installed beside it")
-            }
-        }
-    }
-
     fn doubt(&self, doubt: Doubt) -> Undetermined {
         let Self { claim, package, installed, host, .. } = self;
         match doubt {
-            Doubt::ClaimVersion => Undetermined::ClaimVersion { version: self.unreadable() },
+            Doubt::ClaimVersion => Undetermined::ClaimVersion { version: self.words().unreadable() },
             Doubt::InstalledVersion => {
                 Undetermined::InstalledVersion { version: installed.version.to_string() }
             }
             Doubt::BootedVersion => {
-                Undetermined::InstalledVersion { version: self.booted_version().to_owned() }
+                Undetermined::InstalledVersion { version: self.words().booted_version().to_owned() }
             }
             Doubt::HalfInstalled => Undetermined::HalfInstalled,
             Doubt::Foreign => Undetermined::ForeignOrigin {
@@ -188,7 +167,7 @@ impl Case<'_> {
             Doubt::BootedUnseen => Undetermined::Unseen {
                 part: Part::Kernel,
                 reason: match &host.inventory.kernel.booted {
-                    Some(_) => format!("{} belongs to no installed package", self.booted()),
+                    Some(_) => format!("{} belongs to no installed package", self.words().booted()),
                     None => host
                         .inventory
                         .gaps_in(Part::Kernel)
@@ -199,27 +178,9 @@ impl Case<'_> {
         }
     }
 
-    /// The first of the claim's versions that does not parse.
-    fn unreadable(&self) -> String {
-        let order = self.host.order();
-        [&self.claim.fixed, &self.claim.introduced, &self.claim.last_affected]
-            .into_iter()
-            .flatten()
-            .find(|text| order.is_none_or(|order| order.parse(text).is_err()))
-            .cloned()
-            .unwrap_or_default()
-    }
-
-    fn booted_version(&self) -> &str {
-        match self.installed.kernel.as_deref() {
-            Some(KernelRow { booted: Booted::At(version), .. }) => version,
-            _ => "",
-        }
-    }
-
     fn explanation(&self) -> Explanation {
         let Self { advisory, claim, package, host, installed, .. } = self;
-        let (rule, claimed) = self.rule(self.assessment);
+        let (rule, claimed) = self.words().rule(self.assessment);
         let mut rule = rule;
         if package.origin == Origin::Unknown {
             rule.push_str("; its origin is not known, taken for the vendor's");
@@ -251,117 +212,4 @@ impl Case<'_> {
             freshness: format!("{told}{archive}, host seen {}", host.inventory.observed),
         }
     }
-
-    /// The rule that decided, and the claim's version it decided by.
-    fn rule(&self, assessment: Assessment) -> (String, String) {
-        let Self { claim, installed, .. } = self;
-        let own = &*installed.version;
-        let fixed = shown(claim.fixed.as_ref());
-        match assessment {
-            Assessment::Affected(Place::Listed) => {
-                (format!("installed {own} is enumerated as affected"), own.to_owned())
-            }
-            Assessment::Affected(_) => {
-                let from = claim
-                    .introduced
-                    .as_ref()
-                    .map_or_else(String::new, |from| format!("introduced {from} ≤ "));
-                match (&claim.fixed, &claim.last_affected) {
-                    (Some(fixed), _) => (format!("{from}installed {own} < fixed {fixed}"), fixed.clone()),
-                    (None, Some(last)) => {
-                        (format!("{from}installed {own} ≤ last affected {last}"), last.clone())
-                    }
-                    (None, None) if claim.introduced.is_some() => (
-                        format!("{from}installed {own}, no fixed version"),
-                        shown(claim.introduced.as_ref()).to_owned(),
-                    ),
-                    (None, None) => (format!("every version is affected, installed is {own}"), String::new()),
-                }
-            }
-            Assessment::StillMapped => {
-                (format!("installed {own} is not affected any more, but older files are mapped"), self.end())
-            }
-            Assessment::StillBooted => (
-                format!(
-                    "a fixed kernel is installed, but {} is {}, which is affected",
-                    self.booted(),
-                    self.booted_version()
-                ),
-                self.end(),
-            ),
-            Assessment::Fixed => (format!("installed {own} ≥ fixed {fixed}"), fixed.to_owned()),
-            Assessment::NotAffected(clear) => {
-                let claimed = match clear {
-                    Clear::Outside(Place::Before) => shown(claim.introduced.as_ref()).to_owned(),
-                    Clear::Outside(Place::AfterLast) | Clear::OldKernel => self.end(),
-                    Clear::Outside(_) | Clear::Withdrawn | Clear::Vendor => String::new(),
-                };
-                (self.clear(clear), claimed)
-            }
-            Assessment::Undetermined(doubt) => {
-                let claimed = if doubt == Doubt::ClaimVersion { self.unreadable() } else { self.end() };
-                (self.doubt_rule(doubt), claimed)
-            }
-        }
-    }
-
-    fn doubt_rule(&self, doubt: Doubt) -> String {
-        let Self { claim, installed, host, .. } = self;
-        let own = &*installed.version;
-        let order =
-            host.order().map_or_else(|| "any order we know".to_owned(), |order| format!("the {order} order"));
-        match doubt {
-            Doubt::ClaimVersion => {
-                format!("the claim's version {} does not parse in {order}", self.unreadable())
-            }
-            Doubt::InstalledVersion => format!("installed version {own} does not parse in {order}"),
-            Doubt::BootedVersion => {
-                format!("the booted kernel's version {} does not parse in {order}", self.booted_version())
-            }
-            Doubt::HalfInstalled => {
-                "unpacking was interrupted: files of two versions may lie side by side".to_owned()
-            }
-            Doubt::Foreign => "the vendor's claim does not speak about somebody else's build".to_owned(),
-            Doubt::ModuleStream => {
-                let stream = |stream: &Stream| match stream {
-                    Stream::Of(module) => module.to_string(),
-                    Stream::Unknown | Stream::Plain => "not known".to_owned(),
-                };
-                let claimed =
-                    claim.module.as_ref().map_or_else(|| "not known".to_owned(), ToString::to_string);
-                format!(
-                    "module stream of the claim: {claimed}, of the package: {}",
-                    stream(&installed.stream)
-                )
-            }
-            Doubt::Flavour => match installed.flavour.as_deref() {
-                Some(flavour) => format!(
-                    "installed {own} is a {flavour} build, which has versions of its own; the claim is about plain builds"
-                ),
-                None => format!(
-                    "the claim is about {} builds; whether {own} is one cannot be told",
-                    claim.flavour.as_deref().unwrap_or_default()
-                ),
-            },
-            Doubt::Vendor => with_reason("the vendor has not judged", &claim.reason),
-            Doubt::NoFixedVersion => "the vendor says that it is fixed, not in which version".to_owned(),
-            Doubt::NoOrder => format!("versions of {} cannot be compared", claim.release.family),
-            Doubt::BootedUnseen => {
-                "which kernel is booted cannot be told from the installed packages".to_owned()
-            }
-        }
-    }
-
-    /// The end of the claim's range; empty if it has none.
-    fn end(&self) -> String {
-        self.claim.fixed.clone().or_else(|| self.claim.last_affected.clone()).unwrap_or_default()
-    }
-}
-
-fn shown(version: Option<&String>) -> &str {
-    version.map(String::as_str).unwrap_or_default()
-}
-
-fn with_reason(said: &str, reason: &str) -> String {
-    if reason.is_empty() { said.to_owned() } else { format!("{said}: {reason}") }
 }

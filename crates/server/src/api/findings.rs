@@ -125,7 +125,7 @@ pub(super) struct List {
     after: Option<String>,
 }
 
-/// List findings, by advisory, package and host.
+/// List findings, by advisory, package, verdict and host.
 #[utoipa::path(get, path = "/api/v1/findings", tag = "findings", params(List), responses(
     (status = 200, description = "A page of findings", body = Page<Finding>)
 ))]
@@ -181,16 +181,16 @@ async fn page(
     after: Option<&str>,
 ) -> Result<Response, Problem> {
     let limit = page::limit(limit)?;
-    let selector = select::parse(selector)?;
+    let selector = select::parse(state, selector)?;
     let wrong =
         || Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after");
     let after = match page::parts::<5>(after)? {
         None => None,
-        Some([advisory, package, host, verdict, from]) => Some(Place {
+        Some([advisory, package, verdict, host, from]) => Some(Place {
             advisory,
             package,
-            host: host.parse().map_err(|_| wrong())?,
             verdict,
+            host: host.parse().map_err(|_| wrong())?,
             from: from.parse().map_err(|_| wrong())?,
         }),
     };
@@ -203,7 +203,7 @@ async fn page(
         select::scan(limit, after, selector.as_ref(), fetch, |row| &row.host, Row::place).await?;
     let next = next.map(|place| {
         let (host, from) = (place.host.to_string(), place.from.to_string());
-        page::place(&[&place.advisory, &place.package, &host, &place.verdict, &from])
+        page::place(&[&place.advisory, &place.package, &place.verdict, &host, &from])
     });
     Ok(Page { items: rows.into_iter().map(Finding::from).collect(), next }.answer(uri))
 }

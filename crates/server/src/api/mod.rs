@@ -28,9 +28,11 @@ mod status;
 mod users;
 
 use crate::app::App;
+use crate::fleet::Fleet;
 use crate::people::People;
 use crate::people::oidc::{Error as OidcError, Oidc};
 use crate::people::roles::Permission;
+use crate::store::audit::Actor;
 use crate::store::events::Event;
 use axum::Router;
 use axum::extract::Request;
@@ -78,19 +80,30 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// A feed that is to be read now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refresh {
+    /// Its name; it is in the settings.
+    pub feed: String,
+    /// Who has looked at what was held back of it, and wants it used.
+    pub accept: Option<Actor>,
+}
+
 /// What endpoints have at hand. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct State {
     /// The running server.
     pub app: Arc<App>,
+    /// The fleet in memory, for what selectors ask.
+    pub fleet: Arc<Fleet>,
     /// For logging in by password.
     pub people: Arc<People>,
     /// For logging in through an identity provider, if there is one.
     pub oidc: Option<Oidc>,
     /// Events as they happen, in order; what a slow follower missed it reads from the store.
     pub events: broadcast::Sender<Event>,
-    /// Names of feeds that are to be read now.
-    pub refresh: mpsc::Sender<String>,
+    /// Feeds that are to be read now.
+    pub refresh: mpsc::Sender<Refresh>,
     /// Fingerprint of the authority that agents are to expect, told with enrolment tokens.
     pub authority: Arc<str>,
     /// Cancelled when the server stops: streams end.
@@ -104,14 +117,16 @@ impl State {
     /// For a running server; fails if `oidc` in its settings cannot be used.
     pub fn new(
         app: Arc<App>,
+        fleet: Arc<Fleet>,
         events: broadcast::Sender<Event>,
-        refresh: mpsc::Sender<String>,
+        refresh: mpsc::Sender<Refresh>,
         authority: &str,
         stopping: CancellationToken,
     ) -> Result<Self, OidcError> {
         let oidc = app.config.oidc.as_ref().map(Oidc::new).transpose()?;
         Ok(Self {
             app,
+            fleet,
             people: Arc::default(),
             oidc,
             events,

@@ -54,6 +54,22 @@ impl Dialect {
         }
     }
 
+    /// The elements of a JSON array as rows, each in the column `value`; `->>` takes them apart.
+    pub(super) fn elements(self, json: &str) -> String {
+        match self {
+            Self::Sqlite => format!("json_each({json})"),
+            Self::Postgres => format!("json_array_elements(({json})::json)"),
+        }
+    }
+
+    /// The numbers or texts of a JSON array as rows, each in the column `value`; PostgreSQL has texts.
+    pub(super) fn scalars(self, json: &str) -> String {
+        match self {
+            Self::Sqlite => format!("json_each({json})"),
+            Self::Postgres => format!("json_array_elements_text(({json})::json)"),
+        }
+    }
+
     pub(super) async fn prepare(self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         match self {
             // FULL: a commit that was answered survives a power failure.
@@ -73,7 +89,7 @@ impl Dialect {
         let migration = |(version, name, text): (i64, &'static str, &'static str)| {
             let text = match self {
                 Self::Sqlite => Cow::Borrowed(text),
-                Self::Postgres => Cow::Owned(text.replace(" BLOB", " BYTEA")),
+                Self::Postgres => Cow::Owned(text.replace(" BLOB", " BYTEA").replace(" WITHOUT ROWID", "")),
             };
             let kind = MigrationType::Simple;
             Migration::new(version, name.into(), kind, AssertSqlSafe(text.into_owned()).into_sql_str(), false)

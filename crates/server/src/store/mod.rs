@@ -6,22 +6,28 @@
 
 mod dialect;
 mod filter;
+pub mod advisories;
 pub mod advisory_list;
 pub mod audit;
+pub mod certificates;
 pub mod enrolment;
 pub mod enrolment_list;
 pub mod events;
 pub mod feed_list;
+pub mod feeds;
 pub mod finding_list;
+pub mod findings;
 pub mod host_list;
 pub mod hosts;
 pub mod idempotency;
 pub mod inventories;
+pub mod leases;
 pub mod people;
 pub mod tokens;
 
 pub use dialect::Dialect;
 
+use jiff::Timestamp;
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::Migrator;
 use sqlx::{Any, AnyPool, Transaction};
@@ -142,4 +148,17 @@ pub async fn count(writing: &mut Writing, counter: &str) -> Result<i64, Error> {
         .fetch_one(&mut **writing)
         .await
         .doing("count")
+}
+
+/// The moment of a write, microseconds: `now`, or just after the counter's last moment where the clock says less, so that
+/// intervals neither overlap nor end before they begin. Others that ask wait until this transaction ends.
+pub async fn moment(writing: &mut Writing, counter: &str, now: Timestamp) -> Result<i64, Error> {
+    sqlx::query_scalar(
+        "UPDATE counters SET value = CASE WHEN value >= $1 THEN value + 1 ELSE $1 END WHERE name = $2 RETURNING value",
+    )
+    .bind(now.as_microsecond())
+    .bind(counter.to_owned())
+    .fetch_one(&mut **writing)
+    .await
+    .doing("take the time")
 }

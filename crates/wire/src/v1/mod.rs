@@ -5,7 +5,7 @@
 
 mod pieces;
 
-pub use pieces::{Broken, Parts, Pieces, hash, join, settle, split};
+pub use pieces::{Broken, Parts, Piece, Pieces, assemble, hash, join, settle, split};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 use advisory::Advisory;
 use advisory::digest::{hex, sha256};
 use exposure::Inventory;
-use exposure::inventory::{Package, Process};
+use exposure::inventory::{Archive, Candidate, Gap, Kernel, Package, Process, System};
 use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -120,41 +120,107 @@ pub fn split(inventory: &Inventory, closes: &[Advisory]) -> Pieces {
     pieces
 }
 
-/// Makes the inventory of the host called `host`, observed at `observed`, of its pieces again; checks every hash.
+/// A piece, read: what one part of an inventory says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// `root`.
+    Root(String),
+    /// `system`.
+    System(System),
+    /// `packages.…`: the packages of one letter.
+    Packages(Vec<Package>),
+    /// `archives`.
+    Archives(Vec<Archive>),
+    /// `candidates`.
+    Candidates(Vec<Candidate>),
+    /// `kernel`.
+    Kernel(Kernel),
+    /// `processes`.
+    Processes(Vec<Process>),
+    /// `gaps`.
+    Gaps(Vec<Gap>),
+    /// `closes`: what the host's package manager says that its fixes close.
+    Closes(Vec<Advisory>),
+}
+
+impl Piece {
+    /// What decides how a part is read: `packages` for `packages.o`, otherwise its name. Parts of one kind that have the
+    /// same hash are the same piece; of different kinds they are not (`[]` is many things).
+    pub fn kind(part: &str) -> &str {
+        if part.starts_with(PACKAGES) { "packages" } else { part }
+    }
+
+    /// Reads the body of a part; `None` if this version does not know the part.
+    pub fn read(part: &str, body: &str) -> Result<Option<Self>, Broken> {
+        fn json<T: DeserializeOwned>(part: &str, body: &str) -> Result<T, Broken> {
+            serde_json::from_str(body)
+                .map_err(|problem| Broken::Unreadable { part: part.to_owned(), reason: problem.to_string() })
+        }
+        Ok(Some(match Self::kind(part) {
+            "root" => Self::Root(json(part, body)?),
+            "system" => Self::System(json(part, body)?),
+            "packages" => Self::Packages(json(part, body)?),
+            "archives" => Self::Archives(json(part, body)?),
+            "candidates" => Self::Candidates(json(part, body)?),
+            "kernel" => Self::Kernel(json(part, body)?),
+            "processes" => Self::Processes(json(part, body)?),
+            "gaps" => Self::Gaps(json(part, body)?),
+            "closes" => Self::Closes(json(part, body)?),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// Makes the inventory of the host called `host`, observed at `observed`, of its pieces again; checks every hash, also
+/// those of parts that this version does not know.
 pub fn join(host: &str, observed: Timestamp, pieces: &Pieces) -> Result<(Inventory, Vec<Advisory>), Broken> {
+    let mut read = Vec::new();
+    for (part, hash) in &pieces.parts {
+        let body = pieces.bodies.get(hash).ok_or_else(|| Broken::Bodiless(part.clone()))?;
+        if sha256(body.as_bytes()) != *hash {
+            return Err(Broken::Hash(part.clone()));
+        }
+        if let Some(piece) = Piece::read(part, body)? {
+            read.push(piece);
+        }
+    }
+    assemble(host, observed, &read)
+}
+
+/// Makes an inventory of pieces that were read before; hosts may share them.
+pub fn assemble<'a>(
+    host: &str,
+    observed: Timestamp,
+    pieces: impl IntoIterator<Item = &'a Piece>,
+) -> Result<(Inventory, Vec<Advisory>), Broken> {
+    let (mut root, mut system, mut archives, mut candidates) = (None, None, None, None);
+    let (mut kernel, mut processes, mut gaps, mut closes) = (None, None, None, None);
     let mut packages: Vec<Package> = Vec::new();
-    for part in pieces.parts.keys().filter(|part| part.starts_with(PACKAGES)) {
-        packages.extend(read::<Vec<Package>>(pieces, part)?);
+    for piece in pieces {
+        match piece {
+            Piece::Root(value) => root = Some(value),
+            Piece::System(value) => system = Some(value),
+            Piece::Packages(some) => packages.extend_from_slice(some),
+            Piece::Archives(value) => archives = Some(value),
+            Piece::Candidates(value) => candidates = Some(value),
+            Piece::Kernel(value) => kernel = Some(value),
+            Piece::Processes(value) => processes = Some(value),
+            Piece::Gaps(value) => gaps = Some(value),
+            Piece::Closes(value) => closes = Some(value),
+        }
     }
     packages.sort();
     let inventory = Inventory {
         host: host.to_owned(),
         observed,
-        root: part(pieces, "root")?,
-        system: part(pieces, "system")?,
+        root: root.cloned().ok_or(Broken::Missing("root"))?,
+        system: system.cloned().ok_or(Broken::Missing("system"))?,
         packages,
-        archives: part(pieces, "archives")?,
-        candidates: part(pieces, "candidates")?,
-        kernel: part(pieces, "kernel")?,
-        processes: part(pieces, "processes")?,
-        gaps: part(pieces, "gaps")?,
+        archives: archives.cloned().ok_or(Broken::Missing("archives"))?,
+        candidates: candidates.cloned().ok_or(Broken::Missing("candidates"))?,
+        kernel: kernel.cloned().ok_or(Broken::Missing("kernel"))?,
+        processes: processes.cloned().ok_or(Broken::Missing("processes"))?,
+        gaps: gaps.cloned().ok_or(Broken::Missing("gaps"))?,
     };
-    Ok((inventory, part(pieces, "closes")?))
-}
-
-fn part<T: DeserializeOwned>(pieces: &Pieces, name: &'static str) -> Result<T, Broken> {
-    if !pieces.parts.contains_key(name) {
-        return Err(Broken::Missing(name));
-    }
-    read(pieces, name)
-}
-
-fn read<T: DeserializeOwned>(pieces: &Pieces, part: &str) -> Result<T, Broken> {
-    let hash = &pieces.parts[part];
-    let body = pieces.bodies.get(hash).ok_or_else(|| Broken::Bodiless(part.to_owned()))?;
-    if sha256(body.as_bytes()) != *hash {
-        return Err(Broken::Hash(part.to_owned()));
-    }
-    serde_json::from_str(body)
-        .map_err(|problem| Broken::Unreadable { part: part.to_owned(), reason: problem.to_string() })
+    Ok((inventory, closes.cloned().ok_or(Broken::Missing("closes"))?))
 }

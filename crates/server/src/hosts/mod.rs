@@ -1,0 +1,96 @@
+//! Listens to agents: takes enrolments, check-ins and reports; gives certificates, and events to whoever follows.
+//!
+//! The walk: [`serve`] accepts connections at the `door`; `requests` decides what each request may; [`Roster`] knows every
+//! host in memory, so that the check-in of an unchanged host touches nothing else; what changes goes to the store.
+
+mod body;
+mod door;
+mod refusal;
+mod requests;
+mod roster;
+
+pub use door::{Limits, serve, serve_within};
+pub use roster::{Barred, Census, Heard, Roster};
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use wire::v1::Refusal;
+
+/// What the agents' listener has done since it was started. For metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Check-ins answered.
+    pub check_ins: AtomicU64,
+    /// Reports that were stored.
+    pub reports: AtomicU64,
+    /// Reports of what was stored already.
+    pub reports_unchanged: AtomicU64,
+    /// Hosts enrolled.
+    pub enrolments: AtomicU64,
+    /// Certificates renewed.
+    pub renewals: AtomicU64,
+    /// Hosts quarantined as copies.
+    pub clones: AtomicU64,
+    /// Connections open now.
+    pub connections: AtomicU64,
+    /// Connections turned away because there were too many.
+    pub turned_away: AtomicU64,
+    /// Handshakes that failed: expired, foreign and self-made certificates, and noise.
+    pub handshakes_failed: AtomicU64,
+    /// Refused: tokens.
+    pub refused_token: AtomicU64,
+    /// Refused: revoked hosts.
+    pub refused_revoked: AtomicU64,
+    /// Refused: quarantined hosts.
+    pub refused_quarantined: AtomicU64,
+    /// Refused: requests that cannot be read, or are too large.
+    pub refused_malformed: AtomicU64,
+    /// Refused: too much at once.
+    pub refused_busy: AtomicU64,
+}
+
+impl Counters {
+    fn refused(&self, refusal: Refusal) {
+        add(match refusal {
+            Refusal::Token => &self.refused_token,
+            Refusal::Revoked => &self.refused_revoked,
+            Refusal::Quarantined => &self.refused_quarantined,
+            Refusal::Malformed => &self.refused_malformed,
+            Refusal::Busy => &self.refused_busy,
+        });
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A text that a host gave, fit for logs, terminals and pages: characters that are not printed, break lines or turn the
+/// direction of writing are replaced; at most `bytes_max` bytes.
+pub(crate) fn clean(text: &str, bytes_max: usize) -> String {
+    let mut clean = String::with_capacity(text.len().min(bytes_max));
+    for character in text.trim().chars() {
+        let character = if is_plain(character) { character } else { char::REPLACEMENT_CHARACTER };
+        if clean.len() + character.len_utf8() > bytes_max {
+            break;
+        }
+        clean.push(character);
+    }
+    clean
+}
+
+fn is_plain(character: char) -> bool {
+    // Controls; zero-width and directional marks; line and paragraph separators; directional isolates; the byte order mark.
+    !character.is_control()
+        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clean;
+
+    #[test]
+    fn what_a_host_says_cannot_break_a_line_or_turn_it() {
+        assert_eq!(clean(" web\n2026 ERROR\0 \u{202e}gpj ", 64), "web\u{fffd}2026 ERROR\u{fffd} \u{fffd}gpj");
+        assert_eq!(clean("ääää", 5), "ää");
+    }
+}

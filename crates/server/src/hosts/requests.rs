@@ -1,0 +1,397 @@
+//! What an agent may ask, and what becomes of it. Who asks is decided by the certificate alone: no request names a host.
+
+use super::body::{self, Encoding, Room};
+use super::door::{Limits, network};
+use super::refusal::{Answer, Refuse, json};
+use super::roster::{Barred, Heard, Roster, digest};
+use super::{add, clean};
+use crate::App;
+use crate::identity::{self, Authority, Peer};
+use crate::store::certificates::{self, Given};
+use crate::store::enrolment::{self, Enrolment, Newcomer};
+use crate::store::inventories::{self, Replaced};
+use crate::store::{self, hosts};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+use wire::v1::{
+    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, Enrol, Enrolled, INFLATED_BYTES_MAX, RENEW_PATH,
+    REPORT_PATH, REQUEST_BYTES_MAX, Renew, Renewed, Report, Reported,
+};
+
+/// Bytes of a check-in: ten times a real one.
+const CHECK_IN_BYTES_MAX: usize = 4 << 10;
+/// Bytes of an enrolment or a renewal: ten times a real one.
+const SIGNING_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a report after unpacking, up to which several are read at once: 2,500 packages with all they map.
+const REPORT_BYTES_ORDINARY: usize = 8 << 20;
+/// Reports that are read and stored at once.
+const REPORTS_AT_ONCE: usize = 4;
+/// Bytes of a host's name, as in DNS.
+const NAME_BYTES_MAX: usize = 253;
+/// Bytes of an agent's version.
+const AGENT_BYTES_MAX: usize = 64;
+/// Enrolments that may fail from one address within [`FAILURES_WITHIN`].
+const FAILURES_MAX: u32 = 10;
+/// See [`FAILURES_MAX`].
+const FAILURES_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// Addresses whose failures are remembered; the secret's 160 bits do not depend on it.
+const FAILURES_ADDRESSES_MAX: usize = 10_000;
+
+/// Where requests are answered.
+#[derive(Debug)]
+pub(super) struct Desk {
+    app: Arc<App>,
+    authority: Arc<Authority>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) limits: Limits,
+    failures: Mutex<HashMap<IpAddr, (u32, Timestamp)>>,
+    /// Hosts whose report is being read: one at a time each.
+    reporting: Mutex<HashSet<Uuid>>,
+    room: Room,
+    reports: Semaphore,
+    /// One report over [`REPORT_BYTES_ORDINARY`] at a time: unpacked, it takes up to half a gigabyte.
+    large: Semaphore,
+}
+
+impl Desk {
+    pub(super) fn new(app: Arc<App>, authority: Arc<Authority>, roster: Arc<Roster>, limits: Limits) -> Self {
+        Self {
+            app,
+            authority,
+            roster,
+            limits,
+            failures: Mutex::default(),
+            reporting: Mutex::default(),
+            room: Room::default(),
+            reports: Semaphore::new(REPORTS_AT_ONCE),
+            large: Semaphore::new(1),
+        }
+    }
+
+    /// Answers one request from `peer`, at `address`.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<Peer>,
+        address: IpAddr,
+    ) -> Answer {
+        let now = Timestamp::now();
+        let asked = match request.uri().path() {
+            ENROL_PATH | RENEW_PATH | CHECK_IN_PATH | REPORT_PATH if request.method() != Method::POST => {
+                Err(Refuse::malformed(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "answer the request: only POST is known here",
+                ))
+            }
+            ENROL_PATH => self.enrol(request.into_body(), address, now).await,
+            RENEW_PATH => self.renew(request.into_body(), peer, now).await,
+            CHECK_IN_PATH => self.check_in(request.into_body(), peer, address, now).await,
+            REPORT_PATH => self.report(request, peer, now).await,
+            _ => Err(Refuse::malformed(StatusCode::NOT_FOUND, "answer the request: this path is not known")),
+        };
+        asked.unwrap_or_else(|refuse| {
+            self.roster.counters.refused(refuse.kind);
+            refuse.answer()
+        })
+    }
+
+    async fn enrol(&self, body: Incoming, address: IpAddr, now: Timestamp) -> Result<Answer, Refuse> {
+        self.is_patient_with(address, now)?;
+        let enrolled = self.let_in(body, address, now).await;
+        if enrolled.as_ref().is_err_and(|refuse| refuse.kind != wire::v1::Refusal::Busy) {
+            self.failed(address, now);
+        }
+        enrolled
+    }
+
+    async fn let_in(&self, body: Incoming, address: IpAddr, now: Timestamp) -> Result<Answer, Refuse> {
+        let (bytes, _) = body::read(body, SIGNING_BYTES_MAX, &self.limits, None).await?;
+        let enrol: Enrol = parse(&bytes)?;
+        if digest(&enrol.machine).is_none() {
+            return Err(not_a_hash("machine"));
+        }
+        if !enrolment::is_good(&self.app.store, now, &enrol.token).await.map_err(unstored)? {
+            return Err(Refuse::token());
+        }
+        let id = Uuid::now_v7();
+        let signed = self.sign(&enrol.csr, id, now)?;
+        let name = match clean(&enrol.name, NAME_BYTES_MAX) {
+            name if name.is_empty() => format!("host-{id}"),
+            name => name,
+        };
+        let newcomer = Newcomer {
+            id,
+            name: &name,
+            machine: &enrol.machine,
+            agent: &clean(&enrol.agent, AGENT_BYTES_MAX),
+            address: &address.to_string(),
+            signed: &signed,
+        };
+        match enrolment::enrol(&self.app.store, now, &enrol.token, &newcomer).await.map_err(unstored)? {
+            Enrolment::Done(host) => {
+                self.roster.put(&host);
+                self.app.told.notify_waiters();
+                add(&self.roster.counters.enrolments);
+                tracing::info!(host.id = %id, host.name = name, %address, "enrolled");
+                let authority = self.authority.pem().to_owned();
+                Ok(json(StatusCode::OK, &Enrolled { host: host.id, certificate: signed.pem, authority }))
+            }
+            Enrolment::Token => Err(Refuse::token()),
+            Enrolment::OthersKey => Err(others_key()),
+        }
+    }
+
+    async fn renew(&self, body: Incoming, peer: Option<Peer>, now: Timestamp) -> Result<Answer, Refuse> {
+        let peer = self.active(peer, now)?;
+        let (bytes, _) = body::read(body, SIGNING_BYTES_MAX, &self.limits, None).await?;
+        let renew: Renew = parse(&bytes)?;
+        let signed = self.sign(&renew.csr, peer.host, now)?;
+        let id = peer.host.to_string();
+        match certificates::renew(&self.app.store, now, &id, &signed).await.map_err(unstored)? {
+            Given::Stored => {
+                add(&self.roster.counters.renewals);
+                let authority = self.authority.pem().to_owned();
+                Ok(json(StatusCode::OK, &Renewed { certificate: signed.pem, authority }))
+            }
+            Given::OthersKey => Err(others_key()),
+            Given::TooOften => {
+                let detail = "renew the certificate: the host was given several within the hour";
+                Err(Refuse::busy(StatusCode::TOO_MANY_REQUESTS, detail).after(3_600))
+            }
+        }
+    }
+
+    async fn check_in(
+        &self,
+        body: Incoming,
+        peer: Option<Peer>,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<Answer, Refuse> {
+        let peer = self.active(peer, now)?;
+        let (bytes, _) = body::read(body, CHECK_IN_BYTES_MAX, &self.limits, None).await?;
+        let check_in: CheckIn = parse(&bytes)?;
+        let mut heard = self.roster.check_in(&peer, address, &check_in, now);
+        if heard == Heard::Unbound {
+            let id = peer.host.to_string();
+            hosts::bind(&self.app.store, now, &id, &check_in.machine).await.map_err(unstored)?;
+            self.take(&id).await?;
+            heard = self.roster.check_in(&peer, address, &check_in, now);
+        }
+        match heard {
+            Heard::Here { report } => {
+                add(&self.roster.counters.check_ins);
+                let next_seconds = self.app.config.agents.check_in_seconds;
+                Ok(json(StatusCode::OK, &CheckedIn { next_seconds, report }))
+            }
+            Heard::Refused(barred) => Err(refused(barred)),
+            Heard::Malformed(field) => Err(not_a_hash(field)),
+            Heard::Unbound => {
+                Err(Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "take the host out of quarantine"))
+            }
+            Heard::Cloned(reason) => {
+                let id = peer.host.to_string();
+                hosts::quarantine(&self.app.store, now, &id, &reason).await.map_err(unstored)?;
+                self.take(&id).await?;
+                add(&self.roster.counters.clones);
+                tracing::warn!(host.id = %id, "quarantined: {reason}");
+                Err(Refuse::quarantined())
+            }
+        }
+    }
+
+    async fn report(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<Peer>,
+        now: Timestamp,
+    ) -> Result<Answer, Refuse> {
+        let peer = self.active(peer, now)?;
+        let encoding = Encoding::of(request.headers())?;
+        let _reporting = Reporting::begin(&self.reporting, peer.host)?;
+        let (bytes, room) =
+            body::read(request.into_body(), REQUEST_BYTES_MAX, &self.limits, Some(&self.room)).await?;
+        let closed = |_| Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "read the report: the server stops");
+        let _turn = self.reports.acquire().await.map_err(closed)?;
+        let bytes = Arc::new(bytes);
+        let (report, _large) = match unpack(&bytes, encoding, REPORT_BYTES_ORDINARY).await? {
+            Some(report) => (report, None),
+            None => {
+                let large = self.large.acquire().await.map_err(closed)?;
+                let report = unpack(&bytes, encoding, INFLATED_BYTES_MAX).await?.ok_or_else(|| {
+                    let detail = format!("read the report: unpacked, it is over {INFLATED_BYTES_MAX} bytes");
+                    Refuse::malformed(StatusCode::PAYLOAD_TOO_LARGE, detail)
+                })?;
+                (report, Some(large))
+            }
+        };
+        drop((bytes, room));
+        let observed = Timestamp::from_microsecond(report.observed_at).map_err(|_| {
+            Refuse::malformed(StatusCode::BAD_REQUEST, "read the report: observed_at is out of range")
+        })?;
+        // It may have taken a while to arrive.
+        let now = Timestamp::now();
+        self.active(Some(peer), now)?;
+        let id = peer.host.to_string();
+        // A host's clock may be early; nothing is seen in the future.
+        let replaced = inventories::replace(&self.app.store, now, &id, observed.min(now), &report);
+        let (hash, counter) = match replaced.await.map_err(unstored)? {
+            Replaced::Stored(hash) => {
+                self.app.told.notify_waiters();
+                (hash, &self.roster.counters.reports)
+            }
+            Replaced::Unchanged(hash) => (hash, &self.roster.counters.reports_unchanged),
+            Replaced::Missing(missing) => return Ok(json(StatusCode::OK, &Reported { missing })),
+            Replaced::Broken(broken) => {
+                let detail = clean(&format!("read the report: {broken}"), 512);
+                return Err(Refuse::malformed(StatusCode::UNPROCESSABLE_ENTITY, detail));
+            }
+        };
+        self.roster.has(&id, &hash);
+        add(counter);
+        Ok(json(StatusCode::OK, &Reported { missing: Vec::new() }))
+    }
+
+    /// The host on the other side, if it may speak now.
+    fn active(&self, peer: Option<Peer>, now: Timestamp) -> Result<Peer, Refuse> {
+        let peer = peer.ok_or_else(|| {
+            Refuse::stranger("answer the request: this path needs a host's certificate; enrol first")
+        })?;
+        self.roster.standing(&peer, now).map_err(refused)?;
+        Ok(peer)
+    }
+
+    fn sign(&self, csr: &str, id: Uuid, now: Timestamp) -> Result<identity::Signed, Refuse> {
+        let days = self.app.config.agents.certificate_days;
+        self.authority.sign_host(csr, id, now, days).map_err(|problem| match problem {
+            identity::Error::Request(_) => Refuse::malformed(StatusCode::BAD_REQUEST, problem.to_string()),
+            identity::Error::Store(_)
+            | identity::Error::Damaged(_)
+            | identity::Error::Certificate { .. }
+            | identity::Error::Tls(_) => {
+                tracing::error!("{problem}");
+                Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "sign a certificate: the server cannot now")
+            }
+        })
+    }
+
+    /// Takes what the store says about a host, before its event comes round.
+    async fn take(&self, id: &str) -> Result<(), Refuse> {
+        match hosts::get(&self.app.store, id).await.map_err(unstored)? {
+            Some(host) => self.roster.put(&host),
+            None => self.roster.remove(id),
+        }
+        self.app.told.notify_waiters();
+        Ok(())
+    }
+
+    /// Refuses an address from which too many enrolments failed.
+    fn is_patient_with(&self, address: IpAddr, now: Timestamp) -> Result<(), Refuse> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((count, since)) = failures.get(&network(address)) else { return Ok(()) };
+        let left = FAILURES_WITHIN.saturating_sub(now.duration_since(*since)).as_secs();
+        if *count < FAILURES_MAX || left <= 0 {
+            return Ok(());
+        }
+        let detail = "enrol: too many tries from this address have failed";
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        Err(Refuse::busy(StatusCode::TOO_MANY_REQUESTS, detail).after(left))
+    }
+
+    fn failed(&self, address: IpAddr, now: Timestamp) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |since: Timestamp| now.duration_since(since) < FAILURES_WITHIN;
+        if failures.len() >= FAILURES_ADDRESSES_MAX {
+            failures.retain(|_, (_, since)| fresh(*since));
+        }
+        if failures.len() >= FAILURES_ADDRESSES_MAX {
+            failures.clear();
+        }
+        let (count, since) = failures.entry(network(address)).or_insert((0, now));
+        if !fresh(*since) {
+            (*count, *since) = (0, now);
+        }
+        *count += 1;
+    }
+}
+
+/// A host's report under way.
+struct Reporting<'a> {
+    among: &'a Mutex<HashSet<Uuid>>,
+    host: Uuid,
+}
+
+impl<'a> Reporting<'a> {
+    fn begin(among: &'a Mutex<HashSet<Uuid>>, host: Uuid) -> Result<Self, Refuse> {
+        if among.lock().unwrap_or_else(PoisonError::into_inner).insert(host) {
+            return Ok(Self { among, host });
+        }
+        let detail = "read the report: another one of this host is under way";
+        Err(Refuse::busy(StatusCode::TOO_MANY_REQUESTS, detail))
+    }
+}
+
+impl Drop for Reporting<'_> {
+    fn drop(&mut self) {
+        self.among.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.host);
+    }
+}
+
+/// Unpacks and reads a report, off the threads that answer; `None` if it is over `bytes_max`.
+async fn unpack(
+    bytes: &Arc<Vec<u8>>,
+    encoding: Encoding,
+    bytes_max: usize,
+) -> Result<Option<Report>, Refuse> {
+    let bytes = Arc::clone(bytes);
+    let work = move || match body::inflate(&bytes, encoding, bytes_max)? {
+        Some(text) => parse(&text).map(Some),
+        None => Ok(None),
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "read the report: the work on it was cut off"))
+    })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refuse> {
+    serde_json::from_slice(bytes).map_err(|problem| {
+        let detail = clean(&format!("read the request: {problem}"), 256);
+        Refuse::malformed(StatusCode::BAD_REQUEST, detail)
+    })
+}
+
+fn not_a_hash(field: &str) -> Refuse {
+    let detail = format!("read the request: \"{field}\" is no SHA-256 in hex");
+    Refuse::malformed(StatusCode::BAD_REQUEST, detail)
+}
+
+fn others_key() -> Refuse {
+    let detail = "sign a certificate: another host has this key; make one on this host";
+    Refuse::malformed(StatusCode::CONFLICT, detail)
+}
+
+/// The store did not do it: the agent comes again.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unstored(problem: store::Error) -> Refuse {
+    tracing::error!("{problem}");
+    Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "answer the request: the store cannot now")
+}
+
+fn refused(barred: Barred) -> Refuse {
+    match barred {
+        Barred::Quarantined => Refuse::quarantined(),
+        Barred::Revoked => Refuse::revoked("the host was revoked: it is no longer part of the fleet"),
+        Barred::Unknown => Refuse::revoked("the host is not known: it was removed from the fleet"),
+        Barred::CertificateRevoked => Refuse::revoked("the host's certificate was revoked; enrol it anew"),
+        Barred::CertificateEnded => {
+            Refuse::stranger("the host's certificate has ended; enrol it anew with another token")
+        }
+    }
+}

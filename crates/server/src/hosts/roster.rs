@@ -1,0 +1,409 @@
+//! Every host, in memory: enough to answer a check-in, and to notice when two hosts share a key.
+//!
+//! Loaded at the start, then follows the events. Some 250 bytes a host. No lock is held over a wait.
+
+use super::{Counters, clean};
+use crate::identity::Peer;
+use crate::store::events::{Event, Kind};
+use crate::store::hosts::{self, Host, HostState, Seen};
+use crate::store::{Doing, Error, Store, certificates};
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+use sqlx::Row;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use uuid::Uuid;
+use wire::v1::CheckIn;
+
+/// Parts of the roster that are locked by themselves: many more than threads.
+const SHARDS: usize = 64;
+/// Runs of a host's agent that are remembered, the present one among them.
+const STREAMS: usize = 4;
+/// Hosts in one reading at the start.
+const PAGE: i64 = 5_000;
+/// Bytes of an agent's version.
+const AGENT_BYTES_MAX: usize = 64;
+
+/// What is known of the fleet's hosts.
+#[derive(Debug)]
+pub struct Roster {
+    shards: Vec<Mutex<Shard>>,
+    /// Revoked certificates of hosts that stay.
+    revoked: RwLock<HashSet<u128>>,
+    /// What the listener has done.
+    pub counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    hosts: HashMap<Uuid, Entry>,
+    /// Heard since the last [`Roster::flush`].
+    heard: Vec<Uuid>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u32,
+    state: HostState,
+    heard: bool,
+    address: IpAddr,
+    seen: Timestamp,
+    /// SHA-256 of its inventory; zeroes: none.
+    inventory: [u8; 32],
+    /// SHA-256 of its machine id; zeroes: that of its next check-in.
+    machine: [u8; 32],
+    /// The present run of its agent, and those before, by the first bytes of their hashes; 0: none.
+    streams: [u64; STREAMS],
+    agent: Box<str>,
+}
+
+/// Why a host may not speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// Two hosts seem to share its key.
+    Quarantined,
+    /// It is no longer part of the fleet.
+    Revoked,
+    /// It was removed, or never was.
+    Unknown,
+    /// Its certificate was revoked.
+    CertificateRevoked,
+    /// Its certificate has ended since it was shown.
+    CertificateEnded,
+}
+
+/// What a check-in tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The host is here; whether we want its inventory.
+    Here {
+        /// Its inventory is another one than we know.
+        report: bool,
+    },
+    /// The host may not speak.
+    Refused(Barred),
+    /// It was released from quarantine: its machine is not on record.
+    Unbound,
+    /// Two hosts speak under one key; why we think so.
+    Cloned(String),
+    /// A hash is none.
+    Malformed(&'static str),
+}
+
+/// How many hosts there are, by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Part of the fleet, silent ones too.
+    pub active: u64,
+    /// Held back.
+    pub quarantined: u64,
+    /// Taken out.
+    pub revoked: u64,
+    /// Active, and not heard by this server for too long.
+    pub silent: u64,
+}
+
+impl Roster {
+    /// Reads all hosts. Follow the events that come after; those told meanwhile may be followed again.
+    pub async fn load(store: &Store, now: Timestamp) -> Result<Self, Error> {
+        let roster = Self {
+            shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+            revoked: RwLock::default(),
+            counters: Counters::default(),
+        };
+        let mut after = String::new();
+        loop {
+            let page = hosts::page(store, &after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.id);
+            for host in &page {
+                roster.put(host);
+            }
+        }
+        let mut after = String::new();
+        loop {
+            let rows = sqlx::query(
+                "SELECT host, hash FROM inventories WHERE until_at IS NULL AND host > $1 ORDER BY host LIMIT $2",
+            )
+            .bind(after.clone())
+            .bind(PAGE)
+            .fetch_all(store.reader())
+            .await
+            .doing("read the hashes of inventories")?;
+            for row in &rows {
+                roster.has(row.get(0), row.get(1));
+            }
+            let Some(last) = rows.last() else { break };
+            after = last.get(0);
+        }
+        let revoked = certificates::revoked(store, now).await?;
+        roster
+            .revoked_mut()
+            .extend(revoked.iter().filter_map(|serial| u128::from_str_radix(serial, 16).ok()));
+        Ok(roster)
+    }
+
+    /// Follows what this server or another one changed.
+    pub async fn follow(&self, store: &Store, event: &Event) -> Result<(), Error> {
+        match event.kind {
+            Kind::Host => {
+                if let Some(serial) = event.detail["serial"].as_str()
+                    && let Ok(serial) = u128::from_str_radix(serial, 16)
+                {
+                    self.revoked_mut().insert(serial);
+                }
+                // The row is newer than the event, or as new.
+                match hosts::get(store, &event.object).await? {
+                    Some(host) => self.put(&host),
+                    None => self.remove(&event.object),
+                }
+            }
+            Kind::Inventory => {
+                if let Some(hash) = event.detail["hash"].as_str() {
+                    self.has(&event.object, hash);
+                }
+            }
+            Kind::Feed | Kind::Advisories | Kind::Findings | Kind::Access => {}
+        }
+        Ok(())
+    }
+
+    /// Takes what the store says about a host; what only this server has heard stays.
+    pub fn put(&self, host: &Host) {
+        let Ok(id) = Uuid::parse_str(&host.id) else { return };
+        let machine = digest(&host.machine).unwrap_or_default();
+        let mut shard = self.shard(&id);
+        let entry = shard.hosts.entry(id).or_insert_with(|| Entry {
+            number: host.number,
+            state: host.state,
+            heard: false,
+            address: host.address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            seen: host.seen_at,
+            inventory: [0; 32],
+            machine,
+            streams: [0; STREAMS],
+            agent: host.agent.as_str().into(),
+        });
+        if entry.state == HostState::Quarantined && host.state == HostState::Active {
+            // Released: whoever speaks next is the host.
+            entry.streams = [0; STREAMS];
+        }
+        entry.state = host.state;
+        entry.machine = machine;
+    }
+
+    /// Forgets a host.
+    pub fn remove(&self, id: &str) {
+        if let Ok(id) = Uuid::parse_str(id) {
+            self.shard(&id).hosts.remove(&id);
+        }
+    }
+
+    /// The host `id` has the inventory `hash` from now on.
+    pub fn has(&self, id: &str, hash: &str) {
+        if let (Ok(id), Some(hash)) = (Uuid::parse_str(id), digest(hash))
+            && let Some(entry) = self.shard(&id).hosts.get_mut(&id)
+        {
+            entry.inventory = hash;
+        }
+    }
+
+    /// Whether the host on the other side may speak. To be asked with every request: a session outlives a revocation.
+    pub fn standing(&self, peer: &Peer, now: Timestamp) -> Result<(), Barred> {
+        self.certificate(peer, now)?;
+        self.shard(&peer.host).hosts.get(&peer.host).ok_or(Barred::Unknown)?.standing()
+    }
+
+    /// The host on the other side checks in from `address`.
+    pub fn check_in(&self, peer: &Peer, address: IpAddr, check_in: &CheckIn, now: Timestamp) -> Heard {
+        let Some(machine) = digest(&check_in.machine) else { return Heard::Malformed("machine") };
+        let inventory = match check_in.inventory.as_str() {
+            "" => None,
+            text => match digest(text) {
+                Some(inventory) => Some(inventory),
+                None => return Heard::Malformed("inventory"),
+            },
+        };
+        let stream = brief(&check_in.stream);
+        if let Err(barred) = self.certificate(peer, now) {
+            return Heard::Refused(barred);
+        }
+        let mut shard = self.shard(&peer.host);
+        let shard = &mut *shard;
+        let Some(entry) = shard.hosts.get_mut(&peer.host) else { return Heard::Refused(Barred::Unknown) };
+        if let Err(barred) = entry.standing() {
+            return Heard::Refused(barred);
+        }
+        if entry.machine == [0; 32] {
+            return Heard::Unbound;
+        }
+        if entry.machine != machine {
+            return Heard::Cloned(format!(
+                "its key is used by another machine: the one that was enrolled was last heard from {}, the other one \
+                 speaks from {address}",
+                entry.address
+            ));
+        }
+        if entry.streams[0] != stream {
+            // An agent that starts draws a stream that was never there; one that comes back never stopped.
+            if entry.streams[1..].contains(&stream) {
+                return Heard::Cloned(format!(
+                    "its key is used by two hosts in turn: one speaks from {address}, the other one from {}",
+                    entry.address
+                ));
+            }
+            entry.streams.rotate_right(1);
+            entry.streams[0] = stream;
+        }
+        entry.seen = now;
+        entry.address = address;
+        if *entry.agent != *check_in.agent {
+            entry.agent = clean(&check_in.agent, AGENT_BYTES_MAX).into();
+        }
+        if !entry.heard {
+            entry.heard = true;
+            shard.heard.push(peer.host);
+        }
+        Heard::Here { report: inventory.is_some_and(|inventory| inventory != entry.inventory) }
+    }
+
+    /// When this server last heard the host, or what the store said at the start.
+    pub fn seen(&self, id: &str) -> Option<Timestamp> {
+        let id = Uuid::parse_str(id).ok()?;
+        self.shard(&id).hosts.get(&id).map(|entry| entry.seen)
+    }
+
+    /// The number of the host `id`.
+    pub fn number(&self, id: &str) -> Option<u32> {
+        let id = Uuid::parse_str(id).ok()?;
+        self.shard(&id).hosts.get(&id).map(|entry| entry.number)
+    }
+
+    /// Counts hosts by state.
+    pub fn census(&self, now: Timestamp, silent_minutes: u32) -> Census {
+        let since = now.saturating_sub(SignedDuration::from_mins(i64::from(silent_minutes)));
+        let since = since.unwrap_or(Timestamp::MIN);
+        let mut census = Census::default();
+        for shard in &self.shards {
+            for entry in lock(shard).hosts.values() {
+                match entry.state {
+                    HostState::Active => {
+                        census.active += 1;
+                        census.silent += u64::from(entry.seen < since);
+                    }
+                    HostState::Quarantined => census.quarantined += 1,
+                    HostState::Revoked => census.revoked += 1,
+                }
+            }
+        }
+        census
+    }
+
+    /// Writes who was heard since the last time; gives how many. What could not be written is written the next time.
+    pub async fn flush(&self, store: &Store) -> Result<usize, Error> {
+        let mut seen = Vec::new();
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let shard = &mut *shard;
+            for id in shard.heard.drain(..) {
+                if let Some(entry) = shard.hosts.get_mut(&id) {
+                    entry.heard = false;
+                    seen.push(entry.seen_as(&id));
+                }
+            }
+        }
+        // In one order in all servers, so that they wait for each other instead of locking each other.
+        seen.sort_by(|one, other| one.id.cmp(&other.id));
+        let written = hosts::saw(store, &seen).await;
+        if written.is_err() {
+            for id in seen.iter().filter_map(|seen| Uuid::parse_str(&seen.id).ok()) {
+                let mut shard = self.shard(&id);
+                let shard = &mut *shard;
+                if let Some(entry) = shard.hosts.get_mut(&id)
+                    && !std::mem::replace(&mut entry.heard, true)
+                {
+                    shard.heard.push(id);
+                }
+            }
+        }
+        written.map(|()| seen.len())
+    }
+
+    fn certificate(&self, peer: &Peer, now: Timestamp) -> Result<(), Barred> {
+        if now >= peer.not_after {
+            return Err(Barred::CertificateEnded);
+        }
+        if self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(&peer.serial) {
+            return Err(Barred::CertificateRevoked);
+        }
+        Ok(())
+    }
+
+    fn shard(&self, id: &Uuid) -> MutexGuard<'_, Shard> {
+        // The last byte of a UUIDv7 is random.
+        lock(&self.shards[usize::from(id.as_bytes()[15]) % SHARDS])
+    }
+
+    fn revoked_mut(&self) -> std::sync::RwLockWriteGuard<'_, HashSet<u128>> {
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn standing(&self) -> Result<(), Barred> {
+        match self.state {
+            HostState::Active => Ok(()),
+            HostState::Quarantined => Err(Barred::Quarantined),
+            HostState::Revoked => Err(Barred::Revoked),
+        }
+    }
+
+    fn seen_as(&self, id: &Uuid) -> Seen {
+        Seen {
+            id: id.to_string(),
+            at: self.seen,
+            address: self.address.to_string(),
+            agent: self.agent.to_string(),
+        }
+    }
+}
+
+/// A panic while a shard was locked left no half-done entry: each is changed field by field.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// SHA-256 in hex; `None` if it is none. Nothing has the digest of zeroes: it stands for none.
+pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
+    let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    (digest != [0; 32]).then_some(digest)
+}
+
+/// A stream in eight bytes; never 0.
+fn brief(stream: &str) -> u64 {
+    let digest = Sha256::digest(stream.as_bytes());
+    let mut brief = [0; 8];
+    brief.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(brief) | 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_takes_less_than_400_bytes() {
+        // Twice the entry: a table that has just grown is half empty. The agent's version lies beside it.
+        assert!(2 * (size_of::<(Uuid, Entry)>() + 1) + 24 <= 400, "{}", size_of::<(Uuid, Entry)>());
+    }
+}

@@ -1,0 +1,12 @@
+//! Hosts: over real sockets with real TLS, on both databases.
+
+#![allow(unreachable_pub, reason = "a program of tests has no outside")]
+
+mod attacks;
+mod clones;
+mod figures;
+mod fleet;
+mod inventories;
+mod life;
+#[path = "../store_for_tests/mod.rs"]
+mod store_for_tests;
