@@ -1,11 +1,11 @@
 //! `/feeds`: where advisories come from, and whether they come.
 
-use super::guard::Caller;
-use super::{Refresh, State};
 use super::body::{Ask, Named};
 use super::etag;
+use super::guard::Caller;
 use super::page::{self, Page};
 use super::problem::{Kind, Problem};
+use super::{Refresh, State};
 use crate::people::roles::Permission;
 use crate::store::feed_list::{self, Feed as Row};
 use axum::extract::State as At;
