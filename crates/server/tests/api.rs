@@ -1,4 +1,5 @@
 //! The API: what it promises of every endpoint, and what it answers about a small fleet.
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 #[path = "api_for_tests/fleet.rs"]
 mod fleet;
@@ -202,19 +203,19 @@ async fn an_unchanged_thing_is_not_sent_and_a_stale_write_is_refused() {
         let same = get(&tag).await;
         assert_eq!((same.status.as_u16(), same.body.len()), (304, 0));
         assert_eq!(get(&format!("\"x\", W/{tag}")).await.status, 304);
-        let patch = async |tag: &str, group: &str| {
+        let put_into = async |tag: &str, group: &str| {
             let headers = [("authorization", bearer.as_str()), ("if-match", tag)];
             centre.ask("PATCH", &path, &headers, Some(&json!({ "group": group }))).await
         };
-        let changed = patch(&tag, "db").await;
+        let changed = put_into(&tag, "db").await;
         assert_eq!((changed.status.as_u16(), &changed.json()["group"]), (200, &json!("db")));
         assert_eq!(get(&tag).await.status, 200, "it has changed");
         for stale in [tag.as_str(), "\"x\"", "W/\"1-0\""] {
-            assert_eq!(patch(stale, "stale").await.status, 412, "{stale}");
+            assert_eq!(put_into(stale, "stale").await.status, 412, "{stale}");
         }
         let now = centre.get(&token, &path).await;
         assert_eq!(now.json()["group"], "db");
-        assert_eq!(patch("*", "any").await.status, 200);
+        assert_eq!(put_into("*", "any").await.status, 200);
         let headers = [("authorization", bearer.as_str()), ("if-match", tag.as_str())];
         assert_eq!(centre.ask("DELETE", &path, &headers, None).await.status, 412);
         let headers = [("authorization", bearer.as_str())];
@@ -417,6 +418,7 @@ async fn a_refresh_reaches_the_feeds_reader_and_says_when_it_is_busy() {
             location: "/feeds/debian.zip".to_owned(),
             every_minutes: 60,
             stale_days: 14,
+            release: String::new(),
         });
         let mut centre = Centre::with(fresh.store, config).await;
         let (_, token) = centre.user(Role::Watch).await;

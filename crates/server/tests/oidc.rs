@@ -1,4 +1,5 @@
 //! Logging in through a real identity provider, run as a process; needs Node.js and npm, and is skipped without.
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 #[path = "api_for_tests/mod.rs"]
 mod api_for_tests;

@@ -1,4 +1,5 @@
 //! People: who gets in, and what each role may ask.
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 #[path = "api_for_tests/mod.rs"]
 mod api_for_tests;
@@ -314,26 +315,26 @@ async fn a_token_ends_when_it_expires_is_revoked_or_its_owner_is_disabled() {
         let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         let (ada, mut token) = centre.named("ada", Role::Operator).await;
-        let make = async |token: &str, role: &str, hours: i64| {
+        let ask_for = async |token: &str, role: &str, hours: i64| {
             let expires_at = centre.now() + SignedDuration::from_hours(hours);
             let body = json!({ "name": "ci", "role": role, "expires_at": expires_at.to_string() });
             centre.post(token, "/api/v1/api-tokens", &body).await
         };
-        assert_eq!(make(&token, "viewer", 24 * 367).await.status, 400, "more than a year");
-        assert_eq!(make(&token, "viewer", 25).await.status, 400, "longer than the token that asks");
-        assert_eq!(make(&token, "admin", 1).await.status, 403, "more than its owner may");
+        assert_eq!(ask_for(&token, "viewer", 24 * 367).await.status, 400, "more than a year");
+        assert_eq!(ask_for(&token, "viewer", 25).await.status, 400, "longer than the token that asks");
+        assert_eq!(ask_for(&token, "admin", 1).await.status, 403, "more than its owner may");
         let body = json!({ "name": "ci", "role": "viewer" });
         assert_eq!(centre.post(&token, "/api/v1/api-tokens", &body).await.status, 400, "no end");
 
-        let made = make(&token, "viewer", 1).await.json();
+        let made = ask_for(&token, "viewer", 1).await.json();
         let secret = made["secret"].as_str().unwrap().to_owned();
         assert!(secret.starts_with("pal_") && secret.len() == 68, "{secret}");
-        assert_eq!(make(&secret, "operator", 1).await.status, 403, "a viewer's token makes no operator's");
+        assert_eq!(ask_for(&secret, "operator", 1).await.status, 403, "a viewer's token makes no operator's");
         assert_eq!(centre.get(&secret, "/api/v1/hosts").await.status, 200);
         centre.wait(3600);
         assert_eq!(centre.get(&secret, "/api/v1/hosts").await.status, 401, "expired");
 
-        let made = make(&token, "operator", 1).await.json();
+        let made = ask_for(&token, "operator", 1).await.json();
         let (id, secret) = (made["token"]["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
         let stranger = centre.named("eve", Role::Operator).await.1;
         let path = format!("/api/v1/api-tokens/{id}");

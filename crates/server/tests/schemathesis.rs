@@ -1,5 +1,6 @@
 //! What the OpenAPI document says against what the API does: schemathesis asks everything that the document allows, and
 //! much that it does not. Needs the program (PyPI `schemathesis`), named by `PALISADE_SCHEMATHESIS`; skipped without.
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 #[path = "api_for_tests/mod.rs"]
 mod api_for_tests;

@@ -1,5 +1,6 @@
 //! A small fleet, written straight into the tables.
-#![allow(unreachable_pub, reason = "each test program uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 use super::Centre;
 use exposure::index::Plight;

@@ -1,5 +1,6 @@
 //! The API over a store of its own, with a clock that tests turn: requests pass the whole router.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 use axum::Router;
 use axum::body::Body;
