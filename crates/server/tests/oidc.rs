@@ -1,4 +1,5 @@
 //! Logging in through a real identity provider, run as a process; needs Node.js and npm, and is skipped without.
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 #[path = "api_for_tests/mod.rs"]
 mod api_for_tests;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use store_for_tests::on_each_store;
 
 const REDIRECT: &str = "https://localhost:8470/login/callback";
@@ -22,6 +23,8 @@ const REDIRECT: &str = "https://localhost:8470/login/callback";
 /// The provider's process; ends with the test.
 struct Provider {
     process: Child,
+    /// Open until the end: it has more to say, and dies if nobody listens.
+    _says: BufReader<ChildStdout>,
     issuer: String,
 }
 
@@ -69,8 +72,9 @@ fn provider() -> Option<Provider> {
             .spawn()
             .map_err(|problem| format!("node: {problem}"))?;
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let provider = Provider { process, issuer: format!("http://127.0.0.1:{port}") };
+        let mut says = BufReader::new(process.stdout.take().unwrap());
+        says.read_line(&mut line).unwrap();
+        let provider = Provider { process, _says: says, issuer: format!("http://127.0.0.1:{port}") };
         if line.trim() == "ready" { Ok(provider) } else { Err(format!("the provider says {line:?}")) }
     });
     started.inspect_err(|reason| eprintln!("SKIPPED: needs an identity provider: {reason}")).ok()
@@ -110,9 +114,11 @@ impl Browser {
         location.map(|location| url.join(&location).unwrap())
     }
 
-    /// Logs in at the provider as `login`, consents, and gives the address of ours that the provider sends to.
+    /// Logs in at the provider as `NAME+GROUP,GROUP`, consents, and gives the address of ours that it sends to.
     fn log_in(&mut self, start: &str, login: &str) -> Url {
         let mut url = Url::parse(start).unwrap();
+        let (login, groups) = login.split_once('+').unwrap_or((login, ""));
+        self.go(&url.join(&format!("/groups/{login}/{groups}")).unwrap(), None);
         for _ in 0..20 {
             if url.as_str().starts_with(REDIRECT) {
                 return url;
@@ -122,7 +128,9 @@ impl Browser {
             if page && next.is_none() {
                 let form = |prompt| {
                     let mut form = form_urlencoded::Serializer::new(String::new());
-                    form.append_pair("prompt", prompt).append_pair("login", login).append_pair("password", "x");
+                    form.append_pair("prompt", prompt)
+                        .append_pair("login", login)
+                        .append_pair("password", "x");
                     form.finish()
                 };
                 // The page says which it is; the wrong one is refused.
@@ -134,7 +142,7 @@ impl Browser {
     }
 }
 
-fn centre(fresh: store_for_tests::Fresh, provider: &Provider, directory: &Path) -> Centre {
+async fn centre(fresh: store_for_tests::Fresh, provider: &Provider, directory: &Path) -> Centre {
     let secret = directory.join("secret");
     std::fs::write(&secret, "the client's secret\n").unwrap();
     let roles = [("admins", "admin"), ("readers", "viewer")];
@@ -149,7 +157,7 @@ fn centre(fresh: store_for_tests::Fresh, provider: &Provider, directory: &Path) 
         }),
         ..Config::default()
     };
-    Centre::with(fresh.store, config)
+    Centre::with(fresh.store, config).await
 }
 
 /// Departs; gives the provider's address and our cookie.
@@ -181,7 +189,7 @@ async fn a_person_gets_the_role_of_the_groups_and_loses_it_with_them() {
     let Some(provider) = provider() else { return };
     let directory = tempfile::tempdir().unwrap();
     on_each_store(async |fresh| {
-        let centre = centre(fresh, &provider, directory.path());
+        let centre = centre(fresh, &provider, directory.path()).await;
         let (_, admin) = centre.user(Role::Admin).await;
         let first = log_in(&centre, "ada+readers").await;
         assert_eq!(first.status, 303, "{}", String::from_utf8_lossy(&first.body));
@@ -215,7 +223,7 @@ async fn a_log_in_is_finished_once_by_the_browser_that_began_it_with_its_own_cod
     let Some(provider) = provider() else { return };
     let directory = tempfile::tempdir().unwrap();
     on_each_store(async |fresh| {
-        let centre = centre(fresh, &provider, directory.path());
+        let centre = centre(fresh, &provider, directory.path()).await;
         let (start, cookie) = depart(&centre, "/").await;
         let query: BTreeMap<_, _> = Url::parse(&start).unwrap().query_pairs().into_owned().collect();
         assert_eq!(query["code_challenge_method"], "S256");
@@ -232,7 +240,8 @@ async fn a_log_in_is_finished_once_by_the_browser_that_began_it_with_its_own_cod
         let (start, _) = depart(&centre, "/").await;
         let stolen = Browser::new().log_in(&start, "ada+admins");
         let (start, cookie) = depart(&centre, "/").await;
-        let own = Url::parse(&start).unwrap().query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
+        let own =
+            Url::parse(&start).unwrap().query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
         let code = stolen.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
         let forged = Url::parse_with_params(REDIRECT, [("code", code), ("state", own)]).unwrap();
         let answer = arrive(&centre, &forged, &cookie).await;

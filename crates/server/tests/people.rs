@@ -1,4 +1,5 @@
 //! People: who gets in, and what each role may ask.
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 #[path = "api_for_tests/mod.rs"]
 mod api_for_tests;
@@ -68,7 +69,7 @@ fn table() -> BTreeMap<(String, String), String> {
 #[tokio::test]
 async fn each_role_gets_exactly_the_endpoints_of_its_row() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let mut tokens = Vec::new();
         for role in Role::ALL {
             tokens.push((role, centre.user(role).await.1));
@@ -85,7 +86,11 @@ async fn each_role_gets_exactly_the_endpoints_of_its_row() {
                 let body = json!({});
                 let body = (method != "GET" && method != "DELETE").then_some(&body);
                 let anonymous = ask(&centre, &method, &address, None, body).await;
-                assert_eq!(anonymous == 401, least != "public", "{method} {path} without credentials: {anonymous}");
+                assert_eq!(
+                    anonymous == 401,
+                    least != "public",
+                    "{method} {path} without credentials: {anonymous}"
+                );
                 for (role, token) in &tokens {
                     let status = ask(&centre, &method, &address, Some(token), body).await;
                     assert_ne!(status, 401, "{method} {path} as {role}");
@@ -130,7 +135,7 @@ async fn with_password(centre: &Centre, admin: &str, name: &str, role: &str) -> 
 #[tokio::test]
 async fn a_session_before_a_log_in_is_worth_nothing_after_it() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "eve", "viewer").await;
         with_password(&centre, &admin, "ada", "operator").await;
@@ -151,7 +156,7 @@ async fn a_session_before_a_log_in_is_worth_nothing_after_it() {
 #[tokio::test]
 async fn the_cookie_is_out_of_reach_of_scripts_other_sites_and_plain_http() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         let answer = centre.log_in("ada", PASSWORD).await;
@@ -172,7 +177,7 @@ async fn the_cookie_is_out_of_reach_of_scripts_other_sites_and_plain_http() {
 #[tokio::test]
 async fn a_write_in_a_session_needs_its_token_and_our_own_page() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "admin").await;
         let answer = centre.log_in("ada", PASSWORD).await;
@@ -189,7 +194,9 @@ async fn a_write_in_a_session_needs_its_token_and_our_own_page() {
         assert_eq!(write(&[]).await, 403, "no token");
         assert_eq!(write(&[("x-csrf-token", "0")]).await, 403, "a wrong token");
         assert_eq!(write(&[("x-csrf-token", &csrf)]).await, 201);
-        for foreign in ["https://evil.example", "http://localhost:8470", "null", "https://localhost.evil.example:8470"] {
+        for foreign in
+            ["https://evil.example", "http://localhost:8470", "null", "https://localhost.evil.example:8470"]
+        {
             assert_eq!(write(&[("x-csrf-token", &csrf), ("origin", foreign)]).await, 403, "{foreign}");
         }
         assert_eq!(write(&[("x-csrf-token", &csrf), ("origin", "https://localhost:8470")]).await, 201);
@@ -204,7 +211,7 @@ async fn a_write_in_a_session_needs_its_token_and_our_own_page() {
 #[tokio::test]
 async fn a_session_ends_idle_after_an_hour_whole_after_twelve_and_at_log_out() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         let begin = async || {
@@ -239,7 +246,7 @@ async fn a_session_ends_idle_after_an_hour_whole_after_twelve_and_at_log_out() {
 #[tokio::test]
 async fn wrong_passwords_make_wait_ever_longer_and_names_that_nobody_has_do_too() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         for name in ["ada", "nobody"] {
@@ -268,7 +275,7 @@ async fn wrong_passwords_make_wait_ever_longer_and_names_that_nobody_has_do_too(
 #[tokio::test]
 async fn one_address_that_tries_many_names_is_slowed_down() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let mut refused = 0;
         for name in 0..25 {
             let answer = centre.log_in(&format!("name-{name}"), "wrong").await;
@@ -282,7 +289,7 @@ async fn one_address_that_tries_many_names_is_slowed_down() {
 #[tokio::test]
 async fn who_does_not_exist_takes_as_long_as_who_does() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         let time = async |name: &str| {
@@ -305,29 +312,29 @@ async fn who_does_not_exist_takes_as_long_as_who_does() {
 #[tokio::test]
 async fn a_token_ends_when_it_expires_is_revoked_or_its_owner_is_disabled() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         let (ada, mut token) = centre.named("ada", Role::Operator).await;
-        let make = async |token: &str, role: &str, hours: i64| {
+        let ask_for = async |token: &str, role: &str, hours: i64| {
             let expires_at = centre.now() + SignedDuration::from_hours(hours);
             let body = json!({ "name": "ci", "role": role, "expires_at": expires_at.to_string() });
             centre.post(token, "/api/v1/api-tokens", &body).await
         };
-        assert_eq!(make(&token, "viewer", 24 * 367).await.status, 400, "more than a year");
-        assert_eq!(make(&token, "viewer", 25).await.status, 400, "longer than the token that asks");
-        assert_eq!(make(&token, "admin", 1).await.status, 403, "more than its owner may");
+        assert_eq!(ask_for(&token, "viewer", 24 * 367).await.status, 400, "more than a year");
+        assert_eq!(ask_for(&token, "viewer", 25).await.status, 400, "longer than the token that asks");
+        assert_eq!(ask_for(&token, "admin", 1).await.status, 403, "more than its owner may");
         let body = json!({ "name": "ci", "role": "viewer" });
         assert_eq!(centre.post(&token, "/api/v1/api-tokens", &body).await.status, 400, "no end");
 
-        let made = make(&token, "viewer", 1).await.json();
+        let made = ask_for(&token, "viewer", 1).await.json();
         let secret = made["secret"].as_str().unwrap().to_owned();
         assert!(secret.starts_with("pal_") && secret.len() == 68, "{secret}");
-        assert_eq!(make(&secret, "operator", 1).await.status, 403, "a viewer's token makes no operator's");
+        assert_eq!(ask_for(&secret, "operator", 1).await.status, 403, "a viewer's token makes no operator's");
         assert_eq!(centre.get(&secret, "/api/v1/hosts").await.status, 200);
         centre.wait(3600);
         assert_eq!(centre.get(&secret, "/api/v1/hosts").await.status, 401, "expired");
 
-        let made = make(&token, "operator", 1).await.json();
+        let made = ask_for(&token, "operator", 1).await.json();
         let (id, secret) = (made["token"]["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
         let stranger = centre.named("eve", Role::Operator).await.1;
         let path = format!("/api/v1/api-tokens/{id}");
@@ -355,7 +362,7 @@ async fn a_token_ends_when_it_expires_is_revoked_or_its_owner_is_disabled() {
 #[tokio::test]
 async fn that_a_token_was_used_is_written_once_a_minute() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, token) = centre.user(Role::Viewer).await;
         let used = async || {
             sqlx::query_scalar::<_, Option<i64>>("SELECT used_at FROM api_tokens")
@@ -389,12 +396,16 @@ async fn that_a_token_was_used_is_written_once_a_minute() {
 #[tokio::test]
 async fn a_new_password_or_shutting_out_ends_sessions_and_the_last_admin_stays() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (root, admin) = centre.user(Role::Admin).await;
         let ada = with_password(&centre, &admin, "ada", "viewer").await;
         let user = format!("/api/v1/users/{ada}");
         let session = async |password: &str| {
-            format!("{}={}", sessions::COOKIE, centre.log_in("ada", password).await.cookie(sessions::COOKIE).unwrap())
+            format!(
+                "{}={}",
+                sessions::COOKIE,
+                centre.log_in("ada", password).await.cookie(sessions::COOKIE).unwrap()
+            )
         };
         let is_in = async |cookie: &str| {
             centre.ask("GET", "/api/v1/session", &[("cookie", cookie)], None).await.status == 200
@@ -424,7 +435,7 @@ async fn a_new_password_or_shutting_out_ends_sessions_and_the_last_admin_stays()
 #[tokio::test]
 async fn one_changes_ones_own_password_with_the_old_one() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store);
+        let centre = Centre::new(fresh.store).await;
         let (_, admin) = centre.user(Role::Admin).await;
         with_password(&centre, &admin, "ada", "viewer").await;
         let answer = centre.log_in("ada", PASSWORD).await;
@@ -445,7 +456,7 @@ async fn one_changes_ones_own_password_with_the_old_one() {
 #[tokio::test]
 async fn the_first_admin_is_made_once() {
     on_each_store(async |fresh| {
-        let centre = Centre::new(fresh.store.clone());
+        let centre = Centre::new(fresh.store.clone()).await;
         let (one, other) =
             tokio::join!(first_admin(&fresh.store, centre.now()), first_admin(&fresh.store, centre.now()));
         let made: Vec<_> = [one.unwrap(), other.unwrap()].into_iter().flatten().collect();

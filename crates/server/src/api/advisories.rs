@@ -2,10 +2,10 @@
 
 use super::State;
 use super::body::{Ask, Named};
+use super::etag;
 use super::findings::{HostName, cve};
 use super::page::{self, Page};
 use super::problem::Problem;
-use super::etag;
 use crate::store::advisory_list::{self, AdvisoryFilter};
 use crate::store::finding_list::{self, FindingFilter};
 use axum::extract::State as At;
@@ -68,11 +68,8 @@ pub(super) struct List {
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;
     let after = page::parts::<1>(asked.after.as_deref())?.map(|[id]| id).unwrap_or_default();
-    let filter = AdvisoryFilter {
-        id: asked.id,
-        cve: asked.cve.as_deref().map(cve).transpose()?,
-        feed: asked.feed,
-    };
+    let filter =
+        AdvisoryFilter { id: asked.id, cve: asked.cve.as_deref().map(cve).transpose()?, feed: asked.feed };
     let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let rows = advisory_list::list(&state.app.store, &filter, &after, most).await?;
     let page = page::cut(rows, limit, |row| page::place(&[&row.id])).map(|row| Line {

@@ -70,6 +70,7 @@ impl From<Row> for Token {
 pub(super) struct List {
     /// Everybody's, not only one's own: for admins.
     #[serde(default)]
+    #[param(required = false)]
     all: bool,
     /// How many.
     #[param(minimum = 1, maximum = 1000)]

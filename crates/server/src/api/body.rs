@@ -26,17 +26,21 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
             return Err(Problem::new(Kind::NotJson, "read", "the body", reason, "send JSON, and say so"));
         }
         let bytes = read(request.into_body(), BODY_BYTES_MAX).await?;
-        let mut reader = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut reader).map_err(|problem| {
-            let path = problem.path().to_string();
-            Problem::malformed("the body", problem.inner()).field(path)
-        })?;
-        reader.end().map_err(|problem| Problem::malformed("the body", problem))?;
-        let plain: Value = serde_json::from_slice(&bytes).map_err(|problem| Problem::malformed("the body", problem))?;
+        let plain: Value =
+            serde_json::from_slice(&bytes).map_err(|problem| Problem::malformed("the body", problem))?;
+        // Serde would read an array as the fields in their order.
+        if !plain.is_object() {
+            return Err(Problem::malformed("the body", "it is not an object"));
+        }
         if has_nul(&plain) {
             return Err(Problem::malformed("the body", "a text has a NUL character"));
         }
-        Ok(Self(value))
+        // From the text, not from `plain`, which has lost a field that is there twice.
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        serde_path_to_error::deserialize(&mut reader).map(Self).map_err(|problem| {
+            let path = problem.path().to_string();
+            Problem::malformed("the body", problem.inner()).field(path)
+        })
     }
 }
 

@@ -21,6 +21,8 @@ use utoipa::{IntoParams, ToSchema};
 const VALID_MINUTES: u32 = 60;
 /// The longest: 30 days, for images that are rolled out over weeks.
 const VALID_MINUTES_MAX: u32 = 30 * 24 * 60;
+/// The most hosts of one token: whoever has more makes more.
+const HOSTS_MAX: u32 = 10_000;
 /// The group of hosts that are given none.
 const GROUP: &str = "default";
 
@@ -42,10 +44,14 @@ pub(super) struct Token {
     /// When it ends.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
-    /// When it was used.
+    /// How many hosts may enrol with it.
+    hosts: i64,
+    /// How many have.
+    used: i64,
+    /// When it was last used.
     #[schema(value_type = Option<String>, format = DateTime)]
     used_at: Option<Timestamp>,
-    /// By which host.
+    /// The host that used it last.
     host: Option<String>,
     /// When it was revoked.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -61,6 +67,8 @@ impl From<Row> for Token {
             created_by: row.created_by,
             created_at: row.created_at,
             expires_at: row.expires_at,
+            hosts: row.hosts,
+            used: row.used,
             used_at: row.used_at,
             host: row.host,
             revoked_at: row.revoked_at,
@@ -103,6 +111,9 @@ pub(super) struct New {
     /// The labels that a host gets.
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    /// How many hosts may enrol with it; 1 if absent.
+    #[schema(minimum = 1, maximum = 10000)]
+    hosts: Option<u32>,
     /// How long it is good; 60 if absent.
     #[schema(minimum = 1, maximum = 43200)]
     valid_minutes: Option<u32>,
@@ -120,7 +131,7 @@ pub(super) struct Made {
     authority: String,
 }
 
-/// Make a token for one host.
+/// Make a token, for one host or for some.
 #[utoipa::path(post, path = "/api/v1/enrolment-tokens", tag = "enrolment", request_body = New, responses(
     (status = 201, description = "The token, with its secret", body = Made)
 ))]
@@ -140,17 +151,27 @@ pub(super) async fn create(
         let reason = format!("{minutes} is not from 1 to {VALID_MINUTES_MAX}");
         return Err(Problem::malformed("valid_minutes", reason).field("valid_minutes"));
     }
+    let hosts = new.hosts.unwrap_or(1);
+    if !(1..=HOSTS_MAX).contains(&hosts) {
+        return Err(
+            Problem::malformed("hosts", format!("{hosts} is not from 1 to {HOSTS_MAX}")).field("hosts")
+        );
+    }
     let (store, now, valid) = (&state.app.store, state.now(), SignedDuration::from_mins(i64::from(minutes)));
     let (token, secret) =
-        enrolment::create(store, now, &caller.actor(), group, &new.labels, valid, 1).await?;
+        enrolment::create(store, now, &caller.actor(), group, &new.labels, valid, hosts).await?;
     state.ring();
     let row = enrolment_list::get(store, &token.id).await?;
     let row = row.ok_or_else(|| Problem::not_found("enrolment token", &token.id))?;
-    let made = Made { token: row.into(), secret: secret.reveal().to_owned(), authority: state.authority.to_string() };
+    let made = Made {
+        token: row.into(),
+        secret: secret.reveal().to_owned(),
+        authority: state.authority.to_string(),
+    };
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// Revoke a token that was not used.
+/// Revoke a token. Hosts that came with it stay.
 #[utoipa::path(delete, path = "/api/v1/enrolment-tokens/{id}", tag = "enrolment", params(("id" = String, Path)),
     responses((status = 204, description = "Revoked")))]
 pub(super) async fn revoke(

@@ -62,8 +62,10 @@ pub(super) async fn stream(
         // One from the future is of another store: from now on, then.
         Some(id) => {
             let id = id.to_str().ok().and_then(|id| id.parse::<i64>().ok()).filter(|id| *id >= 0);
-            id.ok_or_else(|| Problem::malformed("Last-Event-ID", "it is not an event's id").field("last-event-id"))?
-                .min(last)
+            id.ok_or_else(|| {
+                Problem::malformed("Last-Event-ID", "it is not an event's id").field("last-event-id")
+            })?
+            .min(last)
         }
     };
     let waiting = VecDeque::new();

@@ -1,12 +1,12 @@
 //! `/feeds`: where advisories come from, and whether they come.
 
-use super::State;
-use super::body::{Ask, Named, Strict};
+use super::body::{Ask, Named};
 use super::etag;
 use super::guard::Caller;
 use super::page::{self, Page};
 use super::problem::{Kind, Problem};
-use crate::store::audit::Actor;
+use super::{Refresh, State};
+use crate::people::roles::Permission;
 use crate::store::feed_list::{self, Feed as Row};
 use axum::extract::State as At;
 use axum::response::Response;
@@ -98,39 +98,37 @@ async fn find(state: &State, name: &str) -> Result<Row, Problem> {
     feed_list::get(&state.app.store, name).await?.ok_or_else(|| Problem::not_found("feed", name))
 }
 
-/// A feed that somebody wants read now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refresh {
-    /// Its name.
-    pub feed: String,
-    /// Who has looked at what was held back, and wants it used.
-    pub accept: Option<Actor>,
-}
-
-/// How a feed is to be read.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+/// How to read a feed.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct How {
-    /// Take it although it shrank or went back in time.
+    /// Use it although it was held back, because it shrank or went back in time: for approvers.
+    #[serde(default)]
+    #[param(required = false)]
     accept: bool,
 }
 
 /// Have a feed read now. The answer does not wait for it: watch for an event of it.
-#[utoipa::path(post, path = "/api/v1/feeds/{name}/refresh", tag = "feeds", request_body = How,
-    params(("name" = String, Path)), responses((status = 202, description = "It will be read")))]
+#[utoipa::path(post, path = "/api/v1/feeds/{name}/refresh", tag = "feeds", params(("name" = String, Path), How),
+    responses((status = 202, description = "It will be read")))]
 pub(super) async fn refresh(
     At(state): At<State>,
     caller: Caller,
     Named(name): Named,
-    Strict(how): Strict<How>,
+    Ask(how): Ask<How>,
 ) -> Result<StatusCode, Problem> {
+    if how.accept {
+        caller.needs(Permission::AcceptFeeds)?;
+    }
     if !state.app.config.feeds.iter().any(|feed| feed.name == name) {
         return Err(Problem::not_found("feed", &name));
     }
     let busy = |reason: &str| {
         Err(Problem::new(Kind::Busy, "read", format!("feed {name}"), reason, "come back later"))
     };
-    match state.refresh.try_send(Refresh { feed: name.clone(), accept: how.accept.then(|| caller.actor()) }) {
+    let accept = how.accept.then(|| caller.actor());
+    match state.refresh.try_send(Refresh { feed: name.clone(), accept }) {
         Ok(()) => Ok(StatusCode::ACCEPTED),
         Err(TrySendError::Full(_)) => busy("too many feeds wait to be read"),
         Err(TrySendError::Closed(_)) => busy("this server reads no feeds now"),

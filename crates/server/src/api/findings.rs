@@ -5,7 +5,7 @@ use super::body::{Ask, Named};
 use super::hosts::find;
 use super::page::{self, Page};
 use super::problem::Problem;
-use super::select::{self, Selection};
+use super::select;
 use crate::store::finding_list::{self, Finding as Row, FindingFilter, Place};
 use axum::extract::State as At;
 use axum::response::Response;
@@ -85,7 +85,8 @@ impl Verdict {
 /// A CVE id in capitals, or that it is none: it goes into a pattern, and a part of one would match too much.
 pub(super) fn cve(text: &str) -> Result<String, Problem> {
     let id = text.to_ascii_uppercase();
-    let digits = |text: &str| text.len() >= 4 && text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits =
+        |text: &str| text.len() >= 4 && text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
     let whole = id
         .strip_prefix("CVE-")
         .and_then(|rest| rest.split_once('-'))
@@ -124,7 +125,7 @@ pub(super) struct List {
     after: Option<String>,
 }
 
-/// List findings, by advisory, package and host.
+/// List findings, by advisory, package, verdict and host.
 #[utoipa::path(get, path = "/api/v1/findings", tag = "findings", params(List), responses(
     (status = 200, description = "A page of findings", body = Page<Finding>)
 ))]
@@ -180,15 +181,16 @@ async fn page(
     after: Option<&str>,
 ) -> Result<Response, Problem> {
     let limit = page::limit(limit)?;
-    let selection = Selection::read(state, selector)?;
-    let wrong = || Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after");
+    let selector = select::parse(state, selector)?;
+    let wrong =
+        || Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after");
     let after = match page::parts::<5>(after)? {
         None => None,
-        Some([advisory, package, host, verdict, from]) => Some(Place {
+        Some([advisory, package, verdict, host, from]) => Some(Place {
             advisory,
             package,
-            host: host.parse().map_err(|_| wrong())?,
             verdict,
+            host: host.parse().map_err(|_| wrong())?,
             from: from.parse().map_err(|_| wrong())?,
         }),
     };
@@ -198,10 +200,10 @@ async fn page(
         finding_list::list(store, filter, after.as_ref(), most).await
     };
     let (rows, next) =
-        select::scan(limit, after, selection.as_ref(), fetch, |row| &row.host, Row::place).await?;
+        select::scan(limit, after, selector.as_ref(), fetch, |row| &row.host, Row::place).await?;
     let next = next.map(|place| {
         let (host, from) = (place.host.to_string(), place.from.to_string());
-        page::place(&[&place.advisory, &place.package, &host, &place.verdict, &from])
+        page::place(&[&place.advisory, &place.package, &place.verdict, &host, &from])
     });
     Ok(Page { items: rows.into_iter().map(Finding::from).collect(), next }.answer(uri))
 }

@@ -190,11 +190,7 @@ fn note_use(state: &State, now: Timestamp, caller: &Caller) {
 }
 
 /// Refused if a browser says that a page of another site sent this. `authority`: of the request's address (HTTP/2).
-pub(super) fn own_origin(
-    state: &State,
-    headers: &HeaderMap,
-    authority: Option<&str>,
-) -> Result<(), Problem> {
+pub(super) fn own_origin(state: &State, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("https://"));
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(authority);

@@ -5,8 +5,7 @@ use super::body::{Ask, Named, Strict, line};
 use super::guard::Caller;
 use super::page::{self, Page};
 use super::problem::{Kind, Problem};
-use super::select::{self, Selection};
-use super::etag;
+use super::{etag, select};
 use crate::store::host_list::{self, Host as Row, HostFilter};
 use crate::store::hosts::{self, Changed};
 use axum::extract::State as At;
@@ -135,7 +134,7 @@ pub(super) struct List {
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;
-    let selection = Selection::read(&state, asked.selector.as_deref())?;
+    let selector = select::parse(&state, asked.selector.as_deref())?;
     let after = page::parts::<2>(asked.after.as_deref())?.map(|[name, id]| (name, id));
     let silent_since = silent_since(&state);
     let filter = HostFilter {
@@ -149,7 +148,7 @@ pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) 
         async move { host_list::list(store, &filter, most).await }
     };
     let place = |host: &Row| (host.name.clone(), host.id.clone());
-    let (rows, next) = select::scan(limit, after, selection.as_ref(), fetch, |host| host, place).await?;
+    let (rows, next) = select::scan(limit, after, selector.as_ref(), fetch, |host| host, place).await?;
     let items = rows.into_iter().map(|row| Host::of(row, silent_since)).collect();
     let next = next.map(|(name, id)| page::place(&[&name, &id]));
     Ok(Page { items, next }.answer(&uri))
@@ -262,8 +261,8 @@ pub(super) async fn revoke(
     get(At(state), Named(id), HeaderMap::new()).await
 }
 
-/// Let a host out of quarantine.
-#[utoipa::path(post, path = "/api/v1/hosts/{id}/release", tag = "hosts", request_body = Why,
+/// Let a host out of quarantine; the machine that checks in next is taken for it.
+#[utoipa::path(post, path = "/api/v1/hosts/{id}/release", tag = "hosts",
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag it must have")),
     responses((status = 200, description = "The host as it is now", body = Host)))]
 pub(super) async fn release(
@@ -271,45 +270,36 @@ pub(super) async fn release(
     caller: Caller,
     Named(id): Named,
     headers: HeaderMap,
-    Strict(why): Strict<Why>,
 ) -> Result<Response, Problem> {
-    why.check()?;
     let host = unchanged(&state, &id, &headers).await?;
     if host.state != "quarantined" {
         let reason = format!("it is {}, not quarantined", host.state);
-        return Err(Problem::new(Kind::Conflict, "release", format!("host {id}"), reason, "leave it as it is"));
+        return Err(Problem::new(
+            Kind::Conflict,
+            "release",
+            format!("host {id}"),
+            reason,
+            "leave it as it is",
+        ));
     }
     let (store, actor) = (&state.app.store, caller.actor());
-    done(&state, &id, &hosts::release(store, state.now(), &actor, &id, &why.reason).await?)?;
+    done(&state, &id, &hosts::release(store, state.now(), &actor, &id).await?)?;
     get(At(state), Named(id), HeaderMap::new()).await
-}
-
-/// Why a host is removed.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Remove {
-    /// For the audit log.
-    #[param(max_length = 256)]
-    reason: Option<String>,
 }
 
 /// Remove a host and its inventories. The audit log keeps that it was there.
 #[utoipa::path(delete, path = "/api/v1/hosts/{id}", tag = "hosts",
-    params(("id" = String, Path), Remove, ("If-Match" = Option<String>, Header, description = "The ETag it must have")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag it must have")),
     responses((status = 204, description = "Removed")))]
 pub(super) async fn remove(
     At(state): At<State>,
     caller: Caller,
     Named(id): Named,
     headers: HeaderMap,
-    Ask(asked): Ask<Remove>,
 ) -> Result<StatusCode, Problem> {
-    let reason = asked.reason.unwrap_or_default();
-    line("reason", &reason, TEXT_MAX)?;
     unchanged(&state, &id, &headers).await?;
     let (store, actor) = (&state.app.store, caller.actor());
-    done(&state, &id, &hosts::remove(store, state.now(), &actor, &id, &reason).await?)?;
+    done(&state, &id, &hosts::remove(store, state.now(), &actor, &id).await?)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -16,6 +16,7 @@ use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 /// The header that carries the key.
 pub(super) const HEADER: &str = "idempotency-key";
@@ -65,7 +66,7 @@ pub(super) async fn once(
     // Not cancelled with the client's connection: what was begun is finished, and its answer kept.
     let (state, actor) = (state.clone(), actor.to_owned());
     let request = Request::from_parts(head, Body::from(body));
-    let answered = tokio::spawn(async move {
+    let answered = async move {
         let store = &state.app.store;
         let response = next.run(request).await;
         // A refusal leaves nothing done: the key stays free for the request put right.
@@ -79,8 +80,8 @@ pub(super) async fn once(
         let status = i64::from(head.status.as_u16());
         idempotency::keep(store, state.now(), &actor, &name, status, &sealed).await?;
         Ok(Response::from_parts(head, Body::from(body)))
-    });
-    answered.await.map_err(|problem| Problem::internal(&problem))?
+    };
+    tokio::spawn(answered.in_current_span()).await.map_err(|problem| Problem::internal(&problem))?
 }
 
 fn key(request: &Request) -> Result<String, Problem> {
@@ -95,7 +96,8 @@ fn key(request: &Request) -> Result<String, Problem> {
 /// Reads a body of at most so many bytes.
 pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Problem> {
     axum::body::to_bytes(body, most).await.map_err(|problem| {
-        let too_large = std::error::Error::source(&problem).is_some_and(|cause| cause.is::<LengthLimitError>());
+        let too_large =
+            std::error::Error::source(&problem).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
         if too_large {
             let remedy = "send less";
             let reason = format!("it has more than {most} bytes");

@@ -16,7 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 
 /// A host's inventory.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Inventory {
+#[schema(as = HostInventory)]
+pub(super) struct Stored {
     /// The host's id.
     host: String,
     /// Since when it is so.
@@ -45,12 +46,12 @@ pub(super) struct When {
 /// What a host has, or had at that time.
 #[utoipa::path(get, path = "/api/v1/hosts/{id}/inventory", tag = "hosts",
     params(("id" = String, Path), When),
-    responses((status = 200, description = "The inventory", body = Inventory)))]
+    responses((status = 200, description = "The inventory", body = Stored)))]
 pub(super) async fn get(
     At(state): At<State>,
     Named(id): Named,
     Ask(asked): Ask<When>,
-) -> Result<Json<Inventory>, Problem> {
+) -> Result<Json<Stored>, Problem> {
     find(&state, &id).await?;
     let store = &state.app.store;
     let stored = match asked.at {
@@ -62,7 +63,7 @@ pub(super) async fn get(
         let remedy = "ask for its history to see what there is";
         Problem::new(Kind::NotFound, "find", object, "it had reported none", remedy)
     })?;
-    Ok(Json(Inventory {
+    Ok(Json(Stored {
         host: id,
         from: stored.from,
         hash: stored.hash,
@@ -108,9 +109,7 @@ pub(super) async fn history(
     find(&state, &id).await?;
     let most = i64::try_from(page::limit(asked.limit)?).unwrap_or(i64::MAX);
     let rows = inventories::history(&state.app.store, &id, most).await?;
-    let items: Vec<Interval> = rows
-        .into_iter()
-        .map(|row| Interval { from: row.from, until: row.until, hash: row.hash })
-        .collect();
+    let items: Vec<Interval> =
+        rows.into_iter().map(|row| Interval { from: row.from, until: row.until, hash: row.hash }).collect();
     Ok(Page { items, next: None }.answer(&uri))
 }

@@ -32,12 +32,12 @@ use crate::fleet::Fleet;
 use crate::people::People;
 use crate::people::oidc::{Error as OidcError, Oidc};
 use crate::people::roles::Permission;
+use crate::store::audit::Actor;
 use crate::store::events::Event;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use jiff::Timestamp;
-pub use feeds::Refresh;
 use problem::{Kind, Problem};
 use std::fmt;
 use std::sync::Arc;
@@ -80,12 +80,21 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// A feed that is to be read now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refresh {
+    /// Its name; it is in the settings.
+    pub feed: String,
+    /// Who has looked at what was held back of it, and wants it used.
+    pub accept: Option<Actor>,
+}
+
 /// What endpoints have at hand. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct State {
     /// The running server.
     pub app: Arc<App>,
-    /// What selectors ask about packages and advisories.
+    /// The fleet in memory, for what selectors ask.
     pub fleet: Arc<Fleet>,
     /// For logging in by password.
     pub people: Arc<People>,
@@ -219,8 +228,8 @@ fn needs(
     (schemas, mut paths, router): UtoipaMethodRouter<State>,
 ) -> UtoipaMethodRouter<State> {
     each_operation(&mut paths.paths, |method, operation| {
-        let schemes = ["token", "session"].map(|scheme| SecurityRequirement::new(scheme, [""; 0]));
-        operation.security = Some(schemes.into());
+        let either = ["token", "session"].map(|scheme| SecurityRequirement::new(scheme, [""; 0]));
+        operation.security = Some(either.into());
         describe(operation, permission.least().word());
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let header = |name, description, schema: ObjectBuilder| {
@@ -243,9 +252,8 @@ fn needs(
             operation.parameters.get_or_insert_default().push(header("X-CSRF-Token", description, text()));
         }
     });
-    let guarded = router.route_layer(from_fn(move |request: Request, next: Next| {
-        guard::guard(permission, request, next)
-    }));
+    let guarded = router
+        .route_layer(from_fn(move |request: Request, next: Next| guard::guard(permission, request, next)));
     (schemas, paths, guarded)
 }
 
@@ -271,10 +279,10 @@ fn each_operation(
 
 /// Adds what every operation has: the least role, and problems.
 fn describe(operation: &mut Operation, role: &str) {
-    operation.extensions.get_or_insert_with(Extensions::default).insert(
-        "x-least-role".to_owned(),
-        role.into(),
-    );
+    operation
+        .extensions
+        .get_or_insert_with(Extensions::default)
+        .insert("x-least-role".to_owned(), role.into());
     for (range, description) in [("4XX", "The request is refused"), ("5XX", "The server could not do it")] {
         let content = Content::new(Some(Ref::from_schema_name("Problem")));
         let response = ResponseBuilder::new().description(description).content(problem::MEDIA_TYPE, content);
@@ -286,14 +294,14 @@ fn document() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Palisade")
         .version("1")
-        .description(Some("The fleet: hosts, findings, advisories, and who may change what. See docs/api.md."))
+        .description(Some(
+            "The fleet: hosts, findings, advisories, and who may change what. See docs/api.md.",
+        ))
         .build();
     let mut components = Components::new();
     components.schemas.insert(problem::Body::name().into_owned(), problem::Body::schema());
-    let bearer = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some("An API token: pal_…"))
-        .build();
+    let bearer =
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API token: pal_…")).build();
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
     let cookie = ApiKey::Cookie(ApiKeyValue::new(crate::people::sessions::COOKIE));
     components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));

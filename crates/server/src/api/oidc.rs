@@ -36,7 +36,8 @@ pub(super) async fn depart(At(state): At<State>, Ask(asked): Ask<Depart>) -> Res
         departure.state,
         LOGIN_LIFE.as_secs()
     );
-    Ok((StatusCode::SEE_OTHER, [(header::SET_COOKIE, kept), (header::LOCATION, departure.to)]).into_response())
+    Ok((StatusCode::SEE_OTHER, [(header::SET_COOKIE, kept), (header::LOCATION, departure.to)])
+        .into_response())
 }
 
 /// What the provider sends back.

@@ -49,10 +49,9 @@ pub(super) fn parts<const N: usize>(after: Option<&str>) -> Result<Option<[Strin
     let text = unhex(after).and_then(|bytes| String::from_utf8(bytes).ok());
     let parts: Option<Vec<String>> = text.map(|text| text.split(BETWEEN).map(str::to_owned).collect());
     let whole = parts.filter(|parts| parts.iter().all(|part| !part.contains('\0')));
-    whole
-        .and_then(|parts| parts.try_into().ok())
-        .map(Some)
-        .ok_or_else(|| Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after"))
+    whole.and_then(|parts| parts.try_into().ok()).map(Some).ok_or_else(|| {
+        Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after")
+    })
 }
 
 /// Lower-case hex back into bytes.

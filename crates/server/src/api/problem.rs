@@ -84,7 +84,10 @@ impl Kind {
 
 /// A problem on its way out: an answer in itself.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
     kind: Kind,
     operation: String,
     object: String,
@@ -103,7 +106,7 @@ impl Problem {
         reason: impl fmt::Display,
         remedy: &str,
     ) -> Self {
-        Self {
+        Self(Box::new(Parts {
             kind,
             operation: operation.to_owned(),
             object: object.into(),
@@ -111,7 +114,7 @@ impl Problem {
             remedy: remedy.to_owned(),
             field: None,
             retry_after_seconds: matches!(kind, Kind::Busy | Kind::UnderWay).then_some(RETRY_AFTER_SECONDS),
-        }
+        }))
     }
 
     /// There is no `object`, such as "host".
@@ -142,8 +145,8 @@ impl Problem {
     /// The same for somebody who is logged in: "unauthenticated" would tell their program to log in again.
     #[must_use]
     pub fn as_forbidden(mut self) -> Self {
-        if self.kind == Kind::Unauthenticated {
-            self.kind = Kind::Forbidden;
+        if self.0.kind == Kind::Unauthenticated {
+            self.0.kind = Kind::Forbidden;
         }
         self
     }
@@ -151,23 +154,23 @@ impl Problem {
     /// The same, naming the field of the request that is wrong.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.0.field = Some(field.into());
         self
     }
 
     /// The same, telling when to come back.
     #[must_use]
     pub fn retry_after(mut self, seconds: i64) -> Self {
-        self.retry_after_seconds = Some(seconds.max(1));
+        self.0.retry_after_seconds = Some(seconds.max(1));
         self
     }
 
     /// The answer for the request of that id.
     pub fn answer(&self, request: &str) -> Response {
-        let (status, word, title) = self.kind.parts();
-        let mut detail = format!("{} {}: {}", self.operation, self.object, self.reason);
-        if !self.remedy.is_empty() {
-            detail = format!("{detail}; {}", self.remedy);
+        let (status, word, title) = self.0.kind.parts();
+        let mut detail = format!("{} {}: {}", self.0.operation, self.0.object, self.0.reason);
+        if !self.0.remedy.is_empty() {
+            detail = format!("{detail}; {}", self.0.remedy);
         }
         let body = Body {
             kind: format!("urn:palisade:problem:{word}"),
@@ -175,19 +178,19 @@ impl Problem {
             status: status.as_u16(),
             detail,
             instance: format!("urn:palisade:request:{request}"),
-            operation: self.operation.clone(),
-            object: self.object.clone(),
-            reason: self.reason.clone(),
-            remedy: self.remedy.clone(),
-            field: self.field.clone(),
-            retry_after_seconds: self.retry_after_seconds,
+            operation: self.0.operation.clone(),
+            object: self.0.object.clone(),
+            reason: self.0.reason.clone(),
+            remedy: self.0.remedy.clone(),
+            field: self.0.field.clone(),
+            retry_after_seconds: self.0.retry_after_seconds,
         };
         let text = serde_json::to_vec(&body).expect("a problem is plain text");
         let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], text).into_response();
-        if let Some(seconds) = self.retry_after_seconds {
+        if let Some(seconds) = self.0.retry_after_seconds {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.kind == Kind::Unauthenticated {
+        if self.0.kind == Kind::Unauthenticated {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -196,7 +199,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.kind.parts().0.into_response();
+        let mut response = self.0.kind.parts().0.into_response();
         // The frame around all endpoints knows the request's id and writes the body.
         response.extensions_mut().insert(self);
         response

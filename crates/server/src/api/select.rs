@@ -14,36 +14,33 @@ const CHUNK: usize = 1000;
 /// Rows looked at for one page; then the page ends, and the next goes on.
 const LOOKED_AT_MAX: usize = 20_000;
 
-/// A request's selector, and what it asks about packages and advisories, answered.
-#[derive(Debug)]
-pub(super) struct Selection {
+/// A selector, with what it asks about packages and advisories looked up for the whole fleet.
+pub(super) struct Selected {
     selector: Selector,
     lookup: Lookup,
     silent_since: Timestamp,
 }
 
-impl Selection {
-    /// Reads the selector of a request.
-    pub(super) fn read(state: &State, text: Option<&str>) -> Result<Option<Self>, Problem> {
-        let read = |text| {
-            let selector = Selector::parse(text)
-                .map_err(|problem| Problem::malformed("the selector", problem).field("selector"))?;
-            let lookup = state.fleet.lookup(&selector);
-            Ok(Self { selector, lookup, silent_since: silent_since(state) })
-        };
-        text.map(read).transpose()
-    }
+/// Reads the selector of a request.
+pub(super) fn parse(state: &State, text: Option<&str>) -> Result<Option<Selected>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let selector = Selector::parse(text)
+        .map_err(|problem| Problem::malformed("the selector", problem).field("selector"))?;
+    let lookup = state.fleet.lookup(&selector);
+    Ok(Some(Selected { selector, lookup, silent_since: silent_since(state) }))
+}
 
-    fn selects(&self, host: &Host) -> bool {
+impl Selected {
+    fn takes(&self, host: &Host) -> bool {
+        let is_silent = host.state == "active" && host.seen_at < self.silent_since;
         let number = u32::try_from(host.number).unwrap_or(u32::MAX);
-        let silent = host.state == "active" && host.seen_at < self.silent_since;
         self.selector.matches(&Facts {
             name: &host.name,
             id: &host.id,
             group: &host.group,
             labels: &host.labels,
             release: &host.release,
-            state: if silent { "silent" } else { &host.state },
+            state: if is_silent { "silent" } else { &host.state },
             has_package: &|package| self.lookup.has_package(number, package),
             affected_by: &|id| self.lookup.affected_by(number, id),
         })
@@ -54,7 +51,7 @@ impl Selection {
 pub(super) async fn scan<T, K, F>(
     limit: usize,
     mut after: Option<K>,
-    selection: Option<&Selection>,
+    selected: Option<&Selected>,
     fetch: impl Fn(Option<K>, i64) -> F,
     host: impl Fn(&T) -> &Host,
     place: impl Fn(&T) -> K,
@@ -63,7 +60,7 @@ where
     K: Clone,
     F: Future<Output = Result<Vec<T>, Error>>,
 {
-    let chunk = if selection.is_some() { CHUNK } else { limit + 1 };
+    let chunk = if selected.is_some() { CHUNK } else { limit + 1 };
     let (mut found, mut looked_at) = (Vec::new(), 0);
     loop {
         let rows = fetch(after.clone(), i64::try_from(chunk).unwrap_or(i64::MAX)).await?;
@@ -74,7 +71,7 @@ where
                 return Ok((found, after));
             }
             after = Some(place(&row));
-            if selection.is_none_or(|selection| selection.selects(host(&row))) {
+            if selected.is_none_or(|selected| selected.takes(host(&row))) {
                 found.push(row);
             }
         }

@@ -54,23 +54,20 @@ pub(super) async fn log_in(At(state): At<State>, request: Request) -> Result<Res
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0.ip());
     let Strict(credentials) = Strict::<Credentials>::from_request(request, &()).await?;
     let user = admit(&state, address, &credentials).await?;
-    begin(&state, &headers, &user).await.map(|(who, cookie)| {
-        (StatusCode::CREATED, [(header::SET_COOKIE, cookie)], Json(who)).into_response()
-    })
+    begin(&state, &headers, &user)
+        .await
+        .map(|(who, cookie)| (StatusCode::CREATED, [(header::SET_COOKIE, cookie)], Json(who)).into_response())
 }
 
-async fn admit(
-    state: &State,
-    address: Option<IpAddr>,
-    credentials: &Credentials,
-) -> Result<User, Problem> {
+async fn admit(state: &State, address: Option<IpAddr>, credentials: &Credentials) -> Result<User, Problem> {
     let now = state.now();
     let Credentials { name, password } = credentials;
     let refused = |kind, reason: &Refused, remedy| {
         // The name is not told: it may be a password in the wrong field.
         Problem::new(kind, "log in", "the account", reason, remedy)
     };
-    state.people.log_in(&state.app.store, now, address, name, password).await.map_err(|problem| match problem {
+    state.people.log_in(&state.app.store, now, address, name, password).await.map_err(|problem| match problem
+    {
         Refused::Wrong => {
             tracing::info!(address = address.map(tracing::field::display), "refuse a log-in");
             refused(Kind::Unauthenticated, &problem, "try again, or ask an admin for a new password")
@@ -85,17 +82,14 @@ async fn admit(
 }
 
 /// Begins a session for a user who has proved who they are; gives what to tell and the cookie.
-pub(super) async fn begin(
-    state: &State,
-    headers: &HeaderMap,
-    user: &User,
-) -> Result<(Who, String), Problem> {
+pub(super) async fn begin(state: &State, headers: &HeaderMap, user: &User) -> Result<(Who, String), Problem> {
     let now = state.now();
     let had = cookie(headers, sessions::COOKIE);
-    let secret = sessions::begin(&state.app.store, now, user, had).await.map_err(|problem| match problem {
-        BeginError::Secret(problem) => problem.into(),
-        BeginError::Store(problem) => Problem::from(problem),
-    })?;
+    let secret =
+        sessions::begin(&state.app.store, now, user, had).await.map_err(|problem| match problem {
+            BeginError::Secret(problem) => problem.into(),
+            BeginError::Store(problem) => Problem::from(problem),
+        })?;
     let session = sessions::find(&state.app.store, now, &secret).await?;
     let session = session.ok_or_else(|| Problem::internal(&"a session ended as it began"))?;
     let who = Who {
@@ -153,8 +147,9 @@ pub(super) async fn set_password(
 ) -> Result<StatusCode, Problem> {
     let credentials = Credentials { name: caller.user.name.clone(), password: asked.old };
     // Wrong ones count as at a log-in: a borrowed session is not to guess on.
-    admit(&state, None, &credentials).await.map_err(|problem| problem.as_forbidden())?;
-    let change = Change { password: Some(state.people.passwords.hash(&asked.new).await?), ..Change::default() };
+    admit(&state, None, &credentials).await.map_err(Problem::as_forbidden)?;
+    let change =
+        Change { password: Some(state.people.passwords.hash(&asked.new).await?), ..Change::default() };
     let (store, id) = (&state.app.store, &caller.user.id);
     match people::change(store, state.now(), &caller.actor(), id, &change, None).await? {
         Changed::Done(_) => {

@@ -3,7 +3,7 @@
 use super::State;
 use super::hosts::silent_since;
 use super::problem::Problem;
-use crate::store::{Dialect, feed_list, finding_list, host_list};
+use crate::store::{Dialect, feed_list, findings, host_list};
 use axum::Json;
 use axum::extract::State as At;
 use jiff::Timestamp;
@@ -59,7 +59,7 @@ pub(super) async fn status(At(state): At<State>) -> Result<Json<Status>, Problem
         now: state.now(),
         hosts: host_list::by_state(store).await?,
         silent: host_list::silent(store, silent_since(&state)).await?,
-        findings: finding_list::by_verdict(store).await?,
+        findings: findings::counts(store).await?,
         alarms: alarms.into_iter().map(|feed| Alarm { feed: feed.name, alarm: feed.alarm }).collect(),
     }))
 }

@@ -2,10 +2,10 @@
 
 use super::State;
 use super::body::{Ask, Named, Strict};
+use super::etag;
 use super::guard::Caller;
 use super::page::{self, Page};
 use super::problem::{Kind, Problem};
-use super::etag;
 use crate::people::roles::Role;
 use crate::people::{NAME_MAX, is_name};
 use crate::store::people::{self, Change, Changed, NewUser, User as Row};
@@ -110,7 +110,9 @@ pub(super) async fn create(
     let made = people::create(&state.app.store, state.now(), &caller.actor(), &user).await?;
     let Some(made) = made else {
         let object = format!("user {}", new.name);
-        return Err(Problem::new(Kind::Conflict, "make", object, "the name is taken", "take another").field("name"));
+        return Err(
+            Problem::new(Kind::Conflict, "make", object, "the name is taken", "take another").field("name")
+        );
     };
     state.ring();
     let location = format!("/api/v1/users/{}", made.id);

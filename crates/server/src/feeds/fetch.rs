@@ -51,7 +51,8 @@ pub(super) enum Location {
 
 impl Location {
     pub(super) fn parse(text: &str) -> Self {
-        let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+        let Some((scheme, rest)) =
+            text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
         else {
             return Self::Path(PathBuf::from(text));
         };
@@ -258,7 +259,8 @@ fn web(
     let (etag, modified) = (header(response.headers(), "etag"), header(response.headers(), "last-modified"));
     let is_packed = header(response.headers(), "content-encoding").eq_ignore_ascii_case("gzip");
     let body = response.body_mut().with_config().limit(limits.bytes_max).reader();
-    let body: Box<dyn Read + '_> = if is_packed { Box::new(MultiGzDecoder::new(body)) } else { Box::new(body) };
+    let body: Box<dyn Read + '_> =
+        if is_packed { Box::new(MultiGzDecoder::new(body)) } else { Box::new(body) };
     let mut file = tempfile::tempfile_in(room).map_err(|error| format!("make room for it: {error}"))?;
     let sha256 = copy(body, &mut file, limits.bytes_max)?;
     let marks = Marks { etag, modified, sha256 };

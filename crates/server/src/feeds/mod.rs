@@ -165,7 +165,8 @@ async fn read_feed(
 ) -> Result<Reading, Error> {
     let holder = uuid::Uuid::now_v7().to_string();
     // The lease's clock is the machine's, whatever time the reading is told.
-    let lease = leases::acquire(&app.store, Timestamp::now(), ROLE, &holder, LEASE).await?.ok_or(Error::Busy)?;
+    let lease =
+        leases::acquire(&app.store, Timestamp::now(), ROLE, &holder, LEASE).await?.ok_or(Error::Busy)?;
     let done = tokio::select! {
         done = with_lease(app, feed, now, accept, limits, &lease) => done,
         lost = renewed(&app.store, &lease) => Err(lost),
@@ -209,8 +210,7 @@ async fn with_lease(
     let reading = match fetched {
         Err(reason) => {
             let failing = *state.failing.get_or_insert(now);
-            let mut alarms: Vec<Alarm> =
-                had.iter().filter(|alarm| !fades(alarm)).cloned().collect();
+            let mut alarms: Vec<Alarm> = had.iter().filter(|alarm| !fades(alarm)).cloned().collect();
             alarms.extend(alarm::unreachable(failing, &reason, feed, now));
             alarms.extend(alarm::stale(state.newest, feed, now));
             let problem = Problem::new("fetch feed", location.to_string(), &reason);
@@ -388,8 +388,10 @@ fn read_file(path: &Path, release: Option<&Release>) -> Feed {
     match File::open(path) {
         Ok(file) => format::read(None, &name, BufReader::new(file), release),
         // What it held is not known: the rest is a part only.
-        Err(error) => {
-            Feed { problems: vec![Problem::new("open feed", name, error)], truncated: true, ..Feed::default() }
-        }
+        Err(error) => Feed {
+            problems: vec![Problem::new("open feed", name, error)],
+            truncated: true,
+            ..Feed::default()
+        },
     }
 }

@@ -268,7 +268,10 @@ pub(super) fn texts_of(state: &State, deltas: &[Delta]) -> BTreeMap<Arc<str>, BT
             if state.keys.text(key).is_none()
                 && let Some(feed) = state.keys.feed(key)
             {
-                wanted.entry(Arc::clone(feed)).or_default().insert(delta.advisory.to_string(), Arc::clone(key));
+                wanted
+                    .entry(Arc::clone(feed))
+                    .or_default()
+                    .insert(delta.advisory.to_string(), Arc::clone(key));
             }
         }
     }

@@ -16,12 +16,12 @@ pub use lookup::Lookup;
 pub use state::Finding;
 
 use crate::App;
-use crate::task::off_thread;
 use crate::store::advisories::{self, Packed};
 use crate::store::events::{self, Event, Kind};
 use crate::store::inventories::{self, Stored};
 use crate::store::leases::{self, Lease};
 use crate::store::{Doing, Store};
+use crate::task::off_thread;
 use jiff::{SignedDuration, Timestamp};
 use keys::Key;
 use matcher::{Matcher, Written};
@@ -341,9 +341,8 @@ impl Fleet {
         match inventories::current(&self.store, &id).await {
             Ok(Some(Stored { hash, inventory, closes, .. })) => {
                 let known = Known { hash, ..known };
-                let take = move |state: &mut State| {
-                    state.host_has(&id, known, &inventory, &cold::hashed(&closes))
-                };
+                let take =
+                    move |state: &mut State| state.host_has(&id, known, &inventory, &cold::hashed(&closes));
                 Ok(self.change_state(take).await)
             }
             Ok(None) => Ok(self.change_state(move |state| state.host_is_gone(&id)).await),

@@ -76,12 +76,12 @@ pub struct BackOff {
 
 impl BackOff {
     /// Counts a guess before it is looked at, so that many at once do not slip through; or tells until when to wait.
-    pub fn count(&self, guesser: &Guesser, now: Timestamp) -> Result<(), Timestamp> {
+    pub fn count(&self, who: &Guesser, now: Timestamp) -> Result<(), Timestamp> {
         let mut guesses = self.guesses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if guesses.len() >= REMEMBERED_MAX && !guesses.contains_key(guesser) {
+        if guesses.len() >= REMEMBERED_MAX && !guesses.contains_key(who) {
             forget(&mut guesses, now);
         }
-        let entry = guesses.entry(guesser.clone()).or_insert(Guesses {
+        let entry = guesses.entry(who.clone()).or_insert(Guesses {
             count: 0,
             locked_until: Timestamp::MIN,
             last: now,
@@ -94,15 +94,14 @@ impl BackOff {
         }
         entry.count += 1;
         entry.last = now;
-        entry.locked_until =
-            now.checked_add(wait_beyond(entry.count, guesser.free())).unwrap_or(Timestamp::MAX);
+        entry.locked_until = now.checked_add(wait_beyond(entry.count, who.free())).unwrap_or(Timestamp::MAX);
         Ok(())
     }
 
     /// Takes one guess back: it was right. The others stay, or whoever has one account could guess at all.
-    pub fn forgive(&self, guesser: &Guesser) {
+    pub fn forgive(&self, who: &Guesser) {
         let mut guesses = self.guesses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(entry) = guesses.get_mut(guesser) {
+        if let Some(entry) = guesses.get_mut(who) {
             entry.count = (entry.count - 1).max(0);
             entry.locked_until = Timestamp::MIN;
         }

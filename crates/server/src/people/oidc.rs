@@ -133,8 +133,11 @@ pub struct Departure {
 pub struct Oidc {
     settings: Arc<config::Oidc>,
     roles: Arc<BTreeMap<String, Role>>,
-    found: Arc<Mutex<Option<(Timestamp, Arc<Provider>)>>>,
+    found: Arc<Mutex<Option<Found>>>,
 }
+
+/// A provider, and when it was discovered.
+type Found = (Timestamp, Arc<Provider>);
 
 impl Oidc {
     /// For these settings. Asks nobody yet.
@@ -289,8 +292,8 @@ fn discover(settings: &config::Oidc) -> Result<Provider, Error> {
     let bad = |key: &str, reason: String| Error::Settings(format!("oidc.{key}: {reason}"));
     let issuer =
         IssuerUrl::new(settings.issuer.clone()).map_err(|problem| bad("issuer", problem.to_string()))?;
-    let redirect =
-        RedirectUrl::new(settings.redirect.clone()).map_err(|problem| bad("redirect", problem.to_string()))?;
+    let redirect = RedirectUrl::new(settings.redirect.clone())
+        .map_err(|problem| bad("redirect", problem.to_string()))?;
     let client_secret = match &settings.client_secret_file {
         Some(path) => {
             let text = std::fs::read_to_string(path)
@@ -299,11 +302,9 @@ fn discover(settings: &config::Oidc) -> Result<Provider, Error> {
         }
         None => None,
     };
-    let metadata =
-        CoreProviderMetadata::discover(&issuer, &fetcher()).map_err(|problem| Error::Provider {
-            doing: "discover the identity provider",
-            reason: chain(&problem),
-        })?;
+    let metadata = CoreProviderMetadata::discover(&issuer, &fetcher()).map_err(|problem| {
+        Error::Provider { doing: "discover the identity provider", reason: chain(&problem) }
+    })?;
     let has_groups_scope = metadata
         .scopes_supported()
         .is_some_and(|scopes| scopes.iter().any(|scope| **scope == settings.groups_claim));
@@ -322,9 +323,8 @@ fn ask(provider: &OurClient, login: &Login, code: String, groups_claim: &str) ->
         .set_pkce_verifier(PkceCodeVerifier::new(login.verifier.clone()))
         .request(&fetch)
         .map_err(|problem| failed("exchange the code for tokens", chain(&problem)))?;
-    let id_token = tokens
-        .id_token()
-        .ok_or_else(|| failed("read the ID token", "the provider sent none".to_owned()))?;
+    let id_token =
+        tokens.id_token().ok_or_else(|| failed("read the ID token", "the provider sent none".to_owned()))?;
     let claims = id_token
         .claims(&provider.id_token_verifier(), &Nonce::new(login.nonce.clone()))
         .map_err(|problem| failed("verify the ID token", chain(&problem)))?;

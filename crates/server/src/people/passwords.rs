@@ -19,8 +19,10 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The shortest password, in characters.
 pub const LENGTH_MIN: usize = 12;
-/// The longest, in bytes. Argon2 would take more, at our cost.
-pub const BYTES_MAX: usize = 1024;
+/// The longest, in characters. Argon2 would take more, at our cost.
+pub const LENGTH_MAX: usize = 256;
+/// The longest that is looked at, in bytes: 256 characters × 4 bytes = 1,024.
+const BYTES_MAX: usize = LENGTH_MAX * 4;
 
 /// Why a password could not be hashed or compared.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +31,7 @@ pub enum Error {
     #[error("too many people log in at once")]
     Busy,
     /// Too short or too long.
-    #[error("a password has at least {LENGTH_MIN} characters and at most {BYTES_MAX} bytes")]
+    #[error("a password has {LENGTH_MIN} to {LENGTH_MAX} characters")]
     Length,
     /// The hash itself failed: no memory, no random numbers, or a stored one that cannot be read.
     #[error("argon2: {0}")]
@@ -51,7 +53,7 @@ impl Default for Passwords {
 impl Passwords {
     /// Hashes a new password into a PHC string.
     pub async fn hash(&self, password: &str) -> Result<String, Error> {
-        if password.chars().count() < LENGTH_MIN || password.len() > BYTES_MAX {
+        if !(LENGTH_MIN..=LENGTH_MAX).contains(&password.chars().count()) {
             return Err(Error::Length);
         }
         let password = password.to_owned();
@@ -91,7 +93,8 @@ impl Passwords {
 }
 
 fn argon2() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the parameters above are within bounds");
+    let params =
+        Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the parameters above are within bounds");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 

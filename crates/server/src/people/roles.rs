@@ -12,7 +12,7 @@ pub enum Role {
     Viewer,
     /// Is on watch: may have feeds read at once.
     Watch,
-    /// Approves changes of hosts, and sees who changed what.
+    /// Approves what others may not alone, and sees who changed what.
     Approver,
     /// Runs the fleet: enrols, groups, revokes and removes hosts.
     Operator,
@@ -61,6 +61,8 @@ pub enum Permission {
     ReadFleet,
     /// Have a feed read now.
     RefreshFeeds,
+    /// Have a feed used although it was held back: it shrank, or went back in time.
+    AcceptFeeds,
     /// Read and export the audit log.
     ReadAudit,
     /// Group and label hosts.
@@ -77,10 +79,11 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Own,
         Self::ReadFleet,
         Self::RefreshFeeds,
+        Self::AcceptFeeds,
         Self::ReadAudit,
         Self::ArrangeHosts,
         Self::AdmitHosts,
@@ -94,7 +97,7 @@ impl Permission {
         match self {
             Self::Own | Self::ReadFleet => Role::Viewer,
             Self::RefreshFeeds => Role::Watch,
-            Self::ReadAudit => Role::Approver,
+            Self::AcceptFeeds | Self::ReadAudit => Role::Approver,
             Self::ArrangeHosts | Self::AdmitHosts | Self::Enrol => Role::Operator,
             Self::ManageUsers | Self::ManageTokens => Role::Admin,
         }
@@ -107,6 +110,7 @@ impl fmt::Display for Permission {
             Self::Own => "use one's own account",
             Self::ReadFleet => "see the fleet",
             Self::RefreshFeeds => "have feeds read",
+            Self::AcceptFeeds => "accept what was held back of feeds",
             Self::ReadAudit => "read the audit log",
             Self::ArrangeHosts => "group and label hosts",
             Self::AdmitHosts => "revoke, release and remove hosts",

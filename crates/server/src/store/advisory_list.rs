@@ -119,7 +119,8 @@ pub async fn documents(store: &Store, id: &str) -> Result<Vec<Document>, Error> 
                 .read_to_end(&mut text)
                 .map_err(|problem| damaged(problem.to_string()))?;
             Ok(Document {
-                from: Timestamp::from_microsecond(row.get(1)).map_err(|problem| damaged(problem.to_string()))?,
+                from: Timestamp::from_microsecond(row.get(1))
+                    .map_err(|problem| damaged(problem.to_string()))?,
                 advisory: serde_json::from_slice(&text).map_err(|problem| damaged(problem.to_string()))?,
                 feed,
             })

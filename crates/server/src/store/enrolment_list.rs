@@ -21,15 +21,21 @@ pub struct Token {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// When it was used.
+    /// How many hosts may enrol with it.
+    pub hosts: i64,
+    /// How many have.
+    pub used: i64,
+    /// When it was last used.
     pub used_at: Option<Timestamp>,
-    /// By which host.
+    /// The host that used it last.
     pub host: Option<String>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
-const TOKEN: &str = "SELECT id, host_group, labels, created_by, created_at, expires_at, used_at, host, revoked_at
+const TOKEN: &str =
+    "SELECT id, host_group, labels, created_by, created_at, expires_at, used_at, host, revoked_at,
+    hosts, used
     FROM enrolment_tokens";
 
 /// Up to `most` tokens after that id, in the order of their making.
@@ -54,8 +60,7 @@ async fn read(store: &Store, select: Select) -> Result<Vec<Token>, Error> {
         .iter()
         .map(|row| {
             let id: String = row.get(0);
-            let damaged =
-                |reason: String| Error::Damaged { object: format!("enrolment token {id}"), reason };
+            let damaged = |reason: String| Error::Damaged { object: format!("enrolment token {id}"), reason };
             let time = |microseconds| {
                 Timestamp::from_microsecond(microseconds).map_err(|problem| damaged(problem.to_string()))
             };
@@ -67,6 +72,8 @@ async fn read(store: &Store, select: Select) -> Result<Vec<Token>, Error> {
                 expires_at: time(row.get(5))?,
                 used_at: row.get::<Option<i64>, _>(6).map(time).transpose()?,
                 host: row.get(7),
+                hosts: row.get(9),
+                used: row.get(10),
                 revoked_at: row.get::<Option<i64>, _>(8).map(time).transpose()?,
                 id,
             })

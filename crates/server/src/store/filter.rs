@@ -55,7 +55,9 @@ impl Select {
             match (piece.strip_suffix('?'), values.next()) {
                 (Some(before), Some(value)) => {
                     self.values.push(value);
-                    self.text.push_str(&format!("{before}${}", self.values.len()));
+                    self.text.push_str(before);
+                    self.text.push('$');
+                    self.text.push_str(&self.values.len().to_string());
                 }
                 (_, None) => self.text.push_str(piece),
                 (None, Some(_)) => unreachable!("one `?` for each value"),

@@ -2,10 +2,9 @@
 
 use super::filter::Select;
 use super::host_list::{Host, host_of};
-use super::{Doing, Error, Store};
+use super::{Error, Store};
 use jiff::Timestamp;
 use sqlx::Row;
-use std::collections::BTreeMap;
 
 /// A finding with its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,17 +25,17 @@ pub struct Finding {
     pub host: Host,
 }
 
-/// Where a list goes on: advisory, package, host's number, verdict, since when.
+/// Where a list goes on: advisory, package, verdict, host's number, since when. In this order they lie in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// See [`Finding::advisory`].
     pub advisory: String,
     /// See [`Finding::package`].
     pub package: String,
-    /// The host's number.
-    pub host: i64,
     /// See [`Finding::verdict`].
     pub verdict: String,
+    /// The host's number.
+    pub host: i64,
     /// See [`Finding::from`], microseconds.
     pub from: i64,
 }
@@ -109,7 +108,7 @@ impl FindingFilter {
     }
 }
 
-/// Up to `most` findings after a place, in order of advisory, package, host, verdict and time.
+/// Up to `most` findings after a place, in order of advisory, package, verdict, host and time.
 pub async fn list(
     store: &Store,
     filter: &FindingFilter,
@@ -124,18 +123,18 @@ pub async fn list(
     );
     filter.apply(&mut select);
     if let Some(after) = after {
+        let topic = || {
+            let (advisory, package) = (after.advisory.as_str(), after.package.as_str());
+            [advisory.into(), package.into(), after.verdict.as_str().into()]
+        };
+        // The first lets the database seek the topic; the second is exact.
+        select.only("(f.advisory, f.package, f.verdict) >= (?, ?, ?)", topic());
         select.only(
-            "(f.advisory, f.package, f.host, f.verdict, f.from_at) > (?, ?, ?, ?, ?)",
-            [
-                after.advisory.as_str().into(),
-                after.package.as_str().into(),
-                after.host.into(),
-                after.verdict.as_str().into(),
-                after.from.into(),
-            ],
+            "(f.advisory, f.package, f.verdict, f.host, f.from_at) > (?, ?, ?, ?, ?)",
+            topic().into_iter().chain([after.host.into(), after.from.into()]),
         );
     }
-    select.push("ORDER BY f.advisory, f.package, f.host, f.verdict, f.from_at LIMIT ?", [most.into()]);
+    select.push("ORDER BY f.advisory, f.package, f.verdict, f.host, f.from_at LIMIT ?", [most.into()]);
     select
         .fetch(store, "list findings")
         .await?
@@ -221,13 +220,4 @@ pub async fn counts(
 /// The words of a column like ` CVE-1 CVE-2 `.
 pub(super) fn words(text: &str) -> Vec<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
-}
-
-/// How many open findings there are of each verdict.
-pub async fn by_verdict(store: &Store) -> Result<BTreeMap<String, i64>, Error> {
-    let rows = sqlx::query("SELECT verdict, COUNT(*) FROM findings WHERE until_at IS NULL GROUP BY verdict")
-        .fetch_all(store.reader())
-        .await
-        .doing("count findings")?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

@@ -79,15 +79,17 @@ pub async fn keep(
     body: &str,
 ) -> Result<(), Error> {
     let mut writing = store.begin().await?;
-    sqlx::query("UPDATE idempotency SET status = $1, body = $2, expires_at = $3 WHERE actor = $4 AND idem_key = $5")
-        .bind(status)
-        .bind(body.to_owned())
-        .bind(after(now, KEPT))
-        .bind(actor.to_owned())
-        .bind(key.to_owned())
-        .execute(&mut *writing)
-        .await
-        .doing("keep an answer")?;
+    sqlx::query(
+        "UPDATE idempotency SET status = $1, body = $2, expires_at = $3 WHERE actor = $4 AND idem_key = $5",
+    )
+    .bind(status)
+    .bind(body.to_owned())
+    .bind(after(now, KEPT))
+    .bind(actor.to_owned())
+    .bind(key.to_owned())
+    .execute(&mut *writing)
+    .await
+    .doing("keep an answer")?;
     commit(writing, "keep an answer").await
 }
 

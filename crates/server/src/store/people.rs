@@ -336,7 +336,8 @@ pub async fn expel(store: &Store, now: Timestamp, user: &User) -> Result<(), Err
         .await
         .doing("revoke a user's tokens")?;
     let detail = json!({ "name": user.name, "reason": "in no group that has a role" });
-    audit::record(&mut writing, now, &Actor::Person(user.name.clone()), "user.expel", &user.id, detail).await?;
+    audit::record(&mut writing, now, &Actor::Person(user.name.clone()), "user.expel", &user.id, detail)
+        .await?;
     events::tell(&mut writing, now, Kind::Access, &user.id, &json!({ "user": user.name })).await?;
     commit(writing, "end a user's sessions").await
 }
@@ -466,15 +467,17 @@ pub async fn begin_login(
     if under_way >= LOGINS_MAX {
         return Ok(false);
     }
-    sqlx::query("INSERT INTO logins (state, nonce, verifier, back_to, expires_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(state.to_owned())
-        .bind(login.nonce.clone())
-        .bind(login.verifier.clone())
-        .bind(login.back_to.clone())
-        .bind(now.checked_add(lives).unwrap_or(Timestamp::MAX).as_microsecond())
-        .execute(&mut *writing)
-        .await
-        .doing("keep a log-in")?;
+    sqlx::query(
+        "INSERT INTO logins (state, nonce, verifier, back_to, expires_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(state.to_owned())
+    .bind(login.nonce.clone())
+    .bind(login.verifier.clone())
+    .bind(login.back_to.clone())
+    .bind(now.checked_add(lives).unwrap_or(Timestamp::MAX).as_microsecond())
+    .execute(&mut *writing)
+    .await
+    .doing("keep a log-in")?;
     commit(writing, "keep a log-in").await?;
     Ok(true)
 }
@@ -482,11 +485,12 @@ pub async fn begin_login(
 /// The log-in of that state, once.
 pub async fn finish_login(store: &Store, now: Timestamp, state: &str) -> Result<Option<Login>, Error> {
     let mut writing = store.begin().await?;
-    let row = sqlx::query("DELETE FROM logins WHERE state = $1 RETURNING nonce, verifier, back_to, expires_at")
-        .bind(state.to_owned())
-        .fetch_optional(&mut *writing)
-        .await
-        .doing("take up a log-in")?;
+    let row =
+        sqlx::query("DELETE FROM logins WHERE state = $1 RETURNING nonce, verifier, back_to, expires_at")
+            .bind(state.to_owned())
+            .fetch_optional(&mut *writing)
+            .await
+            .doing("take up a log-in")?;
     commit(writing, "take up a log-in").await?;
     Ok(row.filter(|row| row.get::<i64, _>(3) > now.as_microsecond()).map(|row| Login {
         nonce: row.get(0),

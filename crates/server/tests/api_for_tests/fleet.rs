@@ -1,9 +1,11 @@
 //! A small fleet, written straight into the tables.
-#![allow(unreachable_pub, reason = "each test program uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 use super::Centre;
-use jiff::Timestamp;
-use server::store::{Store, commit};
+use exposure::index::Plight;
+use server::store::findings::{self, Changes, Closed, Opened};
+use server::store::{Store, commit, inventories};
 use std::io::Write;
 
 pub const WEB: &str = "01900000-0000-7000-8000-000000000001";
@@ -37,43 +39,36 @@ pub async fn host(centre: &Centre, id: &str, number: i64, name: &str) {
 }
 
 pub async fn quarantine(centre: &Centre, id: &str) {
-    run(&centre.store, "UPDATE hosts SET state = 'quarantined', reason = 'cloned' WHERE id = $1", &[id], &[]).await;
+    run(&centre.store, "UPDATE hosts SET state = 'quarantined', reason = 'cloned' WHERE id = $1", &[id], &[])
+        .await;
 }
 
-pub async fn finding(
-    centre: &Centre,
-    host: i64,
-    advisory: &str,
-    package: &str,
-    verdict: &str,
-    from: Timestamp,
-) {
-    run(
-        &centre.store,
-        "INSERT INTO findings (advisory, package, verdict, evidence, host, from_at)
-         VALUES ($1, $2, $3, 'installed 1 < fixed 2', $4, $5)",
-        &[advisory, package, verdict],
-        &[host, from.as_microsecond()],
-    )
-    .await;
+pub async fn finding(centre: &Centre, host: u32, advisory: &str, package: &str, plight: Plight) {
+    let opened = Opened {
+        advisory: advisory.to_owned(),
+        package: package.to_owned(),
+        plight,
+        evidence: "installed 1 < fixed 2".to_owned(),
+        hosts: [host].into(),
+    };
+    write(centre, &Changes { opened: vec![opened], closed: Vec::new() }).await;
 }
 
-pub async fn close_findings(centre: &Centre, advisory: &str, at: Timestamp) {
-    run(
-        &centre.store,
-        "UPDATE findings SET until_at = $2 WHERE advisory = $1 AND until_at IS NULL",
-        &[advisory],
-        &[at.as_microsecond()],
-    )
-    .await;
+pub async fn close_finding(centre: &Centre, host: u32, advisory: &str, package: &str, plight: Plight) {
+    let closed =
+        Closed { advisory: advisory.to_owned(), package: package.to_owned(), plight, hosts: [host].into() };
+    write(centre, &Changes { opened: Vec::new(), closed: vec![closed] }).await;
+}
+
+async fn write(centre: &Centre, changes: &Changes) {
+    let mut writing = centre.store.begin().await.unwrap();
+    findings::write(&mut writing, centre.store.dialect(), centre.now(), changes).await.unwrap();
+    commit(writing, "test").await.unwrap();
 }
 
 pub async fn advisory(centre: &Centre, feed: &str, id: &str, cves: &str) {
-    let document = advisory::model::Document {
-        feed: feed.to_owned(),
-        entry: id.to_owned(),
-        sha256: "0".repeat(64),
-    };
+    let document =
+        advisory::model::Document { feed: feed.to_owned(), entry: id.to_owned(), sha256: "0".repeat(64) };
     let mut body = advisory::Advisory::new(id, advisory::model::Kind::Security, document.into());
     body.summary = format!("{id} in short");
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -113,10 +108,11 @@ pub async fn fleet(centre: &Centre) {
     advisory(centre, "debian", "DSA-1-1", " CVE-2026-1001 ").await;
     advisory(centre, "debian", "DSA-2-1", " CVE-2026-1002 CVE-2026-1003 ").await;
     feed(centre, "debian", "").await;
-    let now = centre.now();
-    finding(centre, 1, "DSA-1-1", "source:openssl", "affected", now).await;
-    finding(centre, 2, "DSA-1-1", "source:openssl", "undetermined", now).await;
-    finding(centre, 1, "DSA-2-1", "binary:libxml2", "affected", now).await;
+    finding(centre, 1, "DSA-1-1", "source:openssl", Plight::Affected).await;
+    finding(centre, 2, "DSA-1-1", "source:openssl", Plight::Undetermined).await;
+    finding(centre, 1, "DSA-2-1", "binary:libxml2", Plight::Affected).await;
+    // Each write is a microsecond after the one before.
+    centre.wait(1);
 }
 
 /// An inventory from now on, which differs by its kernel; gives its hash.
@@ -142,32 +138,12 @@ pub async fn inventory(centre: &Centre, host: &str, kernel: &str) -> String {
         gaps: Vec::new(),
     };
     let pieces = wire::v1::split(&inventory, &[]);
-    let now = centre.now().as_microsecond();
-    let mut writing = centre.store.begin().await.unwrap();
-    for (hash, body) in &pieces.bodies {
-        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-        zlib.write_all(body.as_bytes()).unwrap();
-        sqlx::query("INSERT INTO pieces (hash, body) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(hash.clone())
-            .bind(zlib.finish().unwrap())
-            .execute(&mut *writing)
-            .await
-            .unwrap();
-    }
-    sqlx::query("UPDATE inventories SET until_at = $1 WHERE host = $2 AND until_at IS NULL")
-        .bind(now)
-        .bind(host.to_owned())
-        .execute(&mut *writing)
-        .await
-        .unwrap();
-    sqlx::query("INSERT INTO inventories (host, from_at, hash, pieces) VALUES ($1, $2, $3, $4)")
-        .bind(host.to_owned())
-        .bind(now)
-        .bind(pieces.hash())
-        .bind(serde_json::to_string(&pieces.parts).unwrap())
-        .execute(&mut *writing)
-        .await
-        .unwrap();
-    commit(writing, "test").await.unwrap();
-    pieces.hash()
+    let hash = pieces.hash();
+    let report = wire::v1::Report {
+        observed_at: centre.now().as_microsecond(),
+        parts: pieces.parts,
+        bodies: pieces.bodies,
+    };
+    inventories::replace(&centre.store, centre.now(), host, centre.now(), &report).await.unwrap();
+    hash
 }

@@ -1,5 +1,6 @@
 //! The API over a store of its own, with a clock that tests turn: requests pass the whole router.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that panics fails")]
 
 use axum::Router;
 use axum::body::Body;
@@ -9,6 +10,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use server::api::{self, Clock};
+use server::fleet::Fleet;
 use server::people::roles::Role;
 use server::people::secrets;
 use server::store::Store;
@@ -32,7 +34,7 @@ pub struct Centre {
     pub store: Store,
     pub router: Router,
     pub events: broadcast::Sender<Event>,
-    pub refresh: mpsc::Receiver<String>,
+    pub refresh: mpsc::Receiver<api::Refresh>,
     pub stopping: CancellationToken,
     seconds: Arc<AtomicI64>,
 }
@@ -63,21 +65,21 @@ impl Answer {
 }
 
 impl Centre {
-    pub fn new(store: Store) -> Self {
-        Self::with(store, Config::default())
+    pub async fn new(store: Store) -> Self {
+        Self::with(store, Config::default()).await
     }
 
-    pub fn with(store: Store, config: Config) -> Self {
-        let app = App { config, store: store.clone(), told: Arc::new(Notify::new()) };
+    pub async fn with(store: Store, config: Config) -> Self {
+        let app = Arc::new(App { config, store: store.clone(), told: Arc::new(Notify::new()) });
+        let fleet = Fleet::start(&app).await.unwrap();
         let (events, _) = broadcast::channel(16);
         let (ask, refresh) = mpsc::channel(2);
         let stopping = CancellationToken::new();
         let mut state =
-            api::State::new(Arc::new(app), events.clone(), ask, "SHA256:authority", stopping.clone()).unwrap();
+            api::State::new(app, fleet, events.clone(), ask, "SHA256:authority", stopping.clone()).unwrap();
         let seconds = Arc::new(AtomicI64::new(BEGIN));
         let clock = Arc::clone(&seconds);
-        state.clock =
-            Clock::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
+        state.clock = Clock::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
         Self { store, router: api::router(state), events, refresh, stopping, seconds }
     }
 
@@ -110,7 +112,13 @@ impl Centre {
     }
 
     /// Asks with these headers; a body is JSON.
-    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
         request = request.header("host", "localhost:8470");
         for (name, value) in headers {

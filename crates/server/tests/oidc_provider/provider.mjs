@@ -1,5 +1,5 @@
-// A real OpenID Connect provider for the tests: the package `oidc-provider` with one client and people who are whoever
-// their login says: `ada+admins,readers` is Ada in these groups.
+// A real OpenID Connect provider for the tests: the package `oidc-provider` with one client. Whoever logs in is believed;
+// GET /groups/NAME/GROUP,GROUP puts somebody into groups.
 // Usage: node provider.mjs PORT REDIRECT_URI NODE_MODULES. Prints "ready" when it listens.
 import http from "node:http";
 import { pathToFileURL } from "node:url";
@@ -9,13 +9,11 @@ const [port, redirect, modules] = process.argv.slice(2);
 const entry = path.join(modules, "oidc-provider", "lib", "index.js");
 const { Provider } = await import(pathToFileURL(entry).href);
 
-const person = (id) => {
-  const [name, groups = ""] = id.split("+");
-  return {
-    accountId: id,
-    claims: () => ({ sub: name, preferred_username: name, groups: groups.split(",").filter(Boolean) }),
-  };
-};
+const groups = new Map();
+const person = (id) => ({
+  accountId: id,
+  claims: () => ({ sub: id, preferred_username: id, groups: groups.get(id) ?? [] }),
+});
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients: [{
@@ -32,4 +30,10 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   features: { devInteractions: { enabled: true } },
   cookies: { keys: ["not a secret: for tests"] },
 });
-http.createServer(provider.callback()).listen(Number(port), "127.0.0.1", () => console.log("ready"));
+const answer = provider.callback();
+http.createServer((request, response) => {
+  const [, first, name, list] = request.url.split("/");
+  if (first !== "groups") return answer(request, response);
+  groups.set(name, list.split(",").filter(Boolean));
+  response.end();
+}).listen(Number(port), "127.0.0.1", () => console.log("ready"));

@@ -1,0 +1,9 @@
+//! The fleet and its feeds over a real store, on each database.
+
+mod feeds;
+mod replicas;
+mod story;
+#[path = "../store_for_tests/mod.rs"]
+mod store_for_tests;
+mod vendor;
+mod world;
