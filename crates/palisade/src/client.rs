@@ -115,6 +115,14 @@ impl Client {
         Ok(Self { agent, server, token: access.token.clone() })
     }
 
+    /// The server's name or address, as we call it.
+    pub(crate) fn host(&self) -> String {
+        let (_, rest) = self.server.split_once("://").unwrap_or(("", &self.server));
+        let authority = rest.split('/').next().unwrap_or_default();
+        let port = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()));
+        port.map_or(authority, |(host, _)| host).to_owned()
+    }
+
     pub(crate) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
         answer(self.ask(Method::GET, path, query, None, Some(DEADLINE))?)
     }

@@ -129,13 +129,10 @@ pub(crate) enum Host {
         #[arg(long)]
         reason: String,
     },
-    /// Let a quarantined host back in
+    /// Let a quarantined host back in; the machine that checks in next is taken for it
     Release {
         /// Its name or id
         host: String,
-        /// Why; it is recorded
-        #[arg(long)]
-        reason: String,
     },
     /// Forget a host; its history goes with it, the audit log stays
     Remove {
@@ -156,9 +153,12 @@ pub(crate) enum Finding {
     List(Findings),
     /// Count hosts per advisory
     Summary {
-        /// Only on these hosts
-        #[arg(long, short, value_name = "SELECTOR")]
-        select: Option<String>,
+        /// Only about this package
+        #[arg(long, value_name = "NAME")]
+        package: Option<String>,
+        /// As it stood then: 2026-11-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
     },
 }
 
@@ -201,21 +201,24 @@ pub(crate) enum Verdict {
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
-  palisade advisory list --search openssl
+  palisade advisory list --cve CVE-2026-3497
   palisade advisory show DSA-5800-1")]
 pub(crate) enum Advisory {
     /// List advisories
     List {
-        /// Only ids, CVEs and summaries with this in them
-        #[arg(long, value_name = "TEXT")]
-        search: Option<String>,
+        /// Only those that close this CVE
+        #[arg(long)]
+        cve: Option<String>,
+        /// Only what this feed says
+        #[arg(long, value_name = "NAME")]
+        feed: Option<String>,
         /// At most so many
         #[arg(long, default_value_t = 100)]
         most: usize,
     },
     /// Show one advisory and the hosts it affects
     Show {
-        /// Its id, or a CVE
+        /// Its id
         id: String,
     },
 }
@@ -310,9 +313,15 @@ pub(crate) enum Token {
         /// Labels they get
         #[arg(long, value_name = "NAME=VALUE")]
         label: Vec<String>,
+        /// How many hosts may join with it
+        #[arg(long, default_value_t = 1)]
+        hosts: u32,
         /// How long it is good
         #[arg(long, default_value_t = 24)]
         hours: u32,
+        /// The server as the host calls it [default: the address in the access file]
+        #[arg(long, value_name = "HOST")]
+        server: Option<String>,
         /// Print nothing but the line to run on the host
         #[arg(long)]
         line: bool,

@@ -9,6 +9,7 @@ use crate::output::table::Look;
 use crate::terminal;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -48,7 +49,9 @@ impl Session {
 
     /// The id of the host called `name`, or with this id.
     fn host(&self, name: &str) -> Result<String> {
-        let found = self.client.list("/hosts", &[("name", name)], 2)?;
+        // A selector's text in quotes is taken as it is.
+        let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
+        let found = self.client.list("/hosts", &[("selector", &format!("name=\"{quoted}\""))], 2)?;
         let id = |host: &Value| host["id"].as_str().map(str::to_owned);
         match found.as_slice() {
             [host] => id(host).context("the server's answer has no id"),
@@ -68,18 +71,17 @@ pub(crate) fn print(text: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const HOST_COLUMNS: [Column; 8] = [
+const HOST_COLUMNS: [Column; 7] = [
     ("name", "/name"),
     ("state", "/state"),
     ("group", "/group"),
     ("release", "/release"),
-    ("findings", "/findings"),
     ("last seen", "/seen_at"),
     ("labels", "/labels"),
     ("reason", "/reason"),
 ];
 const FINDING_COLUMNS: [Column; 6] = [
-    ("host", "/host_name"),
+    ("host", "/host/name"),
     ("advisory", "/advisory"),
     ("package", "/package"),
     ("verdict", "/verdict"),
@@ -150,17 +152,17 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
         }
         Host::History { host } => {
             let id = session.host(host)?;
-            let history = client.list(&format!("/hosts/{}/history", escaped(&id)), &[], 1_000)?;
-            let columns = [("from", "/from"), ("until", "/until"), ("changed parts", "/changed"), ("hash", "/hash")];
+            let history = client.list(&format!("/hosts/{}/inventory/history", escaped(&id)), &[], 1_000)?;
+            let columns = [("from", "/from"), ("until", "/until"), ("hash", "/hash")];
             session.list(&history, &columns, "it has reported no inventory")
         }
         Host::Revoke { host, reason } => {
             let path = format!("/hosts/{}/revoke", escaped(&session.host(host)?));
             session.card(&client.post(&path, &json!({ "reason": reason }))?, &HOST_COLUMNS)
         }
-        Host::Release { host, reason } => {
+        Host::Release { host } => {
             let path = format!("/hosts/{}/release", escaped(&session.host(host)?));
-            session.card(&client.post(&path, &json!({ "reason": reason }))?, &HOST_COLUMNS)
+            session.card(&client.post(&path, &json!({}))?, &HOST_COLUMNS)
         }
         Host::Remove { host } => {
             client.delete(&format!("/hosts/{}", escaped(&session.host(host)?)))?;
@@ -178,7 +180,7 @@ pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
             let mut query = Vec::new();
             for (name, value) in [
                 ("selector", select),
-                ("advisory", advisory),
+                (advisory_or_cve(advisory.as_deref()), advisory),
                 ("package", package),
                 ("verdict", &verdict),
                 ("at", at),
@@ -192,15 +194,19 @@ pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
             let findings = session.client.list(&path, &query, *most)?;
             session.list(&findings, &FINDING_COLUMNS, "no finding fits")
         }
-        Finding::Summary { select } => {
-            let query: Vec<_> = select.iter().map(|select| ("selector", select.as_str())).collect();
+        Finding::Summary { package, at } => {
+            let query: Vec<_> = [("package", package), ("at", at)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+                .collect();
             let counts = session.client.list("/findings/summary", &query, 1_000)?;
             let columns = [
                 ("advisory", "/advisory"),
                 ("affected", "/affected"),
                 ("still running", "/fixed_still_running"),
                 ("undetermined", "/undetermined"),
-                ("packages", "/packages"),
+                ("since", "/since"),
+                ("CVEs", "/cves"),
                 ("summary", "/summary"),
             ];
             session.list(&counts, &columns, "nothing is open")
@@ -211,12 +217,14 @@ pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
 pub(crate) fn advisory(command: &Advisory, asking: &Asking) -> Result<ExitCode> {
     let session = Session::open(asking)?;
     match command {
-        Advisory::List { search, most } => {
-            let query: Vec<_> = search.iter().map(|search| ("search", search.as_str())).collect();
+        Advisory::List { cve, feed, most } => {
+            let query: Vec<_> = [("cve", cve), ("feed", feed)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+                .collect();
             let advisories = session.client.list("/advisories", &query, *most)?;
             let columns = [
                 ("advisory", "/id"),
-                ("feed", "/feed"),
                 ("kind", "/kind"),
                 ("published", "/published"),
                 ("CVEs", "/cves"),
@@ -228,14 +236,15 @@ pub(crate) fn advisory(command: &Advisory, asking: &Asking) -> Result<ExitCode> 
             let advisory = session.client.get(&format!("/advisories/{}", escaped(id)), &[])?;
             let rows = [
                 ("advisory", "/id"),
-                ("feed", "/feed"),
-                ("kind", "/kind"),
-                ("published", "/published"),
-                ("modified", "/modified"),
-                ("withdrawn", "/withdrawn"),
-                ("CVEs", "/cves"),
-                ("summary", "/summary"),
-                ("known since", "/from"),
+                ("feed", "/documents/0/feed"),
+                ("kind", "/documents/0/advisory/kind"),
+                ("published", "/documents/0/advisory/published"),
+                ("modified", "/documents/0/advisory/modified"),
+                ("withdrawn", "/documents/0/advisory/withdrawn"),
+                ("summary", "/documents/0/advisory/summary"),
+                ("known since", "/documents/0/from"),
+                ("hosts with open findings", "/hosts_open"),
+                ("hosts affected", "/hosts_affected"),
             ];
             session.card(&advisory, &rows)?;
             if session.json {
@@ -265,8 +274,10 @@ pub(crate) fn feed(command: &Feed, asking: &Asking) -> Result<ExitCode> {
             session.list(&feeds, &FEED_COLUMNS, "no feed is configured; findings come from the hosts' own package managers")
         }
         Feed::Refresh { name, accept } => {
-            let path = format!("/feeds/{}/refresh", escaped(name));
-            session.card(&session.client.post(&path, &json!({ "accept": accept }))?, &FEED_COLUMNS)
+            let path = format!("/feeds/{}/refresh?accept={accept}", escaped(name));
+            session.client.post(&path, &json!({}))?;
+            eprintln!("palisade: it is being read; \"palisade feed list\" tells what came of it");
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
@@ -311,30 +322,40 @@ pub(crate) fn user(command: &User, asking: &Asking) -> Result<ExitCode> {
 pub(crate) fn token(command: &Token, asking: &Asking) -> Result<ExitCode> {
     let session = Session::open(asking)?;
     match command {
-        Token::Enrol { group, label, hours, line } => {
+        Token::Enrol { group, label, hosts, hours, server, line } => {
             let labels: Map<_, _> = pairs(label)?.into_iter().map(|(name, value)| (name, value.into())).collect();
-            let body = json!({ "group": group, "labels": labels, "hours": hours });
+            let minutes = u64::from(*hours) * 60;
+            let body = json!({ "group": group, "labels": labels, "hosts": hosts, "valid_minutes": minutes });
             let token = session.client.post("/enrolment-tokens", &body)?;
             if session.json {
                 return session.card(&token, &[]);
             }
-            let command = token["command"].as_str().unwrap_or_default();
+            let text = |name: &str| token[name].as_str().unwrap_or_default();
+            let server = server.clone().unwrap_or_else(|| session.client.host());
+            let command = format!(
+                "palisade agent enroll --server https://{server}:{} --token {}.{}",
+                token["agents_port"],
+                text("secret"),
+                text("authority")
+            );
             if *line {
                 return print(&format!("{command}\n"));
             }
             print(&format!(
-                "Run this on the new host, once, until {}:\n\n  {command}\n",
-                token["expires_at"].as_str().unwrap_or_default()
+                "Run this on the new host, as root, until {}:\n\n  {command}\n",
+                token["token"]["expires_at"].as_str().unwrap_or_default()
             ))
         }
         Token::Create { name, role, days } => {
-            let body = json!({ "name": name, "role": word::<Role>(*role), "days": days });
+            let until = Timestamp::now().saturating_add(SignedDuration::from_hours(24 * i64::from(*days)));
+            let until = until.context("tell until when the token is good: --days is too large")?;
+            let body = json!({ "name": name, "role": word::<Role>(*role), "expires_at": until });
             let token = session.client.post("/api-tokens", &body)?;
             if session.json {
                 return session.card(&token, &[]);
             }
             // Alone on standard output, so that it can be kept in a file.
-            eprintln!("palisade: shown only now; it is good until {}:", token["expires_at"].as_str().unwrap_or_default());
+            eprintln!("palisade: shown only now; it is good until {until:.0}:");
             print(&format!("{}\n", token["secret"].as_str().unwrap_or_default()))
         }
         Token::List => {
@@ -352,6 +373,7 @@ pub(crate) fn token(command: &Token, asking: &Asking) -> Result<ExitCode> {
                 ("group", "/group"),
                 ("role", "/role"),
                 ("made by", "/created_by"),
+                ("owner", "/owner_name"),
                 ("until", "/expires_at"),
                 ("used", "/used_at"),
                 ("revoked", "/revoked_at"),
@@ -375,9 +397,9 @@ pub(crate) fn status(asking: &Asking) -> Result<ExitCode> {
         ("version", "/version"),
         ("store", "/store"),
         ("hosts", "/hosts"),
-        ("findings", "/findings"),
-        ("feeds with alarms", "/feed_alarms"),
-        ("advisories", "/advisories"),
+        ("silent hosts", "/silent"),
+        ("open findings", "/findings"),
+        ("alarms", "/alarms"),
     ];
     session.card(&status, &rows)
 }
@@ -400,6 +422,11 @@ pub(crate) fn login(arguments: &Login) -> Result<ExitCode> {
         path.display()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// The filter that a CVE, or another advisory's id, goes into.
+fn advisory_or_cve(id: Option<&str>) -> &'static str {
+    if id.is_some_and(|id| id.starts_with("CVE-")) { "cve" } else { "advisory" }
 }
 
 /// `NAME=VALUE` words.

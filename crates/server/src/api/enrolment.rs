@@ -129,6 +129,8 @@ pub(super) struct Made {
     secret: String,
     /// Fingerprint of the authority that the agent is to expect.
     authority: String,
+    /// The port on which this server hears agents.
+    agents_port: u16,
 }
 
 /// Make a token, for one host or for some.
@@ -167,6 +169,7 @@ pub(super) async fn create(
         token: row.into(),
         secret: secret.reveal().to_owned(),
         authority: state.authority.to_string(),
+        agents_port: state.app.config.server.agents.port(),
     };
     Ok((StatusCode::CREATED, Json(made)))
 }
