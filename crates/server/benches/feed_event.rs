@@ -261,7 +261,8 @@ fn main() {
 
 async fn measure(hosts: u64) {
     // Not where temporary files are: that may be memory.
-    let directory = tempfile::tempdir_in(std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "/var/tmp".into()));
+    let directory =
+        tempfile::tempdir_in(std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "/var/tmp".into()));
     let directory = directory.expect("a directory");
     let url = format!("sqlite://{}", directory.path().join("bench.db").display());
     let store = Store::open(&url).await.expect("a store");
@@ -272,7 +273,11 @@ async fn measure(hosts: u64) {
     let start = Instant::now();
     let fleet = Fleet::start(&app).await.expect("a fleet");
     let cold = start.elapsed();
-    println!("cold start                          {:>8.2} s  (goal {} s)", cold.as_secs_f64(), COLD_LIMIT.as_secs());
+    println!(
+        "cold start                          {:>8.2} s  (goal {} s)",
+        cold.as_secs_f64(),
+        COLD_LIMIT.as_secs()
+    );
     println!("  RSS {} MB, peak {} MB", memory_mb("VmRSS:"), memory_mb("VmHWM:"));
     let start = Instant::now();
     fleet.step(now()).await.expect("reconcile");
@@ -316,7 +321,11 @@ async fn measure(hosts: u64) {
         ms(most),
         LIMIT.as_millis()
     );
-    println!("limit: the same rows, row by row, same driver: {:.1} ms; ratio {:.2}", ms(bare_half), ms(half) / ms(bare_half));
+    println!(
+        "limit: the same rows, row by row, same driver: {:.1} ms; ratio {:.2}",
+        ms(bare_half),
+        ms(half) / ms(bare_half)
+    );
 
     let start = Instant::now();
     let page = findings::open_of(&store, 77, ("", "", ""), 10_000).await.expect("findings");
@@ -326,7 +335,10 @@ async fn measure(hosts: u64) {
     println!("cold start again                    {:>8.2} s", start.elapsed().as_secs_f64());
     drop(fleet);
     let start = Instant::now();
-    again.step(now().checked_add(jiff::SignedDuration::from_mins(1)).expect("soon")).await.expect("take over");
+    again
+        .step(now().checked_add(jiff::SignedDuration::from_mins(1)).expect("soon"))
+        .await
+        .expect("take over");
     println!("taking over, nothing to write       {:>8.2} s", start.elapsed().as_secs_f64());
     println!("  RSS {} MB, peak {} MB", memory_mb("VmRSS:"), memory_mb("VmHWM:"));
 }

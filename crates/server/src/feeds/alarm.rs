@@ -33,14 +33,8 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    const ALL: [Self; 6] = [
-        Self::Unreachable,
-        Self::Unreadable,
-        Self::Truncated,
-        Self::Shrunken,
-        Self::RolledBack,
-        Self::Stale,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Unreachable, Self::Unreadable, Self::Truncated, Self::Shrunken, Self::RolledBack, Self::Stale];
 
     /// Its word, with which an alarm begins.
     pub fn word(self) -> &'static str {
@@ -143,7 +137,9 @@ pub(super) fn judge(
     if (back.is_some() || read.older > 0) && !accepted {
         let reason = match back {
             Some((before, read)) => {
-                format!("its newest record is of {read}, where there was one of {before}; what is older is not used; {remedy}")
+                format!(
+                    "its newest record is of {read}, where there was one of {before}; what is older is not used; {remedy}"
+                )
             }
             None => format!("{} records are older than they were; they are not used; {remedy}", read.older),
         };
@@ -170,10 +166,17 @@ pub(super) fn stale(newest: Option<Timestamp>, feed: &config::Feed, now: Timesta
 }
 
 /// Whether a feed that cannot be had since `failing` must be told of.
-pub(super) fn unreachable(failing: Timestamp, reason: &str, feed: &config::Feed, now: Timestamp) -> Option<Alarm> {
+pub(super) fn unreachable(
+    failing: Timestamp,
+    reason: &str,
+    feed: &config::Feed,
+    now: Timestamp,
+) -> Option<Alarm> {
     let patience = (SignedDuration::from_mins(i64::from(feed.every_minutes)) * MISSED_MAX).max(MISSED_MIN);
     (now.duration_since(failing) >= patience).then(|| Alarm {
         wrong: Wrong::Unreachable,
-        reason: format!("since {failing}: {reason}; what was known stays; correct its location, or the way to it"),
+        reason: format!(
+            "since {failing}: {reason}; what was known stays; correct its location, or the way to it"
+        ),
     })
 }

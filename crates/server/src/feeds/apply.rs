@@ -103,10 +103,14 @@ impl Changes {
             })
             .await;
             let ended: Vec<String> = gone.by_ref().take(WRITTEN_AT_ONCE - revisions.len()).collect();
-            let changed = revisions.iter().map(|revision| revision.id.as_str()).filter(|id| self.known.contains(*id));
+            let changed =
+                revisions.iter().map(|revision| revision.id.as_str()).filter(|id| self.known.contains(*id));
             let ends: Vec<&str> = ended.iter().map(String::as_str).chain(changed).collect();
-            let ids: Vec<&str> =
-                revisions.iter().map(|revision| revision.id.as_str()).chain(ended.iter().map(String::as_str)).collect();
+            let ids: Vec<&str> = revisions
+                .iter()
+                .map(|revision| revision.id.as_str())
+                .chain(ended.iter().map(String::as_str))
+                .collect();
             let mut writing = store.begin().await?;
             if !leases::hold(&mut writing, lease).await? {
                 return Err(Error::Busy);

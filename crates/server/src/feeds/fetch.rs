@@ -51,7 +51,8 @@ pub(super) enum Location {
 
 impl Location {
     pub(super) fn parse(text: &str) -> Self {
-        let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+        let Some((scheme, rest)) =
+            text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
         else {
             return Self::Path(PathBuf::from(text));
         };
@@ -88,16 +89,9 @@ fn unescaped(text: &str) -> String {
     let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(&byte) = bytes.get(at) {
         let code = (byte == b'%').then(|| text.get(at + 1..at + 3)).flatten();
-        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(escaped) => {
-                plain.push(escaped);
-                at += 3;
-            }
-            None => {
-                plain.push(byte);
-                at += 1;
-            }
-        }
+        let escaped = code.and_then(|code| u8::from_str_radix(code, 16).ok());
+        plain.push(escaped.unwrap_or(byte));
+        at += if escaped.is_some() { 3 } else { 1 };
     }
     String::from_utf8_lossy(&plain).into_owned()
 }
@@ -258,7 +252,8 @@ fn web(
     let (etag, modified) = (header(response.headers(), "etag"), header(response.headers(), "last-modified"));
     let is_packed = header(response.headers(), "content-encoding").eq_ignore_ascii_case("gzip");
     let body = response.body_mut().with_config().limit(limits.bytes_max).reader();
-    let body: Box<dyn Read + '_> = if is_packed { Box::new(MultiGzDecoder::new(body)) } else { Box::new(body) };
+    let body: Box<dyn Read + '_> =
+        if is_packed { Box::new(MultiGzDecoder::new(body)) } else { Box::new(body) };
     let mut file = tempfile::tempfile_in(room).map_err(|error| format!("make room for it: {error}"))?;
     let sha256 = copy(body, &mut file, limits.bytes_max)?;
     let marks = Marks { etag, modified, sha256 };

@@ -1,13 +1,13 @@
 //! A fleet from the store, for a server that starts and for the doctor. Takes inventories and advisories in pages; gives the
 //! state that following every event would have given.
 
+use super::Error;
 use super::keys::{Keys, News};
 use super::matcher::is_of_hosts;
 use super::state::{Known, State, under};
-use super::Error;
-use crate::task::off_thread;
 use crate::store::inventories::{self, Current};
 use crate::store::{Doing, Store, advisories, events};
+use crate::task::off_thread;
 use advisory::{Advisory, Release};
 use exposure::index::{HostRows, Index, Snapshot};
 use exposure::judge::Installed;
@@ -55,8 +55,10 @@ pub(super) async fn read(store: &Store) -> Result<State, Error> {
         for (number, closes) in closes {
             begun(keys.host_says(number, &closes), closes.iter().map(|(_, advisory)| advisory), &mut said);
         }
-        let index =
-            Index::rebuild(&snapshot, said.into_iter().chain(std::iter::from_fn(|| receiver.blocking_recv())));
+        let index = Index::rebuild(
+            &snapshot,
+            said.into_iter().chain(std::iter::from_fn(|| receiver.blocking_recv())),
+        );
         (index, keys)
     });
     let mut feeds = Keys::default();
@@ -116,7 +118,9 @@ fn begun<'a>(news: Vec<News>, texts: impl IntoIterator<Item = &'a Advisory>, int
     let texts: Vec<&Advisory> = texts.into_iter().collect();
     for news in news {
         if let News::Begun(key) = news
-            && let Some(text) = texts.iter().find(|text| key.strip_prefix(text.id.as_str()).is_some_and(|rest| rest.starts_with('@')))
+            && let Some(text) = texts
+                .iter()
+                .find(|text| key.strip_prefix(text.id.as_str()).is_some_and(|rest| rest.starts_with('@')))
         {
             into.push(under(&key, text));
         }

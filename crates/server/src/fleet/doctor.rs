@@ -2,8 +2,8 @@
 
 use super::state::State;
 use super::{Error, Fleet, cold};
-use crate::task::off_thread;
 use crate::store::{Store, findings};
+use crate::task::off_thread;
 use exposure::index::{Plight, Sets};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -31,7 +31,10 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { advisory, package, verdict, place, missing, excess } = self;
-        write!(out, "{advisory} {package} {verdict}: in {place} missing on {missing} hosts, too much on {excess}")
+        write!(
+            out,
+            "{advisory} {package} {verdict}: in {place} missing on {missing} hosts, too much on {excess}"
+        )
     }
 }
 
@@ -79,7 +82,8 @@ fn differences(right: &ByAdvisory, there: &ByAdvisory, place: &'static str) -> V
         for package in packages {
             let (right, there) = (right.get(package).unwrap_or(&none), there.get(package).unwrap_or(&none));
             for plight in Plight::ALL {
-                let lacks = |one: &RoaringBitmap, other: &RoaringBitmap| one.len() - one.intersection_len(other);
+                let lacks =
+                    |one: &RoaringBitmap, other: &RoaringBitmap| one.len() - one.intersection_len(other);
                 let (missing, excess) =
                     (lacks(right.of(plight), there.of(plight)), lacks(there.of(plight), right.of(plight)));
                 if missing + excess > 0 {

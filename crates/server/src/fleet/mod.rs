@@ -16,12 +16,12 @@ pub use lookup::Lookup;
 pub use state::Finding;
 
 use crate::App;
-use crate::task::off_thread;
 use crate::store::advisories::{self, Packed};
 use crate::store::events::{self, Event, Kind};
 use crate::store::inventories::{self, Stored};
 use crate::store::leases::{self, Lease};
 use crate::store::{Doing, Store};
+use crate::task::off_thread;
 use jiff::{SignedDuration, Timestamp};
 use keys::Key;
 use matcher::{Matcher, Written};
@@ -121,13 +121,13 @@ impl Fleet {
         }))
     }
 
-    /// Takes the events that are there, and matches; whether there may be more.
+    /// Takes events that are there, and matches; whether there may be more.
     pub async fn step(&self, now: Timestamp) -> Result<bool, Error> {
         self.tend(now).await?;
         let seq = self.seq();
         let events = events::after(&self.store, seq, EVENTS_AT_ONCE).await?;
         self.follow(now, &events).await?;
-        Ok(events.len() as i64 == EVENTS_AT_ONCE)
+        Ok(!events.is_empty())
     }
 
     /// Takes events, which must be in order and without gaps; those taken before are passed over. If this server matches,
@@ -244,13 +244,15 @@ impl Fleet {
 
     /// Writes what is pending, if this server matches.
     async fn settle(&self, now: Timestamp, role: &mut Role) -> Result<(), Error> {
+        if role.pending.is_empty() {
+            return Ok(());
+        }
         let matcher = match std::mem::replace(&mut role.matching, Matching::Elsewhere) {
-            Matching::Here(matcher) if !role.pending.is_empty() => matcher,
-            other => {
-                if matches!(other, Matching::Elsewhere) {
-                    role.pending = Touched::default();
-                }
-                role.matching = other;
+            Matching::Here(matcher) => matcher,
+            // Whoever matches compares everything first.
+            waiting @ (Matching::Elsewhere | Matching::Unread(_)) => {
+                role.matching = waiting;
+                role.pending = Touched::default();
                 return Ok(());
             }
         };
@@ -341,9 +343,8 @@ impl Fleet {
         match inventories::current(&self.store, &id).await {
             Ok(Some(Stored { hash, inventory, closes, .. })) => {
                 let known = Known { hash, ..known };
-                let take = move |state: &mut State| {
-                    state.host_has(&id, known, &inventory, &cold::hashed(&closes))
-                };
+                let take =
+                    move |state: &mut State| state.host_has(&id, known, &inventory, &cold::hashed(&closes));
                 Ok(self.change_state(take).await)
             }
             Ok(None) => Ok(self.change_state(move |state| state.host_is_gone(&id)).await),

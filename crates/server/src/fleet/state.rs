@@ -151,7 +151,8 @@ impl State {
             ids.insert(Arc::from(id));
             match &news {
                 News::Begun(key) => {
-                    let said = closes.iter().find(|(hash, advisory)| super::keys::key(&advisory.id, hash) == *key);
+                    let said =
+                        closes.iter().find(|(hash, advisory)| super::keys::key(&advisory.id, hash) == *key);
                     if let Some((_, advisory)) = said {
                         self.index.upsert_advisory(&under(key, advisory));
                     }

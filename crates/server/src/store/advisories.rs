@@ -97,7 +97,8 @@ impl Packed {
 
     /// What it says.
     pub fn open(&self) -> Result<Current, Error> {
-        let damaged = |reason: String| Error::Damaged { object: format!("{} of {}", self.id, self.feed), reason };
+        let damaged =
+            |reason: String| Error::Damaged { object: format!("{} of {}", self.id, self.feed), reason };
         let mut text = Vec::new();
         let mut inflated = ZlibDecoder::new(&*self.body).take(BODY_BYTES_MAX);
         inflated.read_to_end(&mut text).map_err(|problem| damaged(problem.to_string()))?;

@@ -141,7 +141,8 @@ pub async fn signals(store: &Store) -> Result<Signalled, Error> {
             .take(BODY_BYTES_MAX)
             .read_to_end(&mut text)
             .map_err(|problem| damaged(problem.to_string()))?;
-        let said: Signalled = serde_json::from_slice(&text).map_err(|problem| damaged(problem.to_string()))?;
+        let said: Signalled =
+            serde_json::from_slice(&text).map_err(|problem| damaged(problem.to_string()))?;
         all.signals.merge(said.signals);
         all.lifecycle.merge(said.lifecycle);
     }

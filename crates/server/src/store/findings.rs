@@ -142,7 +142,8 @@ pub async fn write(
          ON CONFLICT DO NOTHING",
         dialect.elements("$1")
     );
-    run(writing, text, &topics.into_values().collect::<Vec<_>>(), None, "store what findings are about").await?;
+    run(writing, text, &topics.into_values().collect::<Vec<_>>(), None, "store what findings are about")
+        .await?;
     let text = format!(
         "INSERT INTO finding_evidence (id, words) SELECT CAST(value ->> 0 AS BIGINT), value ->> 1 FROM {} WHERE true \
          ON CONFLICT DO NOTHING",
@@ -277,7 +278,8 @@ pub async fn at(
 
 /// Up to `most` intervals of one advisory's findings, open and ended, in order of package, verdict, host and time.
 pub async fn of_advisory(store: &Store, advisory: &str, most: i64) -> Result<Vec<Finding>, Error> {
-    let text = format!("{FINDING} AND t.advisory = $1 ORDER BY t.package, t.verdict, f.host, f.from_at LIMIT $2");
+    let text =
+        format!("{FINDING} AND t.advisory = $1 ORDER BY t.package, t.verdict, f.host, f.from_at LIMIT $2");
     let rows = sqlx::query(AssertSqlSafe(text))
         .bind(advisory.to_owned())
         .bind(most)

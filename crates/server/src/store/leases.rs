@@ -36,7 +36,12 @@ pub async fn acquire(
 }
 
 /// Keeps a role for `lasting` from now on; false: somebody else has taken it.
-pub async fn renew(store: &Store, now: Timestamp, lease: &Lease, lasting: SignedDuration) -> Result<bool, Error> {
+pub async fn renew(
+    store: &Store,
+    now: Timestamp,
+    lease: &Lease,
+    lasting: SignedDuration,
+) -> Result<bool, Error> {
     let done = sqlx::query("UPDATE leases SET until = $1 WHERE name = $2 AND holder = $3 AND fence = $4")
         .bind(end(now, lasting))
         .bind(lease.name)

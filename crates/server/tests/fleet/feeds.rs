@@ -76,7 +76,8 @@ fn gzip(text: &str) -> Vec<u8> {
 fn zip(records: &[Record]) -> Vec<u8> {
     let crc = |bytes: &[u8]| {
         !bytes.iter().fold(!0_u32, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
+            (0..8)
+                .fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
         })
     };
     let (mut zip, mut directory) = (Vec::new(), Vec::new());
@@ -112,10 +113,15 @@ fn zip(records: &[Record]) -> Vec<u8> {
 async fn what_did_not_change_is_neither_sent_nor_stored_again() {
     on_each_store(async |fresh| {
         let mut stage = Stage::new(&fresh, 0);
-        let full = Answer::ok(osv(&records(10, 1))).header("ETag", "\"one\"").header("Last-Modified", "yesterday");
+        let full =
+            Answer::ok(osv(&records(10, 1))).header("ETag", "\"one\"").header("Last-Modified", "yesterday");
         let reading = stage.read(full.clone()).await;
         assert_eq!(reading, Reading { outcome: Outcome::Read { begun: 10, ended: 0 }, alarms: Vec::new() });
-        assert!(stage.vendor.heard().contains("authorization: basic dxnlcjpzm2nyzxra"), "{}", stage.vendor.heard());
+        assert!(
+            stage.vendor.heard().contains("authorization: basic dxnlcjpzm2nyzxra"),
+            "{}",
+            stage.vendor.heard()
+        );
         let events = events::last(stage.world.store()).await.unwrap();
         assert_eq!(stage.read(Answer::status(304)).await.outcome, Outcome::Unchanged);
         assert!(stage.vendor.heard().contains("if-none-match: \"one\""));
@@ -159,7 +165,10 @@ async fn a_shrunken_feed_keeps_what_was_known_until_a_person_has_looked() {
         let last = events::last(stage.world.store()).await.unwrap();
         let told = events::after(stage.world.store(), last - 1, 1).await.unwrap();
         assert_eq!(told[0].detail["cleared"], serde_json::json!(["shrunken"]));
-        assert!(stage.read(Answer::ok(osv(&fewer[..4]))).await.alarms.is_empty(), "four of five are no alarm");
+        assert!(
+            stage.read(Answer::ok(osv(&fewer[..4]))).await.alarms.is_empty(),
+            "four of five are no alarm"
+        );
     })
     .await;
 }
@@ -174,11 +183,17 @@ async fn a_feed_that_is_rolled_back_makes_nothing_older() {
         // All of it, then one record.
         let old = records(9, 10);
         let reading = stage.read(Answer::ok(osv(&old))).await;
-        assert_eq!((wrongs(&reading), reading.outcome), (vec![Wrong::RolledBack], Outcome::Read { begun: 0, ended: 0 }));
+        assert_eq!(
+            (wrongs(&reading), reading.outcome),
+            (vec![Wrong::RolledBack], Outcome::Read { begun: 0, ended: 0 })
+        );
         let mut one = new.clone();
         one[3] = old[3].clone();
         let reading = stage.read(Answer::ok(osv(&one))).await;
-        assert_eq!((wrongs(&reading), reading.outcome), (vec![Wrong::RolledBack], Outcome::Read { begun: 0, ended: 0 }));
+        assert_eq!(
+            (wrongs(&reading), reading.outcome),
+            (vec![Wrong::RolledBack], Outcome::Read { begun: 0, ended: 0 })
+        );
         assert!(reading.alarms[0].reason.starts_with("1 records are older"), "{:?}", reading.alarms);
         // Cured by itself.
         assert!(stage.read(Answer::ok(osv(&new))).await.alarms.is_empty());
@@ -192,18 +207,27 @@ async fn a_feed_that_was_cut_off_takes_nothing_away() {
     on_each_store(async |fresh| {
         let mut stage = Stage::new(&fresh, 0);
         let whole = zip(&records(10, 1));
-        assert_eq!(stage.read(Answer::ok(whole.clone())).await.outcome, Outcome::Read { begun: 10, ended: 0 });
+        assert_eq!(
+            stage.read(Answer::ok(whole.clone())).await.outcome,
+            Outcome::Read { begun: 10, ended: 0 }
+        );
         // A zip without its end has no directory: nothing can be trusted.
         let cut = &whole[..whole.len() / 2];
         let reading = stage.read(Answer::ok(cut)).await;
-        assert_eq!((wrongs(&reading), reading.outcome), (vec![Wrong::Unreadable], Outcome::Read { begun: 0, ended: 0 }));
+        assert_eq!(
+            (wrongs(&reading), reading.outcome),
+            (vec![Wrong::Unreadable], Outcome::Read { begun: 0, ended: 0 })
+        );
         // One line per record: what stands before the cut is used.
         let mut more = records(10, 2);
         more[0].id = "ADV-new".into();
         let lines: Vec<String> = more.iter().map(|record| osv_record(record).replace('\n', " ")).collect();
         let packed = gzip(&lines.join("\n"));
         let reading = stage.read(Answer::ok(&packed[..packed.len() - 20])).await;
-        assert_eq!((wrongs(&reading), reading.outcome), (vec![Wrong::Truncated], Outcome::Read { begun: 1, ended: 0 }));
+        assert_eq!(
+            (wrongs(&reading), reading.outcome),
+            (vec![Wrong::Truncated], Outcome::Read { begun: 1, ended: 0 })
+        );
         // Cut off on the way: it comes again.
         let reading = stage.read(Answer { promised: 1000, ..Answer::ok(whole.clone()) }).await;
         assert!(matches!(reading.outcome, Outcome::Failed(_)), "{reading:?}");
@@ -234,9 +258,9 @@ async fn no_answer_harms_and_none_tells_a_password() {
             let reading = stage.read(answer).await;
             let Outcome::Failed(reason) = &reading.outcome else { panic!("{reading:?}") };
             assert!(reason.to_lowercase().contains(told), "{reason}");
-            let state = stage.state().await;
-            assert_eq!((stage.known().await.len(), state.records), (10, 10));
-            let all = format!("{reading:?} {state:?}");
+            let kept = stage.state().await;
+            assert_eq!((stage.known().await.len(), kept.records), (10, 10));
+            let all = format!("{reading:?} {kept:?}");
             assert!(!all.contains("s3cret") && !all.contains("hidden") && !all.contains("user:"), "{all}");
         }
         for wrong_format in ["<html>Sign in</html>", "", "{}", "null"] {

@@ -46,14 +46,19 @@ impl Random {
         inventory
     }
 
-    fn record(&mut self, id: String) -> Record {
+    fn record(&mut self, id: &str) -> Record {
         let day = u32::try_from(self.below(28)).unwrap() + 1;
-        record(&id, day, self.of(&PACKAGES), self.of(&VERSIONS[1..4]))
+        record(id, day, self.of(&PACKAGES), self.of(&VERSIONS[1..4]))
     }
 
     /// Some of the same few ids, so that feeds and hosts contradict each other.
     fn records(&mut self) -> Vec<Record> {
-        (0..6).filter(|_| self.below(3) > 0).collect::<Vec<_>>().into_iter().map(|n| self.record(format!("ADV-{n}"))).collect()
+        (0..6)
+            .filter(|_| self.below(3) > 0)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|n| self.record(&format!("ADV-{n}")))
+            .collect()
     }
 
     fn closes(&mut self) -> Vec<Advisory> {
@@ -109,12 +114,11 @@ async fn history(fresh: &Fresh, seed: u64) {
         if random.below(3) > 0 {
             continue;
         }
-        let running = match &fleet {
-            Some(running) => Arc::clone(running),
-            None => {
-                world.later();
-                Arc::clone(fleet.insert(Fleet::start(&world.app).await.unwrap()))
-            }
+        let running = if let Some(running) = &fleet {
+            Arc::clone(running)
+        } else {
+            world.later();
+            Arc::clone(fleet.insert(Fleet::start(&world.app).await.unwrap()))
         };
         running.step(world.now).await.unwrap();
         world.settle(&running).await;
@@ -156,7 +160,12 @@ async fn a_host_can_lie_about_itself_only() {
         assert!(findings::open_of(world.store(), honest, ("", "", ""), 10).await.unwrap().is_empty());
 
         // What several say is stored once, as long as anybody says it.
-        let known = async || advisories::at(world.store(), "apt:lamp", world.now + jiff::SignedDuration::from_secs(1)).await.unwrap().len();
+        let known = async || {
+            advisories::at(world.store(), "apt:lamp", world.now + jiff::SignedDuration::from_secs(1))
+                .await
+                .unwrap()
+                .len()
+        };
         assert_eq!(known().await, 1);
         world.report("honest", &inventory(&[("lamp", "1.0-1")]), std::slice::from_ref(&lie)).await;
         fleet.step(world.now).await.unwrap();
@@ -178,7 +187,9 @@ async fn what_we_had_and_knew_on_a_day_can_be_told() {
         let number = world.host("h").await;
         let fleet = Fleet::start(&world.app).await.unwrap();
         let mut days = Vec::new();
-        for (version, fixed) in [("1.0-1", "1.0-2"), ("1.0-2", "1.0-2"), ("1.0-2", "1.0-3"), ("1.0-3", "1.0-3")] {
+        for (version, fixed) in
+            [("1.0-1", "1.0-2"), ("1.0-2", "1.0-2"), ("1.0-2", "1.0-3"), ("1.0-3", "1.0-3")]
+        {
             world.later();
             world.report("h", &inventory(&[("lamp", version)]), &[]).await;
             world.publish("one", &[record("ADV-1", 1, "lamp", fixed)]).await;

@@ -9,13 +9,13 @@ use exposure::inventory::{
 use exposure::judge::{Host, judge};
 use exposure::verdict::Verdict;
 use jiff::{SignedDuration, Timestamp};
+use server::App;
 use server::config::{self, Config};
 use server::feeds::{self, Limits, Reading};
 use server::fleet::Fleet;
 use server::store::audit::Actor;
 use server::store::inventories::{self, Replaced};
 use server::store::{Store, advisories, commit, count, events, findings};
-use server::App;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -121,7 +121,9 @@ impl World {
             .unwrap();
         for row in rows {
             let number = u32::try_from(row.get::<i64, _>(1)).unwrap();
-            let Some(stored) = inventories::current(self.store(), row.get(0)).await.unwrap() else { continue };
+            let Some(stored) = inventories::current(self.store(), row.get(0)).await.unwrap() else {
+                continue;
+            };
             let host = Host::new(&stored.inventory);
             for advisory in said.iter().chain(&stored.closes) {
                 for claim in &advisory.claims {
