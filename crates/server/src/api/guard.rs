@@ -7,7 +7,8 @@ use super::problem::{Kind, Problem};
 use crate::people::roles::{Permission, Role};
 use crate::people::{secrets, sessions, tokens};
 use crate::store::audit::Actor;
-use crate::store::people::{Session, User};
+use crate::store::people::User;
+use crate::store::sessions::Session;
 use crate::store::tokens::Token;
 use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
@@ -178,7 +179,7 @@ fn note_use(state: &State, now: Timestamp, caller: &Caller) {
         Via::Session { session, .. } => {
             let Some(end) = sessions::extended(session, now) else { return };
             let hash = session.hash.clone();
-            tokio::spawn(async move { crate::store::people::extend_session(&store, &hash, end).await })
+            tokio::spawn(async move { crate::store::sessions::extend(&store, &hash, end).await })
         }
         Via::Token(_) => return,
     };

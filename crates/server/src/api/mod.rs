@@ -1,8 +1,8 @@
 //! What people and programs ask, over HTTP and JSON. Takes requests; gives what the store holds, and writes what people
 //! decide.
 //!
-//! A request passes the [`frame`], then, unless its endpoint is public, the [`guard`]: who asks, and whether they may.
-//! [`endpoints`] names every endpoint with the permission that it needs; there is no other way to add one.
+//! A request passes the `frame`, then, unless its endpoint is public, the `guard`: who asks, and whether they may.
+//! `endpoints` names every endpoint with the permission that it needs; there is no other way to add one.
 #![allow(unused_qualifications, reason = "utoipa's macros write paths out")]
 
 mod advisories;

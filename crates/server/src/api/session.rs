@@ -120,7 +120,7 @@ pub(super) async fn who(caller: Caller) -> Json<Who> {
 ))]
 pub(super) async fn log_out(At(state): At<State>, caller: Caller) -> Result<Response, Problem> {
     if let Via::Session { session, .. } = &caller.via {
-        people::end_session(&state.app.store, state.now(), session).await?;
+        crate::store::sessions::end(&state.app.store, state.now(), session).await?;
     }
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, sessions::no_cookie())]).into_response())
 }

@@ -5,7 +5,8 @@ use super::roles::Role;
 use super::secrets::{NoRandomness, kept, secret};
 use crate::config;
 use crate::store::audit::Actor;
-use crate::store::people::{self, Change, Changed, Login, NewUser, User};
+use crate::store::people::{self, Change, Changed, NewUser, User};
+use crate::store::sessions::{self, Login};
 use crate::store::{Error as StoreError, Store};
 use jiff::{SignedDuration, Timestamp};
 use openidconnect::core::{
@@ -178,7 +179,7 @@ impl Oidc {
         let groups = provider.has_groups_scope.then(|| Scope::new(self.settings.groups_claim.clone()));
         let (to, _, _) = request.add_scopes(groups).url();
         let login = Login { nonce, verifier: verifier.into_secret(), back_to: local(back_to).to_owned() };
-        if people::begin_login(store, now, &kept(&state), &login, LOGIN_LIFE).await? {
+        if sessions::begin_login(store, now, &kept(&state), &login, LOGIN_LIFE).await? {
             Ok(Departure { to: to.into(), state })
         } else {
             Err(Error::Busy)
@@ -198,7 +199,7 @@ impl Oidc {
         if !super::secrets::same(state, cookie) {
             return Err(Error::State);
         }
-        let login = people::finish_login(store, now, &kept(state)).await?.ok_or(Error::State)?;
+        let login = sessions::finish_login(store, now, &kept(state)).await?.ok_or(Error::State)?;
         let back_to = login.back_to.clone();
         let provider = self.provider(now).await?;
         let groups_claim = self.settings.groups_claim.clone();

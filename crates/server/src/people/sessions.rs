@@ -1,7 +1,8 @@
 //! Sessions of browsers: a secret in a cookie, its hash in the store.
 
 use super::secrets::{self, NoRandomness};
-use crate::store::people::{self, Session, User};
+use crate::store::people::User;
+use crate::store::sessions::{self, Session};
 use crate::store::{Error, Store};
 use jiff::{SignedDuration, Timestamp};
 
@@ -35,14 +36,14 @@ pub async fn begin(
 ) -> Result<String, BeginError> {
     let secret = secrets::secret("")?;
     let ends = had.map(secrets::kept);
-    people::begin_session(store, now, user, &secrets::kept(&secret), ends.as_deref(), end(now, now)).await?;
+    sessions::begin(store, now, user, &secrets::kept(&secret), ends.as_deref(), end(now, now)).await?;
     Ok(secret)
 }
 
 /// The session of that secret, if it has not ended.
 pub async fn find(store: &Store, now: Timestamp, secret: &str) -> Result<Option<Session>, Error> {
     let hash = secrets::kept(secret);
-    let found = people::session(store, now, &hash).await?;
+    let found = sessions::find(store, now, &hash).await?;
     Ok(found.filter(|session| secrets::same(&session.hash, &hash)))
 }
 
