@@ -154,10 +154,8 @@ impl Parser<'_> {
     fn any(&mut self, depth: usize) -> Result<Expression, Error> {
         let mut parts = Vec::new();
         loop {
-            match self.every(depth)? {
-                Expression::Any(inner) => parts.extend(inner),
-                part => parts.push(part),
-            }
+            let part = self.every(depth)?;
+            if let Expression::Any(inner) = part { parts.extend(inner) } else { parts.push(part) }
             if !self.takes_keyword("or") {
                 break;
             }
@@ -168,10 +166,8 @@ impl Parser<'_> {
     fn every(&mut self, depth: usize) -> Result<Expression, Error> {
         let mut parts = Vec::new();
         loop {
-            match self.not(depth)? {
-                Expression::Every(inner) => parts.extend(inner),
-                part => parts.push(part),
-            }
+            let part = self.not(depth)?;
+            if let Expression::Every(inner) = part { parts.extend(inner) } else { parts.push(part) }
             if !self.takes_keyword("and") {
                 break;
             }

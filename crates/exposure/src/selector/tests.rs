@@ -172,10 +172,10 @@ fn tests() -> impl Strategy<Value = Expression> {
 fn joined(parts: Vec<Expression>, every: bool) -> Expression {
     let mut flat = Vec::new();
     for part in parts {
-        match part {
-            Expression::Every(inner) if every => flat.extend(inner),
-            Expression::Any(inner) if !every => flat.extend(inner),
-            part => flat.push(part),
+        if let (Expression::Every(inner), true) | (Expression::Any(inner), false) = (&part, every) {
+            flat.extend(inner.iter().cloned());
+        } else {
+            flat.push(part);
         }
     }
     if every { Expression::Every(flat) } else { Expression::Any(flat) }

@@ -37,6 +37,8 @@ use tracing::{error, info, warn};
 const FILES_MAX: usize = 1_000_000;
 /// Problems of a feed that are stored.
 const PROBLEMS_MAX: usize = 100;
+/// What the provenance of hosts' own texts begins with.
+pub(crate) const RESERVED: &str = "hosts:";
 /// The role of whoever reads a feed.
 const ROLE: &str = "feeds";
 /// It lasts so long without renewal, and is renewed at a third.
@@ -57,6 +59,9 @@ pub enum Error {
         /// The nearest one, or where they are.
         remedy: String,
     },
+    /// A name that no feed can have.
+    #[error("read feed \"{0}\": what begins with \"hosts:\" is what hosts say; give the feed another name")]
+    Reserved(String),
     /// A feed is being read, here or by another server.
     #[error("read feed: one is being read just now; try again in a minute")]
     Busy,
@@ -92,8 +97,13 @@ pub struct Reading {
 
 /// Asks every feed when it is due, until it is stopped.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
+    let (reserved, feeds): (Vec<_>, Vec<_>) =
+        app.config.feeds.iter().partition(|feed| feed.name.starts_with(RESERVED));
+    for feed in reserved {
+        error!("{}", Error::Reserved(feed.name.clone()));
+    }
     while !stop.is_cancelled() {
-        for feed in &app.config.feeds {
+        for feed in &feeds {
             let now = Timestamp::now();
             match feeds::get(&app.store, &feed.name).await {
                 Ok(state) if due(feed, state.as_ref()) > now => continue,
@@ -163,6 +173,9 @@ async fn read_feed(
     accept: Option<&Actor>,
     limits: Limits,
 ) -> Result<Reading, Error> {
+    if feed.name.starts_with(RESERVED) {
+        return Err(Error::Reserved(feed.name.clone()));
+    }
     let holder = uuid::Uuid::now_v7().to_string();
     // The lease's clock is the machine's, whatever time the reading is told.
     let lease =

@@ -1,6 +1,7 @@
 //! Who says what. Feeds speak about every host; a host's own package manager about that host only, so that a host can lie
 //! about nobody but itself. The index knows each distinct text once, by a key of its id and its content.
 
+use crate::feeds::RESERVED;
 use advisory::Advisory;
 use roaring::RoaringBitmap;
 use std::collections::{BTreeSet, HashMap};
@@ -8,8 +9,6 @@ use std::sync::Arc;
 
 /// Hexadecimal digits of the content's hash in a key: 128 bits.
 const HASH_DIGITS: usize = 32;
-/// What provenance of hosts begins with in the store; no feed is called so.
-pub(super) const HOSTS: &str = "hosts:";
 /// Digits of the hash in such a provenance: 64 bits, for people to tell texts apart.
 const PROVENANCE_DIGITS: usize = 16;
 
@@ -24,7 +23,7 @@ pub(super) fn key(id: &str, hash: &str) -> Key {
 /// Under which provenance a text that hosts say is stored.
 pub(super) fn provenance(key: &str) -> String {
     let hash = key.rsplit_once('@').map_or("", |(_, hash)| hash);
-    format!("{HOSTS}{}", hash.get(..PROVENANCE_DIGITS).unwrap_or(hash))
+    format!("{RESERVED}{}", hash.get(..PROVENANCE_DIGITS).unwrap_or(hash))
 }
 
 /// One text, and who says it.

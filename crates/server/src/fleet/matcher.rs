@@ -4,8 +4,9 @@
 //! its own index, so that nothing is lost or doubled wherever the one before it stopped.
 
 use super::Error;
-use super::keys::{HOSTS, Key, provenance};
+use super::keys::{Key, provenance};
 use super::state::{Finding, State, Touched, subject};
+use crate::feeds::RESERVED;
 use crate::store::advisories::{self, Revision};
 use crate::store::events::{self, Kind};
 use crate::store::findings::{self, Changes, Closed, Open, Opened};
@@ -137,10 +138,10 @@ impl Matcher {
             let place = (one.advisory.clone(), one.package.clone(), one.plight);
             opened.entry(place).or_default().push(one);
         }
-        let mut written = match self.write_said(store, now, said).await? {
-            Written::Lost => return Ok(Written::Lost),
-            written => written,
-        };
+        let mut written = self.write_said(store, now, said).await?;
+        if written == Written::Lost {
+            return Ok(written);
+        }
         let mut rest = deltas.into_iter().peekable();
         while rest.peek().is_some() {
             let (mut some, mut count) = (Vec::new(), 0);
@@ -338,5 +339,5 @@ fn told(deltas: &[Delta], changes: &Changes) -> (String, serde_json::Value) {
 
 /// Whether a feed's name is taken for what hosts say.
 pub(super) fn is_of_hosts(feed: &str) -> bool {
-    feed.starts_with(HOSTS)
+    feed.starts_with(RESERVED)
 }

@@ -121,13 +121,13 @@ impl Fleet {
         }))
     }
 
-    /// Takes the events that are there, and matches; whether there may be more.
+    /// Takes events that are there, and matches; whether there may be more.
     pub async fn step(&self, now: Timestamp) -> Result<bool, Error> {
         self.tend(now).await?;
         let seq = self.seq();
         let events = events::after(&self.store, seq, EVENTS_AT_ONCE).await?;
         self.follow(now, &events).await?;
-        Ok(events.len() as i64 == EVENTS_AT_ONCE)
+        Ok(!events.is_empty())
     }
 
     /// Takes events, which must be in order and without gaps; those taken before are passed over. If this server matches,
@@ -244,13 +244,15 @@ impl Fleet {
 
     /// Writes what is pending, if this server matches.
     async fn settle(&self, now: Timestamp, role: &mut Role) -> Result<(), Error> {
+        if role.pending.is_empty() {
+            return Ok(());
+        }
         let matcher = match std::mem::replace(&mut role.matching, Matching::Elsewhere) {
-            Matching::Here(matcher) if !role.pending.is_empty() => matcher,
-            other => {
-                if matches!(other, Matching::Elsewhere) {
-                    role.pending = Touched::default();
-                }
-                role.matching = other;
+            Matching::Here(matcher) => matcher,
+            // Whoever matches compares everything first.
+            waiting @ (Matching::Elsewhere | Matching::Unread(_)) => {
+                role.matching = waiting;
+                role.pending = Touched::default();
                 return Ok(());
             }
         };

@@ -258,9 +258,9 @@ async fn no_answer_harms_and_none_tells_a_password() {
             let reading = stage.read(answer).await;
             let Outcome::Failed(reason) = &reading.outcome else { panic!("{reading:?}") };
             assert!(reason.to_lowercase().contains(told), "{reason}");
-            let state = stage.state().await;
-            assert_eq!((stage.known().await.len(), state.records), (10, 10));
-            let all = format!("{reading:?} {state:?}");
+            let kept = stage.state().await;
+            assert_eq!((stage.known().await.len(), kept.records), (10, 10));
+            let all = format!("{reading:?} {kept:?}");
             assert!(!all.contains("s3cret") && !all.contains("hidden") && !all.contains("user:"), "{all}");
         }
         for wrong_format in ["<html>Sign in</html>", "", "{}", "null"] {

@@ -1,4 +1,5 @@
 //! The fleet and its feeds over a real store, on each database.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod feeds;
 mod replicas;

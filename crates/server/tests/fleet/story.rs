@@ -46,9 +46,9 @@ impl Random {
         inventory
     }
 
-    fn record(&mut self, id: String) -> Record {
+    fn record(&mut self, id: &str) -> Record {
         let day = u32::try_from(self.below(28)).unwrap() + 1;
-        record(&id, day, self.of(&PACKAGES), self.of(&VERSIONS[1..4]))
+        record(id, day, self.of(&PACKAGES), self.of(&VERSIONS[1..4]))
     }
 
     /// Some of the same few ids, so that feeds and hosts contradict each other.
@@ -57,7 +57,7 @@ impl Random {
             .filter(|_| self.below(3) > 0)
             .collect::<Vec<_>>()
             .into_iter()
-            .map(|n| self.record(format!("ADV-{n}")))
+            .map(|n| self.record(&format!("ADV-{n}")))
             .collect()
     }
 
@@ -114,12 +114,11 @@ async fn history(fresh: &Fresh, seed: u64) {
         if random.below(3) > 0 {
             continue;
         }
-        let running = match &fleet {
-            Some(running) => Arc::clone(running),
-            None => {
-                world.later();
-                Arc::clone(fleet.insert(Fleet::start(&world.app).await.unwrap()))
-            }
+        let running = if let Some(running) = &fleet {
+            Arc::clone(running)
+        } else {
+            world.later();
+            Arc::clone(fleet.insert(Fleet::start(&world.app).await.unwrap()))
         };
         running.step(world.now).await.unwrap();
         world.settle(&running).await;

@@ -1,6 +1,7 @@
 //! A vendor's server: answers each request as it was told to.
 
-use std::io::{Read, Write};
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -64,19 +65,19 @@ impl Vendor {
     }
 }
 
-fn answer_one(mut stream: TcpStream, told: &Mutex<Answer>, heard: &Mutex<Vec<String>>) {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
-        head.push(byte[0]);
+fn answer_one(mut stream: TcpStream, told: &Mutex<Answer>, heads: &Mutex<Vec<String>>) {
+    let (mut head, mut one) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut one).is_ok_and(|count| count == 1) {
+        head.push(one[0]);
     }
-    heard.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
+    heads.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
     let Answer { status, headers, body, delay, promised } = told.lock().unwrap().clone();
     let mut text = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
     if status != 304 {
-        text.push_str(&format!("Content-Length: {}\r\n", body.len() + promised));
+        let _ = write!(text, "Content-Length: {}\r\n", body.len() + promised);
     }
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(text, "{name}: {value}\r\n");
     }
     let _ = stream.write_all(format!("{text}\r\n").as_bytes());
     std::thread::sleep(delay);
