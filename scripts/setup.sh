@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pal
 need_rust() {
   command -v cargo >/dev/null || [ ! -e "$HOME/.cargo/env" ] || . "$HOME/.cargo/env"
   command -v cargo >/dev/null || {
-    echo "palisade: cargo is not installed; install Rust 1.90 or later (rustup.rs, or your distribution's rustup)" >&2
+    echo "palisade: cargo is not installed; install Rust 1.94 or later (rustup.rs, or your distribution's rustup)" >&2
     exit 69
   }
 }

@@ -56,7 +56,8 @@ impl Access {
         }
         let new = path.with_extension("new");
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new).with_context(doing)?;
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&new).with_context(doing)?;
         file.write_all(toml::to_string(self)?.as_bytes()).with_context(doing)?;
         file.sync_all().with_context(doing)?;
         std::fs::rename(&new, path).with_context(doing)
@@ -70,7 +71,9 @@ pub(crate) fn access_path(stated: Option<&Path>) -> Result<PathBuf> {
     }
     let stated = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let config = stated("XDG_CONFIG_HOME").or_else(|| Some(stated("HOME")?.join(".config")));
-    Ok(config.context("find the access file: HOME is not set; name the file with --access")?.join("palisade/access.toml"))
+    Ok(config
+        .context("find the access file: HOME is not set; name the file with --access")?
+        .join("palisade/access.toml"))
 }
 
 /// A server's API.
@@ -119,24 +122,25 @@ impl Client {
     pub(crate) fn host(&self) -> String {
         let (_, rest) = self.server.split_once("://").unwrap_or(("", &self.server));
         let authority = rest.split('/').next().unwrap_or_default();
-        let port = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()));
+        let port =
+            authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()));
         port.map_or(authority, |(host, _)| host).to_owned()
     }
 
     pub(crate) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
-        answer(self.ask(Method::GET, path, query, None, Some(DEADLINE))?)
+        answer(self.ask(&Method::GET, path, query, None, Some(DEADLINE))?)
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        answer(self.ask(Method::POST, path, &[], Some(body), Some(DEADLINE))?)
+        answer(self.ask(&Method::POST, path, &[], Some(body), Some(DEADLINE))?)
     }
 
     pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Value> {
-        answer(self.ask(Method::PATCH, path, &[], Some(body), Some(DEADLINE))?)
+        answer(self.ask(&Method::PATCH, path, &[], Some(body), Some(DEADLINE))?)
     }
 
     pub(crate) fn delete(&self, path: &str) -> Result<Value> {
-        answer(self.ask(Method::DELETE, path, &[], None, Some(DEADLINE))?)
+        answer(self.ask(&Method::DELETE, path, &[], None, Some(DEADLINE))?)
     }
 
     /// Every item of a list, page by page, until there are `most`.
@@ -156,15 +160,19 @@ impl Client {
             };
             items.extend(more);
             match page["next"].as_str() {
-                Some(next) if items.len() < most => after = next.to_owned(),
+                Some(next) if items.len() < most => next.clone_into(&mut after),
                 Some(_) | None => return Ok(items),
             }
         }
     }
 
     /// The lines of a streamed answer.
-    pub(crate) fn lines(&self, path: &str, query: &[(&str, &str)]) -> Result<impl Iterator<Item = std::io::Result<String>>> {
-        let response = self.ask(Method::GET, path, query, None, None)?;
+    pub(crate) fn lines(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<impl Iterator<Item = std::io::Result<String>>> {
+        let response = self.ask(&Method::GET, path, query, None, None)?;
         if !response.status().is_success() {
             answer(response)?;
             bail!("read {path}: the server refused without a reason");
@@ -174,7 +182,7 @@ impl Client {
 
     fn ask(
         &self,
-        method: Method,
+        method: &Method,
         path: &str,
         query: &[(&str, &str)],
         body: Option<&Value>,
@@ -189,7 +197,7 @@ impl Client {
         }
         let doing = || format!("{method} {path} at {}", self.server);
         let request = Request::builder()
-            .method(&method)
+            .method(method)
             .uri(uri)
             .header("authorization", format!("Bearer {}", self.token))
             .header("accept", "application/json");
@@ -203,13 +211,19 @@ impl Client {
         response.with_context(doing)
     }
 
-    fn run<S: ureq::AsSendBody>(&self, request: Request<S>, deadline: Option<Duration>) -> Result<Response<Body>> {
+    fn run<S: ureq::AsSendBody>(
+        &self,
+        request: Request<S>,
+        deadline: Option<Duration>,
+    ) -> Result<Response<Body>> {
         let request = self.agent.configure_request(request).timeout_global(deadline).build();
-        self.agent.run(request).map_err(|error| match error {
-            ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
-                anyhow!("nobody answers; is the server running?")
+        self.agent.run(request).map_err(|error| {
+            if let ureq::Error::Io(io) = &error
+                && io.kind() == std::io::ErrorKind::ConnectionRefused
+            {
+                return anyhow!("nobody answers; is the server running?");
             }
-            error => error.into(),
+            error.into()
         })
     }
 }
@@ -218,9 +232,18 @@ impl Client {
 fn answer(response: Response<Body>) -> Result<Value> {
     let status = response.status();
     let mut bytes = Vec::new();
-    response.into_body().into_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).context("read the answer")?;
+    response
+        .into_body()
+        .into_reader()
+        .take(ANSWER_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .context("read the answer")?;
     if status.is_success() {
-        return if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes).context("read the answer") };
+        return if bytes.is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_json::from_slice(&bytes).context("read the answer")
+        };
     }
     match serde_json::from_slice::<Problem>(&bytes) {
         Ok(problem) => Err(Problem { status: status.as_u16(), ..problem }.into()),
@@ -232,7 +255,9 @@ fn answer(response: Response<Body>) -> Result<Value> {
 pub(crate) fn escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             byte => format!("%{byte:02X}"),
         })
         .collect()

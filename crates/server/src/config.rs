@@ -84,7 +84,8 @@ impl Config {
         within("agents.certificate_days", self.agents.certificate_days, 1, 30)?;
         within("agents.silent_minutes", self.agents.silent_minutes, 1, 525_600)?;
         if self.server.names.is_empty() {
-            return Err("server.names is empty: name at least one address by which agents reach the server".to_owned());
+            return Err("server.names is empty: name at least one address by which agents reach the server"
+                .to_owned());
         }
         if self.server.store_file.is_some() && !self.server.store.is_empty() {
             return Err("server.store and server.store_file are both given: keep one".to_owned());
@@ -93,7 +94,10 @@ impl Config {
             within(&format!("feed \"{}\": every_minutes", feed.name), feed.every_minutes, 1, 525_600)?;
             let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
             if feed.name.is_empty() || feed.name.len() > 64 || !feed.name.chars().all(plain) {
-                return Err(format!("feed name \"{}\": 1 to 64 letters, digits, - _ . are wanted", feed.name));
+                return Err(format!(
+                    "feed name \"{}\": 1 to 64 letters, digits, - _ . are wanted",
+                    feed.name
+                ));
             }
             if self.feeds[..at].iter().any(|other| other.name == feed.name) {
                 return Err(format!("two feeds are named \"{}\": rename one", feed.name));

@@ -85,11 +85,8 @@ async fn intervals(store: &Store) -> Result<Check, Error> {
             problems.push(format!("{count} pairs of {what} overlap in time"));
         }
     }
-    let missing = number(
-        store,
-        "SELECT COUNT(*) FROM inventories WHERE host NOT IN (SELECT id FROM hosts)",
-    )
-    .await?;
+    let missing =
+        number(store, "SELECT COUNT(*) FROM inventories WHERE host NOT IN (SELECT id FROM hosts)").await?;
     if missing > 0 {
         problems.push(format!("{missing} inventories are of hosts that are not there"));
     }
@@ -115,7 +112,8 @@ async fn feeds(store: &Store) -> Result<Check, Error> {
         .await
         .doing("read the feeds")?;
     let alarms = rows.iter().filter(|row| !row.get::<String, _>(1).is_empty());
-    let problems = alarms.map(|row| format!("{}: {}", row.get::<String, _>(0), row.get::<String, _>(1))).collect();
+    let problems =
+        alarms.map(|row| format!("{}: {}", row.get::<String, _>(0), row.get::<String, _>(1))).collect();
     Ok(Check { name: "feeds", seen: format!("{} feeds", rows.len()), problems })
 }
 
@@ -130,9 +128,11 @@ fn disk(data: &Path) -> Check {
                 .collect();
             Check { name, seen: format!("{} MiB free", free >> 20), problems }
         }
-        Err(problem) => {
-            Check { name, seen: "unknown".to_owned(), problems: vec![format!("{}: {problem}", data.display())] }
-        }
+        Err(problem) => Check {
+            name,
+            seen: "unknown".to_owned(),
+            problems: vec![format!("{}: {problem}", data.display())],
+        },
     }
 }
 

@@ -69,9 +69,8 @@ async fn ready(State(watched): State<Watched>) -> Response {
 
 async fn metrics(State(watched): State<Watched>) -> Response {
     match text(&watched).await {
-        Ok(text) => {
-            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
-        }
+        Ok(text) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
         Err(problem) => {
             tracing::warn!("metrics: {problem}");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
@@ -89,20 +88,23 @@ async fn text(watched: &Watched) -> Result<String, Error> {
         registry.register(name, help, family);
     };
     let reader = watched.app.store.reader();
-    let counted = |rows: Vec<sqlx::any::AnyRow>| rows.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<_>>();
+    let counted =
+        |rows: Vec<sqlx::any::AnyRow>| rows.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<_>>();
     let hosts = sqlx::query("SELECT state, COUNT(*) FROM hosts GROUP BY state").fetch_all(reader).await;
     words("hosts", "Hosts by state", counted(hosts.doing("count hosts")?));
-    let findings = sqlx::query("SELECT verdict, COUNT(*) FROM findings WHERE until_at IS NULL GROUP BY verdict")
-        .fetch_all(reader)
-        .await;
+    let findings =
+        sqlx::query("SELECT verdict, COUNT(*) FROM findings WHERE until_at IS NULL GROUP BY verdict")
+            .fetch_all(reader)
+            .await;
     words("findings", "Open findings by verdict", counted(findings.doing("count findings")?));
     let now = Timestamp::now().as_microsecond();
     let silent_micros = i64::from(watched.app.config.agents.silent_minutes) * 60_000_000;
-    let silent: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM hosts WHERE state = 'active' AND seen_at < $1")
-        .bind(now - silent_micros)
-        .fetch_one(reader)
-        .await
-        .doing("count silent hosts")?;
+    let silent: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM hosts WHERE state = 'active' AND seen_at < $1")
+            .bind(now - silent_micros)
+            .fetch_one(reader)
+            .await
+            .doing("count silent hosts")?;
     gauge(&mut registry, "hosts_silent", "Active hosts not heard of for agents.silent_minutes", silent);
 
     let ages = Family::<FeedName, Gauge>::default();

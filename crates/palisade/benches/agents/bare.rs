@@ -1,11 +1,11 @@
 //! The limit: a server with the same TLS and HTTP that answers every request with the same bytes.
 
 use super::process::{Usage, usage};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use server::identity::Authority;

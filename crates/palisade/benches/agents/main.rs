@@ -7,6 +7,13 @@
 //!
 //! The limit measured in the same run is a bare server: the same TLS settings and HTTP library, a fixed answer.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "figures for people, far from the limits of their types"
+)]
+
 mod agents;
 mod bare;
 mod process;
@@ -117,7 +124,10 @@ async fn run(options: &Options) {
         per_poll += cpu / measured.count() as f64 * 1e6;
         println!("server {number}: {cpu:.1} CPU s, peak memory {} MB", usage.peak_bytes >> 20);
     }
-    println!("generator: {generator:.1} CPU s; {per_poll:.0} µs of server CPU per check-in; load {}", process::load());
+    println!(
+        "generator: {generator:.1} CPU s; {per_poll:.0} µs of server CPU per check-in; load {}",
+        process::load()
+    );
     drop(servers);
     if options.no_limit {
         return;

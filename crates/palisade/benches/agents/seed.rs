@@ -47,7 +47,8 @@ pub(crate) async fn fleet(url: &str, hosts: u32, bulletins: u32) -> Fleet {
     let now = Timestamp::now();
     let authority = Authority::open(&store, now).await.expect("an authority");
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-    let csr = CertificateParams::default().serialize_request(&key).expect("a request").pem().expect("as text");
+    let csr =
+        CertificateParams::default().serialize_request(&key).expect("a request").pem().expect("as text");
     let builds: Vec<Pieces> = (0..BUILDS).map(|build| split(&inventory(build, now), &[])).collect();
     let hashes: Vec<String> = builds.iter().map(Pieces::hash).collect();
 
@@ -60,7 +61,10 @@ pub(crate) async fn fleet(url: &str, hosts: u32, bulletins: u32) -> Fleet {
     for (hash, body) in builds.iter().flat_map(|build| &build.bodies) {
         let mut packed = ZlibEncoder::new(Vec::new(), Compression::default());
         packed.write_all(body.as_bytes()).expect("memory takes it");
-        pieces.push(format!("('{hash}', {}, 0)", literal(store.dialect(), &packed.finish().expect("memory takes it"))));
+        pieces.push(format!(
+            "('{hash}', {}, 0)",
+            literal(store.dialect(), &packed.finish().expect("memory takes it"))
+        ));
     }
     pieces.sort();
     pieces.dedup();
@@ -78,7 +82,8 @@ pub(crate) async fn fleet(url: &str, hosts: u32, bulletins: u32) -> Fleet {
         let build = number % BUILDS;
         let machine = advisory::digest::sha256(&number.to_be_bytes());
         let signed = authority.sign_host(&csr, id, now, 30).expect("a certificate");
-        let certificate = CertificateDer::from_pem_slice(signed.pem.as_bytes()).expect("a certificate").to_vec();
+        let certificate =
+            CertificateDer::from_pem_slice(signed.pem.as_bytes()).expect("a certificate").to_vec();
         rows.push(format!(
             "('{id}', {number}, 'host-{number:06}', 'active', '', 'bench', '{{}}', 'debian:12', 'bench', '', '{machine}', \
              {at}, {at}, 1)"
@@ -92,11 +97,13 @@ pub(crate) async fn fleet(url: &str, hosts: u32, bulletins: u32) -> Fleet {
     let hosts_text = "INSERT INTO hosts (id, number, name, state, reason, host_group, labels, release, agent, address, \
                       machine, enrolled_at, seen_at, revision) VALUES ";
     insert(&mut writing, hosts_text, &rows).await;
-    insert(&mut writing, "INSERT INTO inventories (host, from_at, observed_at, hash) VALUES ", &inventories).await;
+    insert(&mut writing, "INSERT INTO inventories (host, from_at, observed_at, hash) VALUES ", &inventories)
+        .await;
     insert(&mut writing, "INSERT INTO parts (host, part, from_at, hash) VALUES ", &parts).await;
     let next = format!("UPDATE counters SET value = {hosts} WHERE name = 'host'");
     writing.execute(AssertSqlSafe(next)).await.expect("it is set");
-    let bulletins: Vec<String> = (0..bulletins as usize).map(|number| bulletin(store.dialect(), number, at)).collect();
+    let bulletins: Vec<String> =
+        (0..bulletins as usize).map(|number| bulletin(store.dialect(), number, at)).collect();
     let text = "INSERT INTO advisories (feed, id, from_at, hash, kind, summary, published, modified, cves, body) VALUES ";
     insert(&mut writing, text, &bulletins).await;
     commit(writing, "seed").await.expect("it is written");

@@ -1,8 +1,6 @@
 //! The commands that ask a server: one function each, API in, table or JSON out.
 
-use crate::cli::fleet::{
-    Advisory, Asking, Feed, Finding, Findings, Host, Login, Role, Token, User, Verdict,
-};
+use crate::cli::fleet::{Advisory, Asking, Feed, Finding, Findings, Host, Login, Token, User};
 use crate::client::{Access, Client, access_path, escaped};
 use crate::output::listing::{self, Column};
 use crate::output::table::Look;
@@ -106,8 +104,11 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
                 shown["open_findings"] = Value::Array(findings);
                 return session.card(&shown, &[]);
             }
-            let rows: Vec<Column> =
-                [("id", "/id")].into_iter().chain(HOST_COLUMNS).chain([("address", "/address"), ("agent", "/agent")]).collect();
+            let rows: Vec<Column> = [("id", "/id")]
+                .into_iter()
+                .chain(HOST_COLUMNS)
+                .chain([("address", "/address"), ("agent", "/agent")])
+                .collect();
             session.card(&shown, &rows)?;
             println!();
             session.list(&findings, &FINDING_COLUMNS[1..], "nothing is open on it")
@@ -176,7 +177,7 @@ pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
     match command {
         Finding::List(wanted) => {
             let Findings { select, host, advisory, package, verdict, at, most } = wanted;
-            let verdict = verdict.as_ref().map(|verdict| word::<Verdict>(*verdict));
+            let verdict = verdict.as_ref().map(word);
             let mut query = Vec::new();
             for (name, value) in [
                 ("selector", select),
@@ -271,7 +272,11 @@ pub(crate) fn feed(command: &Feed, asking: &Asking) -> Result<ExitCode> {
     match command {
         Feed::List => {
             let feeds = session.client.list("/feeds", &[], 10_000)?;
-            session.list(&feeds, &FEED_COLUMNS, "no feed is configured; findings come from the hosts' own package managers")
+            session.list(
+                &feeds,
+                &FEED_COLUMNS,
+                "no feed is configured; findings come from the hosts' own package managers",
+            )
         }
         Feed::Refresh { name, accept } => {
             let path = format!("/feeds/{}/refresh?accept={accept}", escaped(name));
@@ -288,9 +293,11 @@ const USER_COLUMNS: [Column; 4] =
 pub(crate) fn user(command: &User, asking: &Asking) -> Result<ExitCode> {
     let session = Session::open(asking)?;
     match command {
-        User::List => session.list(&session.client.list("/users", &[], 10_000)?, &USER_COLUMNS, "there are no accounts"),
+        User::List => {
+            session.list(&session.client.list("/users", &[], 10_000)?, &USER_COLUMNS, "there are no accounts")
+        }
         User::Create { name, role, password_stdin } => {
-            let mut body = json!({ "name": name, "role": word::<Role>(*role) });
+            let mut body = json!({ "name": name, "role": word(role) });
             if *password_stdin {
                 body["password"] = secret("password")?.into();
             }
@@ -298,12 +305,14 @@ pub(crate) fn user(command: &User, asking: &Asking) -> Result<ExitCode> {
         }
         User::Set { name, role, password_stdin, disable, enable } => {
             let users = session.client.list("/users", &[], 10_000)?;
-            let Some(id) = users.iter().find(|user| user["name"] == name.as_str()).and_then(|user| user["id"].as_str()) else {
+            let Some(id) =
+                users.iter().find(|user| user["name"] == name.as_str()).and_then(|user| user["id"].as_str())
+            else {
                 bail!("no account is named \"{name}\"; see \"palisade user list\"")
             };
             let mut body = Map::new();
             if let Some(role) = role {
-                body.insert("role".to_owned(), word::<Role>(*role).into());
+                body.insert("role".to_owned(), word(role).into());
             }
             if *password_stdin {
                 body.insert("password".to_owned(), secret("password")?.into());
@@ -314,7 +323,8 @@ pub(crate) fn user(command: &User, asking: &Asking) -> Result<ExitCode> {
             if body.is_empty() {
                 bail!("say what to change: --role, --password-stdin, --disable or --enable");
             }
-            session.card(&session.client.patch(&format!("/users/{}", escaped(id)), &body.into())?, &USER_COLUMNS)
+            session
+                .card(&session.client.patch(&format!("/users/{}", escaped(id)), &body.into())?, &USER_COLUMNS)
         }
     }
 }
@@ -323,7 +333,8 @@ pub(crate) fn token(command: &Token, asking: &Asking) -> Result<ExitCode> {
     let session = Session::open(asking)?;
     match command {
         Token::Enrol { group, label, hosts, hours, server, line } => {
-            let labels: Map<_, _> = pairs(label)?.into_iter().map(|(name, value)| (name, value.into())).collect();
+            let labels: Map<_, _> =
+                pairs(label)?.into_iter().map(|(name, value)| (name, value.into())).collect();
             let minutes = u64::from(*hours) * 60;
             let body = json!({ "group": group, "labels": labels, "hosts": hosts, "valid_minutes": minutes });
             let token = session.client.post("/enrolment-tokens", &body)?;
@@ -349,7 +360,7 @@ pub(crate) fn token(command: &Token, asking: &Asking) -> Result<ExitCode> {
         Token::Create { name, role, days } => {
             let until = Timestamp::now().saturating_add(SignedDuration::from_hours(24 * i64::from(*days)));
             let until = until.context("tell until when the token is good: --days is too large")?;
-            let body = json!({ "name": name, "role": word::<Role>(*role), "expires_at": until });
+            let body = json!({ "name": name, "role": word(role), "expires_at": until });
             let token = session.client.post("/api-tokens", &body)?;
             if session.json {
                 return session.card(&token, &[]);
@@ -406,9 +417,8 @@ pub(crate) fn status(asking: &Asking) -> Result<ExitCode> {
 
 pub(crate) fn login(arguments: &Login) -> Result<ExitCode> {
     let authority = match &arguments.authority {
-        Some(path) => {
-            std::fs::read_to_string(path).with_context(|| format!("read the server's authority from {}", path.display()))?
-        }
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("read the server's authority from {}", path.display()))?,
         None => String::new(),
     };
     let access = Access { server: arguments.server.clone(), authority, token: secret("API token")? };
@@ -455,6 +465,6 @@ fn secret(what: &str) -> Result<String> {
 }
 
 /// The word of a closed set as the API has it.
-fn word<T: ValueEnum>(value: T) -> String {
+fn word<T: ValueEnum>(value: &T) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

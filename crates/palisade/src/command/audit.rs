@@ -8,8 +8,8 @@ use crate::output::listing;
 use crate::output::table::Look;
 use crate::terminal;
 use anyhow::{Context, Result};
-use server::store::audit::{Chain, Entry};
 use serde_json::Value;
+use server::store::audit::{Chain, Entry};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -39,7 +39,11 @@ pub(crate) fn run(command: &Audit, asking: &Asking) -> Result<ExitCode> {
                 let at = entry["at"].as_i64().and_then(|at| jiff::Timestamp::from_microsecond(at).ok());
                 entry["at"] = at.map_or_else(String::new, |at| format!("{at:.0}")).into();
             }
-            let look = Look { width: terminal::width(), colours: terminal::colours(crate::cli::Colour::Auto), all: false };
+            let look = Look {
+                width: terminal::width(),
+                colours: terminal::colours(crate::cli::Colour::Auto),
+                all: false,
+            };
             let columns = [
                 ("#", "/seq"),
                 ("when", "/at"),
@@ -62,7 +66,9 @@ pub(crate) fn run(command: &Audit, asking: &Asking) -> Result<ExitCode> {
 }
 
 fn verify(path: &Path, since: Option<&str>, json: bool) -> Result<ExitCode> {
-    let known = match since.map(|since| since.split_once(':').and_then(|(seq, hash)| Some((seq.parse::<i64>().ok()?, hash)))) {
+    let known = match since
+        .map(|since| since.split_once(':').and_then(|(seq, hash)| Some((seq.parse::<i64>().ok()?, hash))))
+    {
         None => None,
         Some(Some(known)) => Some(known),
         Some(None) => {
@@ -94,7 +100,8 @@ fn verify(path: &Path, since: Option<&str>, json: bool) -> Result<ExitCode> {
     }
     let (seq, hash) = chain.end();
     if json {
-        let outcome = serde_json::json!({ "whole": broken.is_none(), "entries": seq, "hash": hash, "broken": broken });
+        let outcome =
+            serde_json::json!({ "whole": broken.is_none(), "entries": seq, "hash": hash, "broken": broken });
         println!("{outcome:#}");
     } else {
         match &broken {

@@ -49,7 +49,9 @@ pub(crate) fn server(settings: &Settings) -> Result<ExitCode> {
 
 /// The access file of the first account, in the server's directory; made with that account, where there is none.
 pub(crate) async fn first_access(running: &server::run::Running) -> Result<Option<PathBuf>> {
-    let Some(first) = people::first_admin(&running.app.store, Timestamp::now()).await? else { return Ok(None) };
+    let Some(first) = people::first_admin(&running.app.store, Timestamp::now()).await? else {
+        return Ok(None);
+    };
     let access = Access {
         server: local(running.api),
         authority: running.authority.pem().to_owned(),
@@ -79,7 +81,13 @@ pub(crate) fn backup(settings: &Settings, file: &Path) -> Result<ExitCode> {
     }
     let part: PathBuf = file.with_added_extension("part");
     // It holds the authority's key and what logs people in.
-    let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).with_context(doing)?;
+    let out = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&part)
+        .with_context(doing)?;
     let written = runtime()?.block_on(async {
         let store = Store::open(&config.store_url()?).await?;
         let mut tell = |table: &str, rows| eprintln!("palisade: {rows:>9} {table}");
@@ -95,7 +103,10 @@ pub(crate) fn backup(settings: &Settings, file: &Path) -> Result<ExitCode> {
         let _ = std::fs::remove_file(&part);
     }
     let rows: u64 = kept?.iter().map(|(_, count)| count).sum();
-    eprintln!("palisade: {rows} rows in {}; keep it as you keep keys: it holds the authority's", file.display());
+    eprintln!(
+        "palisade: {rows} rows in {}; keep it as you keep keys: it holds the authority's",
+        file.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,12 +118,15 @@ pub(crate) fn restore(settings: &Settings, file: &Path) -> Result<ExitCode> {
     let from = std::fs::File::open(file).with_context(|| format!("open the backup {}", file.display()))?;
     let counts = runtime()?.block_on(async {
         let store = Store::open(&config.store_url()?).await?;
-        let counts = backup::restore(&store, from, &mut |table, _| eprintln!("palisade: restoring {table}")).await?;
+        let counts =
+            backup::restore(&store, from, &mut |table, _| eprintln!("palisade: restoring {table}")).await?;
         store.close().await;
         anyhow::Ok(counts)
     })?;
     let rows: u64 = counts.iter().map(|(_, count)| count).sum();
-    eprintln!("palisade: restored {rows} rows; \"palisade doctor\" looks at them, \"palisade server\" serves them");
+    eprintln!(
+        "palisade: restored {rows} rows; \"palisade doctor\" looks at them, \"palisade server\" serves them"
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,7 +141,12 @@ pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&checks)?);
     } else {
         for check in &checks {
-            println!("{:9} {}: {}", if check.problems.is_empty() { "well" } else { "NOT WELL" }, check.name, check.seen);
+            println!(
+                "{:9} {}: {}",
+                if check.problems.is_empty() { "well" } else { "NOT WELL" },
+                check.name,
+                check.seen
+            );
             for problem in &check.problems {
                 println!("          {problem}");
             }

@@ -93,7 +93,9 @@ fn config(arguments: &Up, data: &Path) -> Config {
     if !arguments.listen.is_unspecified() && !arguments.listen.is_loopback() {
         names.push(arguments.listen.to_string());
     }
-    names.extend(rustix::system::uname().nodename().to_str().ok().map(str::to_owned).filter(|name| !name.is_empty()));
+    names.extend(
+        rustix::system::uname().nodename().to_str().ok().map(str::to_owned).filter(|name| !name.is_empty()),
+    );
     let feed = |(place, location): (usize, &String)| config::Feed {
         name: format!("feed-{}", place + 1),
         location: location.clone(),
@@ -187,7 +189,11 @@ fn show((host, findings): &(Value, Vec<Value>), json: bool) -> Result<ExitCode> 
         packages.entry((text("verdict"), text("package"))).or_default().push(finding);
     }
     let name = host["name"].as_str().unwrap_or("this machine");
-    println!("{name} · {} · {} open findings\n", host["release"].as_str().unwrap_or_default(), findings.len());
+    println!(
+        "{name} · {} · {} open findings\n",
+        host["release"].as_str().unwrap_or_default(),
+        findings.len()
+    );
     let line = |((verdict, package), findings): (&(&str, &str), &Vec<&Value>)| {
         json!({
             "verdict": verdict,

@@ -135,7 +135,8 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet) };
 
     let (people, agents, numbers) = listeners;
-    let running = |listener: &TcpListener| listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let running =
+        |listener: &TcpListener| listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let (api, agents_at, metrics) = (running(&people), running(&agents), running(&numbers));
     let tls = authority.people_config(&app.config.server.names, now)?;
     let mut parts = JoinSet::new();
@@ -148,8 +149,9 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     parts.spawn({
         let stop = stop.clone();
         async move {
-            let router = metrics::router(watched);
-            let served = axum::serve(numbers, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+            let served = axum::serve(numbers, metrics::router(watched))
+                .with_graceful_shutdown(stop.cancelled_owned())
+                .await;
             served.map_err(|problem| Failed::Part { part: "metrics", reason: problem.to_string() })
         }
     });
@@ -289,7 +291,11 @@ fn numbers(roster: &Arc<Roster>, fleet: &Arc<Fleet>) -> Arc<dyn Fn() -> Vec<metr
     Arc::new(move || {
         let mut numbers = roster.counters.numbers();
         numbers.push(("fleet_hosts", "Hosts in the index", fleet.hosts()));
-        numbers.push(("fleet_event", "Number of the last event that the index followed", fleet.seq().unsigned_abs()));
+        numbers.push((
+            "fleet_event",
+            "Number of the last event that the index followed",
+            fleet.seq().unsigned_abs(),
+        ));
         numbers
     })
 }

@@ -173,7 +173,9 @@ impl Chain {
             return broken(format!("{} must follow here: entries are missing or out of order", self.seq + 1));
         }
         if entry.hash != entry.expected_hash(&self.hash) {
-            return broken("its hash does not cover what it says: it, or one before it, was changed".to_owned());
+            return broken(
+                "its hash does not cover what it says: it, or one before it, was changed".to_owned(),
+            );
         }
         self.seq = entry.seq;
         self.hash.clone_from(&entry.hash);

@@ -108,7 +108,8 @@ pub async fn write(
     let line = |out: &mut GzEncoder<_>, value: &Value| -> Result<(), Failed> {
         writeln!(out, "{value}").map_err(file)
     };
-    let header = Header { format: FORMAT.to_owned(), palisade: env!("CARGO_PKG_VERSION").to_owned(), at: now };
+    let header =
+        Header { format: FORMAT.to_owned(), palisade: env!("CARGO_PKG_VERSION").to_owned(), at: now };
     line(&mut out, &serde_json::json!(header))?;
     // One moment for all tables, and writers go on.
     let begin = match store.dialect() {
@@ -182,7 +183,8 @@ pub async fn restore(
     let mut rows = 0_u64;
     let mut table_before = "";
     loop {
-        let value: Value = lines.next()?.ok_or_else(|| lines.damaged("it ends early: the last line is missing"))?;
+        let value: Value =
+            lines.next()?.ok_or_else(|| lines.damaged("it ends early: the last line is missing"))?;
         let (Some(table), Some(row)) = (value["table"].as_str(), value["row"].as_object()) else {
             let trailer: Trailer = serde_json::from_value(value)
                 .map_err(|_| lines.damaged("neither a row nor the last line"))?;
@@ -220,7 +222,8 @@ async fn empty(store: &Store) -> Result<(), Failed> {
         ("users", "SELECT COUNT(*) FROM users"),
         ("entries in the audit log", "SELECT COUNT(*) FROM audit"),
     ] {
-        let count: i64 = sqlx::query_scalar(count).fetch_one(store.reader()).await.doing("look into the store")?;
+        let count: i64 =
+            sqlx::query_scalar(count).fetch_one(store.reader()).await.doing("look into the store")?;
         if count > 0 {
             return Err(Failed::NotEmpty { what: format!("{count} {table}") });
         }
@@ -235,7 +238,9 @@ async fn insert(
     row: &Map<String, Value>,
 ) -> Result<(), Failed> {
     // Names go into the statement, and the file may be anybody's.
-    let plain = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let plain = |name: &String| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
     if let Some(name) = row.keys().find(|name| !plain(name)) {
         return Err(lines.damaged(format!("a column is named {name:?}")));
     }
@@ -288,12 +293,14 @@ impl<R: Read> Lines<R> {
         match read {
             Ok(0) => Ok(None),
             Ok(_) if !line.ends_with('\n') => Err(self.damaged("the line has no end")),
-            Ok(_) => serde_json::from_str(&line).map(Some).map_err(|problem| self.damaged(problem)),
-            Err(problem) => Err(self.damaged(problem)),
+            Ok(_) => {
+                serde_json::from_str(&line).map(Some).map_err(|problem| self.damaged(problem.to_string()))
+            }
+            Err(problem) => Err(self.damaged(problem.to_string())),
         }
     }
 
-    fn damaged(&self, reason: impl ToString) -> Failed {
-        Failed::Damaged { line: self.at, reason: reason.to_string() }
+    fn damaged(&self, reason: impl Into<String>) -> Failed {
+        Failed::Damaged { line: self.at, reason: reason.into() }
     }
 }
