@@ -6,7 +6,7 @@
 //! the tables, and of the blobs (one per record) only those that may tell something:
 //!
 //! - `about`: the [`About`];
-//! - `names`: by kind and name, the records that speak about the package, in groups (see [`Group`]);
+//! - `names`: by kind and name, the records that speak about the package, in groups (see `Group`);
 //! - `naming`, `scored`: by the CRC-32 of a CVE's id, the records that name it, and the blob of its CVSS vectors;
 //! - `places`: where each blob ends, and its CRC-32.
 

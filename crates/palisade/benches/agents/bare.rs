@@ -26,7 +26,7 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    pub(crate) async fn start(store: &str) -> Self {
+    pub(crate) fn start(store: &str) -> Self {
         let own = std::env::current_exe().expect("we are a program");
         let mut child = Command::new(own)
             .args(["--serve-bare", store])

@@ -132,7 +132,7 @@ async fn run(options: &Options) {
     if options.no_limit {
         return;
     }
-    let bare = bare::Bare::start(&store).await;
+    let bare = bare::Bare::start(&store);
     let agents = agents::Agents::new(&fleet, &[bare.address], every);
     let _ = agents.run(every).await;
     let before = bare.usage();

@@ -1,5 +1,5 @@
 //! The fleet against all bulletins, in memory. Takes events of the store; gives findings. Every server has it; one of them,
-//! the [`matcher`], stores the findings as intervals.
+//! the `matcher`, stores the findings as intervals.
 //!
 //! Events say what changed, not how: the state is read anew from the store, so that events may come twice or late, and
 //! several at once cost no more than the last.

@@ -1,5 +1,5 @@
 //! What the server remembers, in SQLite (one file, the default) or PostgreSQL (several servers): one SQL text for both.
-//! What must differ is in [`dialect`]; each topic's queries are in its own file.
+//! What must differ is in `dialect`; each topic's queries are in its own file.
 //!
 //! Writing: [`Store::begin`], queries on the transaction, `commit`. Reading: [`Store::reader`]. Never hold a
 //! transaction over a network answer: SQLite has one writer.
