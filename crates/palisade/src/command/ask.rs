@@ -27,6 +27,17 @@ impl Session {
         Ok(Self { client: Client::new(&access)?, json: asking.json })
     }
 
+    /// Findings, with evidence for reading.
+    fn findings(&self, mut findings: Vec<Value>, columns: &[Column], none: &str) -> Result<ExitCode> {
+        if !self.json {
+            for finding in &mut findings {
+                let words = finding["evidence"].as_str().map(|words| listing::evidence(words).to_owned());
+                finding["evidence"] = words.into();
+            }
+        }
+        self.list(&findings, columns, none)
+    }
+
     fn list(&self, items: &[Value], columns: &[Column], none: &str) -> Result<ExitCode> {
         if self.json {
             return print(&(serde_json::to_string_pretty(items)? + "\n"));
@@ -111,7 +122,7 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
                 .collect();
             session.card(&shown, &rows)?;
             println!();
-            session.list(&findings, &FINDING_COLUMNS[1..], "nothing is open on it")
+            session.findings(findings, &FINDING_COLUMNS[1..], "nothing is open on it")
         }
         Host::Label { host, labels, group } => {
             let id = session.host(host)?;
@@ -193,7 +204,7 @@ pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
                 None => "/findings".to_owned(),
             };
             let findings = session.client.list(&path, &query, *most)?;
-            session.list(&findings, &FINDING_COLUMNS, "no finding fits")
+            session.findings(findings, &FINDING_COLUMNS, "no finding fits")
         }
         Finding::Summary { package, at } => {
             let query: Vec<_> = [("package", package), ("at", at)]
@@ -253,7 +264,7 @@ pub(crate) fn advisory(command: &Advisory, asking: &Asking) -> Result<ExitCode> 
             }
             println!();
             let findings = session.client.list("/findings", &[("advisory", id)], 1_000)?;
-            session.list(&findings, &FINDING_COLUMNS, "it affects no host")
+            session.findings(findings, &FINDING_COLUMNS, "it affects no host")
         }
     }
 }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use server::config::{self, Config};
 use server::log;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,8 +31,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const FINDINGS_WITHIN: Duration = Duration::from_secs(5);
 /// A first look at a host with many pending fixes fetches their changelogs.
 const INVENTORY_WITHIN: Duration = Duration::from_secs(300);
-/// Source packages that are listed.
+/// Packages that are listed.
 const LINES_MAX: usize = 40;
+/// CVEs that are named of each.
+const CVES_MAX: usize = 2;
 
 pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
     let data = match &arguments.data {
@@ -64,9 +66,10 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
         })
     });
     progress.tell("looking at this machine");
-    let shown = wait_for_findings(&client, &host).and_then(|findings| {
+    let shown = wait_for_findings(&client, &host).and_then(|found| {
+        let counts = client.list("/findings/summary", &[], LINES_MAX * 1_000)?;
         drop(progress);
-        show(&findings, arguments.json)
+        show(&found, &counts, arguments.json)
     });
     if shown.is_ok() && !arguments.once && !is_stopped() {
         if !arguments.json {
@@ -179,45 +182,53 @@ fn wait_for_findings(client: &Client, host: &str) -> Result<(Value, Vec<Value>)>
     }
 }
 
-fn show((host, findings): &(Value, Vec<Value>), json: bool) -> Result<ExitCode> {
+/// A line for each package, those whose fixes close most CVEs first.
+fn show((host, findings): &(Value, Vec<Value>), counts: &[Value], json: bool) -> Result<ExitCode> {
     if json {
         return print(&format!("{:#}\n", json!({ "host": host, "findings": findings })));
     }
-    let mut packages: BTreeMap<(&str, &str), Vec<&Value>> = BTreeMap::new();
+    let closes: BTreeMap<&str, &Value> =
+        counts.iter().filter_map(|count| Some((count["advisory"].as_str()?, &count["cves"]))).collect();
+    let mut packages: BTreeMap<(&str, &str), Package> = BTreeMap::new();
     for finding in findings {
         let text = |name: &str| finding[name].as_str().unwrap_or_default();
-        packages.entry((text("verdict"), text("package"))).or_default().push(finding);
+        let package = packages.entry((text("package"), text("verdict"))).or_default();
+        let cves = closes.get(text("advisory")).and_then(|cves| cves.as_array()).into_iter().flatten();
+        package.cves.extend(cves.filter_map(Value::as_str));
+        package.evidence = listing::evidence(text("evidence"));
     }
-    let name = host["name"].as_str().unwrap_or("this machine");
+    let mut lines: Vec<_> = packages.into_iter().collect();
+    lines.sort_by_key(|((name, _), package)| (std::cmp::Reverse(package.cves.len()), *name));
+    let with_cves = lines.iter().filter(|(_, package)| !package.cves.is_empty()).count();
     println!(
-        "{name} · {} · {} open findings\n",
+        "{} · {} · {} packages lack a fix, {with_cves} of them one that closes CVEs\n",
+        host["name"].as_str().unwrap_or("this machine"),
         host["release"].as_str().unwrap_or_default(),
-        findings.len()
+        lines.len(),
     );
-    let line = |((verdict, package), findings): (&(&str, &str), &Vec<&Value>)| {
-        json!({
-            "verdict": verdict,
-            "package": package,
-            "findings": findings.len(),
-            "first": findings[0]["advisory"],
-            "evidence": findings[0]["evidence"],
-        })
+    let line = |((name, verdict), package): &((&str, &str), Package)| {
+        let first = package.cves.iter().take(CVES_MAX).copied().collect::<Vec<_>>().join(" ");
+        let more = package.cves.len().saturating_sub(CVES_MAX);
+        let closes = if more > 0 { format!("{first} +{more}") } else { first };
+        json!({ "package": name, "verdict": verdict, "closes": closes, "evidence": package.evidence })
     };
-    let lines: Vec<Value> = packages.iter().map(line).collect();
-    let columns = [
-        ("verdict", "/verdict"),
-        ("package", "/package"),
-        ("findings", "/findings"),
-        ("first", "/first"),
-        ("evidence", "/evidence"),
-    ];
+    let shown: Vec<Value> = lines.iter().take(LINES_MAX).map(line).collect();
+    let columns =
+        [("package", "/package"), ("verdict", "/verdict"), ("closes", "/closes"), ("evidence", "/evidence")];
     let look = Look { width: terminal::width(), colours: terminal::colours(Colour::Auto), all: false };
-    print!("{}", listing::table(&lines[..lines.len().min(LINES_MAX)], &columns, look));
+    print!("{}", listing::table(&shown, &columns, look));
     if lines.len() > LINES_MAX {
         println!("… and {} packages more: palisade finding list", lines.len() - LINES_MAX);
     }
     println!();
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is open about one package.
+#[derive(Debug, Default)]
+struct Package<'a> {
+    cves: BTreeSet<&'a str>,
+    evidence: &'a str,
 }
 
 /// How to go on.

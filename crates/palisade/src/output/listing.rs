@@ -33,6 +33,11 @@ pub(crate) fn table(items: &[Value], columns: &[Column], look: Look) -> String {
     out
 }
 
+/// The part of a finding's evidence that is for reading; the rest names the document and its digest.
+pub(crate) fn evidence(words: &str) -> &str {
+    words.split_once("; document ").map_or(words, |(rule, _)| rule)
+}
+
 /// One thing.
 pub(crate) fn card(item: &Value, rows: &[Column]) -> String {
     let width = rows.iter().map(|(title, _)| title.len()).max().unwrap_or_default();
