@@ -3,6 +3,8 @@
 //! Nothing here can change the host. Each round does the same whatever happened before: what was not sent waits in the
 //! spool, what was not renewed is asked for again.
 
+mod renew;
+
 use crate::apt::Network;
 use crate::enrol::machine;
 use crate::identity::Identity;
@@ -20,10 +22,7 @@ use jiff::Timestamp;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use wire::v1::{
-    CHECK_IN_PATH, CheckIn, CheckedIn, RENEW_PATH, REPORT_PATH, Refusal, Renew, Renewed, Report, Reported,
-    hash,
-};
+use wire::v1::{CHECK_IN_PATH, CheckIn, CheckedIn, REPORT_PATH, Refusal, Report, Reported, hash};
 
 /// How long we sleep before looking whether we are to stop.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -413,44 +412,6 @@ impl Running<'_> {
         Err(link::Error::Unreadable("it lacks pieces of a report that it was sent".to_owned()))
     }
 
-    /// Asks for the next certificate at two thirds of the present one's life. Failing to is no reason not to check in.
-    fn renew_if_due(&mut self) -> Result<(), link::Error> {
-        let now = Instant::now();
-        let is_due = self.identity.validity().is_ok_and(|validity| Timestamp::now() >= validity.renew_at());
-        if !is_due || self.renew_after.is_some_and(|after| now < after) {
-            return Ok(());
-        }
-        self.renew_after = Some(now + self.config.pace.renew.mul_f64(0.5 + chance()));
-        match self.renew() {
-            Ok(until) => {
-                self.tell(Told::Renewed { until });
-                Ok(())
-            }
-            // Check-in tells these, and what follows from them.
-            Err(Unrenewed::Link(problem @ link::Error::Refused { refusal: Some(_), .. })) => Err(problem),
-            Err(problem) => {
-                let until = self.identity.validity().map(|validity| format!("{:.0}", validity.until));
-                let reason =
-                    format!("{problem}; the present one is good until {}", until.unwrap_or_default());
-                self.trouble(Problem::new("renew the certificate of", self.identity.host.clone(), reason));
-                Ok(())
-            }
-        }
-    }
-
-    fn renew(&mut self) -> Result<Timestamp, Unrenewed> {
-        // On the disk first: if we end before the answer is kept, the same key is asked for again.
-        let key = self.state.next_key(Some(&self.identity.key()?))?;
-        let asked = Body::new(&Renew { csr: key.request()? });
-        let Renewed { certificate, authority } = self.link()?.post(RENEW_PATH, &asked)?;
-        let Identity { server, host, .. } = self.identity.clone();
-        let renewed = Identity::new(&server, host, &key, certificate, authority)?;
-        self.state.keep_identity(&renewed)?;
-        self.identity = renewed;
-        self.link = None;
-        Ok(self.identity.validity()?.until)
-    }
-
     fn link(&mut self) -> Result<&Link, link::Error> {
         if self.link.is_none() {
             self.link = Some(Link::new(&self.identity)?);
@@ -487,15 +448,4 @@ impl Running<'_> {
     fn tell(&mut self, told: Told) {
         (self.log)(told);
     }
-}
-
-/// Why there is no new certificate.
-#[derive(Debug, thiserror::Error)]
-enum Unrenewed {
-    #[error(transparent)]
-    State(#[from] state::Error),
-    #[error(transparent)]
-    Identity(#[from] crate::identity::Error),
-    #[error("{0}")]
-    Link(#[from] link::Error),
 }

@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 /// Certificates in one text; an authority that changes has two.
 const CERTIFICATES_MAX: usize = 16;
@@ -88,9 +90,19 @@ impl Identity {
         if parsed(first)?.public_key != key.public() {
             return Err(Error::Mismatch);
         }
-        if certificates_of_authority(&self.authority)?.is_empty() {
+        let mut roots = RootCertStore::empty();
+        let (taken, _) = roots.add_parsable_certificates(certificates_of_authority(&self.authority)?);
+        if taken == 0 {
             return Err(none("authority's certificate"));
         }
+        // What TLS would refuse later, it refuses now: ureq takes for granted that it does not.
+        let refused = |problem: rustls::Error| Error::Certificate("certificate", problem.to_string());
+        let private = PrivateKeyDer::from_pem_slice(self.key.as_bytes());
+        let private = private.map_err(|problem| Error::Key(problem.to_string()))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.map_err(refused)?.with_root_certificates(roots);
+        config.with_client_auth_cert(chain, private).map_err(refused)?;
         Ok(())
     }
 
@@ -183,4 +195,27 @@ fn parsed(der: &CertificateDer<'_>) -> Result<Parsed, Error> {
         validity: Validity { from: at(validity.not_before)?, until: at(validity.not_after)? },
         public_key: certificate.public_key().raw.to_vec(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_tls_would_refuse_is_no_identity() {
+        let key = Key::make().unwrap();
+        let certificate = CertificateParams::default().self_signed(&key.0).unwrap();
+        let identity = |der: &[u8], authority: &str| {
+            let pem = pem::encode(&pem::Pem::new("CERTIFICATE", der));
+            Identity::new("https://centre:8471", "id".into(), &key, pem, authority.into())
+        };
+        assert!(identity(certificate.der(), &certificate.pem()).is_ok());
+        // Version 1 of X.509 (written 0) instead of 3 (written 2).
+        let mut old = certificate.der().to_vec();
+        let version = old.windows(5).position(|bytes| bytes == [0xA0, 3, 2, 1, 2]).unwrap();
+        old[version + 4] = 0;
+        let refused = identity(&old, &certificate.pem()).unwrap_err().to_string();
+        assert!(refused.contains("UnsupportedCertVersion"), "{refused}");
+        assert!(identity(certificate.der(), "").is_err());
+    }
 }

@@ -47,7 +47,7 @@ impl Default for Pace {
             settling: seconds(5),
             settling_max: seconds(120),
             processes: seconds(5 * 60),
-            full: seconds(3600),
+            full: seconds(6 * 3600),
             renew: seconds(15 * 60),
         }
     }

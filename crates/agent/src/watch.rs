@@ -1,5 +1,6 @@
 //! When to look at the host. Files that change with what is installed are looked at before every check-in: a few dozen
-//! calls of the system. A look itself costs seconds of a processor, so it waits for a reason, or for an hour.
+//! calls of the system. A look itself costs seconds of a processor (apt's simulation), so it waits for a reason, or for
+//! six hours.
 
 use crate::pace::Pace;
 use std::os::unix::fs::MetadataExt;
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_looked_at_when_it_has_become_quiet_or_after_an_hour() {
+    fn a_host_is_looked_at_when_it_has_become_quiet_or_after_hours() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut watch = Watch::new(Pace::default());
@@ -178,10 +179,11 @@ mod tests {
         }
         assert_eq!(watch.step(at(1120), stand(1120)), Step::Whole);
         watch.looked_at_everything(at(1122), stand(1120));
-        watch.looked_at_processes(at(4700));
-        assert_eq!(watch.step(at(4722), stand(1120)), Step::Whole);
-        watch.looked_at_everything(at(4723), stand(1120));
+        watch.looked_at_processes(at(22_700));
+        assert_eq!(watch.step(at(22_721), stand(1120)), Step::Rest);
+        assert_eq!(watch.step(at(22_722), stand(1120)), Step::Whole);
+        watch.looked_at_everything(at(22_723), stand(1120));
         watch.forget();
-        assert_eq!(watch.step(at(4724), stand(1120)), Step::Whole);
+        assert_eq!(watch.step(at(22_724), stand(1120)), Step::Whole);
     }
 }
