@@ -167,7 +167,8 @@ fn every_link_between_documents_leads_somewhere() {
 fn every_option_that_the_documents_name_exists() {
     // The man pages name every option of every command.
     let pages = tempfile::tempdir().expect("a directory");
-    let written = std::process::Command::new(env!("CARGO_BIN_EXE_palisade")).arg("man").arg(pages.path()).status();
+    let written =
+        std::process::Command::new(env!("CARGO_BIN_EXE_palisade")).arg("man").arg(pages.path()).status();
     assert!(written.expect("the program starts").success());
     let page = |entry: fs::DirEntry| fs::read_to_string(entry.path()).expect("man pages are text");
     let pages: String = fs::read_dir(pages.path()).expect("it is there").flatten().map(page).collect();
@@ -192,7 +193,8 @@ fn every_fuzz_target_and_benchmark_is_listed_in_the_documents() {
         files("crates", &[".rs"]).into_iter().filter(|path| path.to_string_lossy().contains("/benches/"))
     {
         // One in several files is named by its folder.
-        let (_, name) = path.to_str().and_then(|path| path.split_once("/benches/")).expect("it is among them");
+        let (_, name) =
+            path.to_str().and_then(|path| path.split_once("/benches/")).expect("it is among them");
         let name = name.split('/').next().unwrap_or(name).trim_end_matches(".rs");
         assert!(documents.contains(name), "{}: docs/ says nothing about this benchmark", path.display());
     }
