@@ -57,7 +57,9 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
         }
     };
     let network = if arguments.offline { Network::None } else { Network::Archives };
-    let settings = agent::Config { network, ..agent::Config::new(data.join("agent")) };
+    let mut settings = agent::Config { network, ..agent::Config::new(data.join("agent")) };
+    // Somebody is waiting, and there is no crowd to keep out of the way of.
+    settings.pace.first_within = Duration::ZERO;
     let agent = thread::spawn(move || {
         agent::run(settings, &stop(), &mut |told| {
             if told.is_problem() {
