@@ -292,6 +292,17 @@ fn main() {
     times.sum().print("all");
     let snapshot = index.snapshot();
     drop(index);
+    // What making the inventories takes is taken off; here it stands for decoding them.
+    let (making, _) =
+        timed_all(|| (0..hosts).into_par_iter().map(|id| host(id as u64, 0).packages.len()).sum::<usize>());
+    let (reading, read) = timed_all(|| {
+        Snapshot::read((0..hosts).map(|id| (u32::try_from(id).expect("10,000 fit"), id as u64)), |id| {
+            Some(host(id, 0))
+        })
+    });
+    reading.saturating_sub(making).print("all at once, on all cores");
+    assert_eq!(read.rows.len(), snapshot.rows.len(), "the same fleet");
+    drop(read);
     let installed: usize = snapshot.hosts.iter().map(|host| host.rows.len()).sum();
     println!(
         "  distinct builds {}, hosts' rows {installed}, RSS {} MB",

@@ -6,7 +6,7 @@ mod common;
 use advisory::{Advisory, Channel, Claim, Family, Module, NameKind, Release, State};
 use common::{advisory, gap, inventory, kernel, maps_stale, package};
 use exposure::Inventory;
-use exposure::index::{Index, Sets, Subject};
+use exposure::index::{Index, Sets, Snapshot, Subject};
 use exposure::inventory::{Origin, Package, PackageState, Part, Process};
 use exposure::judge::{Host, judge};
 use exposure::verdict::Verdict;
@@ -261,10 +261,18 @@ fn check(history: Vec<Step>) -> Result<(), TestCaseError> {
     }
     let advisories: Vec<Advisory> = bulletins.values().cloned().collect();
     let rebuilt = Index::rebuild(&index.snapshot(), &advisories);
+    // Every host first with another's inventory, which must not count.
+    let earlier = fleet.keys().zip(fleet.values().rev());
+    let read = Snapshot::read(earlier.chain(&fleet).map(|(&id, inventory)| (id, inventory)), Some);
+    let reread = Index::rebuild(&read, &advisories);
     for advisory in &advisories {
         let expected = judged(advisory, &fleet);
         prop_assert_eq!(&index.sets(&advisory.id), &expected, "index, {}", advisory.id);
         prop_assert_eq!(&rebuilt.sets(&advisory.id), &expected, "rebuilt, {}", advisory.id);
+        prop_assert_eq!(&reread.sets(&advisory.id), &expected, "read anew, {}", advisory.id);
+        for (subject, sets) in index.sets_by_subject(&advisory.id) {
+            prop_assert_eq!(&summed[&(Arc::from(advisory.id.as_str()), subject)], &sets);
+        }
         let mut changes = Sets::default();
         for ((id, _), sum) in &summed {
             if **id == *advisory.id {
@@ -279,6 +287,8 @@ fn check(history: Vec<Step>) -> Result<(), TestCaseError> {
     for &id in fleet.keys() {
         let findings = index.findings_of(id);
         prop_assert_eq!(&rebuilt.findings_of(id), &findings);
+        prop_assert_eq!(&reread.findings_of(id), &findings);
+        prop_assert!(findings.is_sorted());
         for (subject, advisory, standing) in findings {
             let sum = &summed[&(advisory, subject)];
             prop_assert_eq!(standing.affected, sum.affected.contains(id));
@@ -288,6 +298,13 @@ fn check(history: Vec<Step>) -> Result<(), TestCaseError> {
     }
     prop_assert!(index.hosts().iter().eq(fleet.keys().copied()));
 
+    // What was rebuilt knows every build again: the same reports are no news.
+    let mut rebuilt = rebuilt;
+    for (&id, inventory) in &fleet {
+        prop_assert_eq!(rebuilt.upsert_host(id, inventory), Vec::new());
+    }
+    prop_assert_eq!(rebuilt.snapshot(), index.snapshot());
+
     // Nothing is left behind when everything is gone.
     for &id in fleet.keys() {
         index.remove_host(id);
@@ -295,9 +312,23 @@ fn check(history: Vec<Step>) -> Result<(), TestCaseError> {
     for id in bulletins.keys() {
         index.remove_advisory(id);
     }
-    prop_assert_eq!(index.snapshot(), exposure::index::Snapshot::default());
+    prop_assert_eq!(index.snapshot(), Snapshot::default());
     prop_assert_eq!(index.subjects(), 0);
     Ok(())
+}
+
+#[test]
+fn a_kept_build_that_is_read_otherwise_today_does_not_stand_for_todays() {
+    let host = inventory(&Release::new(Family::AlmaLinux, "9"), vec![package("a", "2:1.0-2.ksplice1.el9")]);
+    let today = Snapshot::read([(1, &host)], Some);
+    let mut kept = today.clone();
+    for (_, installed) in &mut kept.rows {
+        assert_eq!(installed.flavour.as_deref(), Some("ksplice"));
+        Arc::make_mut(installed).flavour = None;
+    }
+    let mut index = Index::rebuild(&kept, [] as [Advisory; 0]);
+    index.upsert_host(1, &host);
+    assert!(index.snapshot().rows.iter().all(|row| today.rows.contains(row)));
 }
 
 proptest! {

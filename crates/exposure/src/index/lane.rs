@@ -64,6 +64,11 @@ impl Lane {
         self.slots.iter().flatten().copied()
     }
 
+    /// Whether nothing was joined yet, so that no change of hosts matters.
+    pub(super) fn is_unjoined(&self) -> bool {
+        self.prefixes.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.versions.is_empty()
     }
@@ -94,9 +99,7 @@ impl Lane {
 
     /// The hosts of a version changed.
     pub(super) fn touch(&mut self, version: &Version) {
-        if !self.prefixes.is_empty()
-            && let Ok(at) = self.versions.binary_search(version)
-        {
+        if let Ok(at) = self.versions.binary_search(version) {
             self.changed(at);
         }
     }
@@ -125,8 +128,8 @@ impl Lane {
     pub(super) fn refresh(&mut self, rows: &Rows) {
         while (self.prefixes.len() + 1) * STRIDE <= self.slots.len() {
             let start = self.prefixes.len() * STRIDE;
-            let before = self.prefixes.last();
-            let union = before.into_iter().chain(self.hosts(start..start + STRIDE, rows)).union();
+            let mut union = self.prefixes.last().cloned().unwrap_or_default();
+            self.join(&mut union, start..start + STRIDE, rows);
             self.prefixes.push(union);
         }
     }
@@ -136,9 +139,18 @@ impl Lane {
         let known = if range.start == 0 { self.prefixes.len().min(range.end / STRIDE) } else { 0 };
         match known.checked_sub(1) {
             Some(last) => {
-                [&self.prefixes[last]].into_iter().chain(self.hosts(known * STRIDE..range.end, rows)).union()
+                let mut union = self.prefixes[last].clone();
+                self.join(&mut union, known * STRIDE..range.end, rows);
+                union
             }
             None => self.hosts(range, rows).union(),
+        }
+    }
+
+    /// Adds the hosts of a few versions. One by one: joining many at once goes by way of a bitmap of 8 KiB.
+    fn join(&self, union: &mut RoaringBitmap, range: Range<usize>, rows: &Rows) {
+        for hosts in self.hosts(range, rows) {
+            *union |= hosts;
         }
     }
 

@@ -12,11 +12,14 @@ mod lane;
 mod lookup;
 mod rebuild;
 mod row;
+mod snapshot;
+mod stock;
 mod topic;
 
 pub use delta::{Change, Sets, Standing};
 pub use evidence::{Evidence, Plight};
-pub use rebuild::{HostRows, Snapshot};
+pub use snapshot::{HostRows, Snapshot};
+pub use stock::{Batch, Fresh, Own, Stock};
 pub use topic::Subject;
 
 use crate::inventory::Inventory;
@@ -149,12 +152,23 @@ impl Index {
     /// The hosts that an advisory affects, still run what it fixes, or cannot be judged.
     pub fn sets(&self, advisory: &str) -> Sets {
         let mut sets = Sets::default();
-        let Some(&id) = self.ids.get(advisory) else { return sets };
-        for &topic in &self.advisories[id as usize].topics {
-            let topic = &self.topics[topic as usize];
-            sets |= topic.hosts(topic.claims_of(id), &self.rows, &self.minors);
+        for (_, of_subject) in self.sets_by_subject(advisory) {
+            sets |= of_subject;
         }
         sets
+    }
+
+    /// The same, package by package: the sum of all [`Change`]s that were told. Packages without a host are left out.
+    pub fn sets_by_subject(&self, advisory: &str) -> Vec<(Arc<Subject>, Sets)> {
+        let Some(&id) = self.ids.get(advisory) else { return Vec::new() };
+        let topics = self.advisories[id as usize].topics.iter().map(|&topic| &self.topics[topic as usize]);
+        topics
+            .map(|topic| {
+                let sets = topic.hosts(topic.claims_of(id), &self.rows, &self.minors);
+                (Arc::clone(&topic.subject), sets)
+            })
+            .filter(|(_, sets)| !sets.is_empty())
+            .collect()
     }
 
     /// What is not clean on a host, sorted by subject and advisory; empty for a host that is not known.

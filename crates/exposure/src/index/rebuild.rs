@@ -2,69 +2,24 @@
 //! same hosts and advisories, taken one by one, would have given.
 
 use super::row::Row;
+use super::snapshot::{HostRows, Snapshot};
 use super::topic::Topic;
-use super::{Claims, Filed, HostId, Index, Seen, by_topic, number};
-use crate::judge::Installed;
+use super::{Claims, Filed, HostId, Index, Names, Seen, by_topic, number};
 use crate::judge::terms::Terms;
 use advisory::{Advisory, Claim, Release};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
-use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::sync::Arc;
 
-/// Advisories parsed at once: enough that two cores share the work evenly, some 10 MB at 12 claims each.
-const CHUNK: usize = 2048;
+/// Advisories parsed at once: enough that cores share the work evenly, little enough to stay in their caches; some 2 MB at
+/// 4 claims each.
+const CHUNK: usize = 512;
 
 /// Parts of a fleet that are read at once. Each costs 24 bytes a row until they are joined: 8 × 24 × 130,000 = 25 MB.
 const PARTS_MAX: usize = 8;
 
-/// The fleet as the index knows it, in a form to be kept: everything distinct once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Distinct installed builds, each with the release of the hosts that have it.
-    pub rows: Vec<(Release, Arc<Installed>)>,
-    /// The hosts, sorted by id, each id once.
-    pub hosts: Vec<HostRows>,
-}
-
-/// What one host has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostRows {
-    /// The host.
-    pub id: HostId,
-    /// Its release.
-    pub release: Release,
-    /// `VERSION_ID`.
-    pub version_id: Box<str>,
-    /// Indices into [`Snapshot::rows`], sorted, each once.
-    pub rows: Box<[u32]>,
-}
-
 impl Index {
-    /// What is needed, besides the advisories, to build this index again.
-    pub fn snapshot(&self) -> Snapshot {
-        let mut places = vec![0; self.rows.iter().map(|(id, _)| id + 1).max().unwrap_or(0)];
-        let mut rows = Vec::with_capacity(self.rows.len());
-        for (id, row) in &self.rows {
-            places[id] = number(rows.len());
-            let release = self.topics[row.topic as usize].subject.release.clone();
-            rows.push((release, Arc::clone(&row.installed)));
-        }
-        let mut hosts: Vec<HostRows> = self
-            .hosts
-            .iter()
-            .map(|(&id, seen)| HostRows {
-                id,
-                release: seen.release.clone(),
-                version_id: (*seen.minor).into(),
-                rows: seen.rows.iter().map(|&row| places[row as usize]).collect(),
-            })
-            .collect();
-        hosts.sort_unstable_by_key(|host| host.id);
-        Snapshot { rows, hosts }
-    }
-
     /// Builds the index. Advisories are taken `CHUNK` at a time, so that a million claims need not be in memory twice;
     /// of two with one id the later counts. Indices of rows that are not in the snapshot, and rows that no host has, are
     /// passed over.
@@ -158,21 +113,15 @@ impl Index {
     }
 
     fn take_advisories<A: Borrow<Advisory> + Sync>(&mut self, advisories: &[A]) {
-        let parsed: Vec<Vec<(Option<u32>, Terms)>> = advisories
-            .par_iter()
-            .map(|advisory| {
-                let advisory = advisory.borrow();
-                let topic = |claim| self.known_topic_of(claim);
-                advisory.claims.iter().map(|claim| (topic(claim), Terms::new(advisory, claim))).collect()
-            })
-            .collect();
+        let parsed: Vec<Vec<(Option<u32>, Terms)>> =
+            advisories.par_iter().map(|advisory| self.parse(advisory.borrow())).collect();
         let mut with_topics: Vec<Vec<(u32, Terms)>> = Vec::with_capacity(advisories.len());
         for (advisory, parsed) in advisories.iter().map(Borrow::borrow).zip(parsed) {
-            let claims = advisory.claims.iter().zip(parsed);
-            let with_topic = |(claim, (topic, terms)): (&Claim, (Option<u32>, Terms))| {
-                (topic.unwrap_or_else(|| self.topic_of(&claim.release, claim.name_kind, &claim.name)), terms)
+            let with_topic = |(nth, (topic, terms)): (usize, (Option<u32>, Terms))| {
+                let Claim { release, name_kind, name, .. } = &advisory.claims[nth];
+                (topic.unwrap_or_else(|| self.topic_of(release, *name_kind, name)), terms)
             };
-            with_topics.push(claims.map(with_topic).collect());
+            with_topics.push(parsed.into_iter().enumerate().map(with_topic).collect());
         }
         let grouped: Vec<Claims> = with_topics.into_par_iter().map(by_topic).collect();
         for (advisory, claims) in advisories.iter().map(Borrow::borrow).zip(grouped) {
@@ -190,8 +139,21 @@ impl Index {
         }
     }
 
-    fn known_topic_of(&self, claim: &Claim) -> Option<u32> {
-        self.names.get(&claim.release)?.known(claim.name_kind, &claim.name)
+    /// What an advisory claims, in its order, each with its topic if there is one.
+    fn parse(&self, advisory: &Advisory) -> Vec<(Option<u32>, Terms)> {
+        // Claims about one release mostly stand together.
+        let mut last: Option<(&Release, Option<&Names>)> = None;
+        let mut parsed = Vec::with_capacity(advisory.claims.len());
+        for claim in &advisory.claims {
+            let names = match last {
+                Some((last, names)) if *last == claim.release => names,
+                _ => self.names.get(&claim.release),
+            };
+            last = Some((&claim.release, names));
+            let topic = names.and_then(|names| names.known(claim.name_kind, &claim.name));
+            parsed.push((topic, Terms::new(advisory, claim)));
+        }
+        parsed
     }
 }
 

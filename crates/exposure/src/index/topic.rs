@@ -72,7 +72,8 @@ impl Topic {
     /// The hosts of a row changed.
     pub(super) fn touch(&mut self, row: &Row) {
         if let Some(version) = row.plain_version()
-            && let Some(lane) = self.lanes.iter_mut().find(|lane| lane.takes(&row.installed))
+            && let Some(lane) =
+                self.lanes.iter_mut().find(|lane| !lane.is_unjoined() && lane.takes(&row.installed))
         {
             lane.touch(version);
         }
@@ -126,6 +127,10 @@ impl Topic {
     }
 
     pub(super) fn set_claims(&mut self, advisory: u32, terms: Box<[Terms]>) {
+        if self.claims.last().is_none_or(|(last, _)| *last < advisory) {
+            self.claims.push((advisory, terms));
+            return;
+        }
         match self.claims.binary_search_by_key(&advisory, |(id, _)| *id) {
             Ok(at) => self.claims[at].1 = terms,
             Err(at) => self.claims.insert(at, (advisory, terms)),

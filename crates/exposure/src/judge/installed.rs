@@ -6,7 +6,7 @@ use crate::inventory::{InstalledKernel, Inventory, Origin, Package, PackageState
 use advisory::{Module, NameKind, Order, Version};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Source packages of kernels. Those that own an installed kernel of the host are kernels too, whatever their name.
 const KERNEL_SOURCES: [&str; 4] = ["linux", "kernel", "kernel-rt", "kernel-uek"];
@@ -224,8 +224,10 @@ impl<'a> Host<'a> {
                 }
             }
         }
+        let own_kernels: HashSet<&str> =
+            inventory.kernel.installed.iter().filter_map(|kernel| kernel.package.as_deref()).collect();
         let mut by_name: HashMap<&str, Vec<&Package>> = HashMap::new();
-        for package in &inventory.packages {
+        for package in inventory.packages.iter().filter(|package| own_kernels.contains(&*package.name)) {
             by_name.entry(&package.name).or_default().push(package);
         }
         let owner = |kernel: &InstalledKernel| {
@@ -448,6 +450,11 @@ fn signed_kernel<'p>(source: &'p str, arch: &str) -> Option<Cow<'p, str>> {
         Some(flavour) if flavour == arch => Some(Cow::Borrowed("linux")),
         Some(flavour) => Some(Cow::Owned(format!("linux-{flavour}"))),
     }
+}
+
+/// Whether a package is a kernel's on every host, whatever else is installed there.
+pub(crate) fn is_kernel(package: &Package) -> bool {
+    KERNEL_SOURCES.contains(&&*main_source(package))
 }
 
 /// The source that advisories name.
