@@ -221,16 +221,16 @@ impl Desk {
         let closed = |_| Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "read the report: the server stops");
         let _turn = self.reports.acquire().await.map_err(closed)?;
         let bytes = Arc::new(bytes);
-        let (report, _large) = match unpack(&bytes, encoding, REPORT_BYTES_ORDINARY).await? {
-            Some(report) => (report, None),
-            None => {
-                let large = self.large.acquire().await.map_err(closed)?;
-                let report = unpack(&bytes, encoding, INFLATED_BYTES_MAX).await?.ok_or_else(|| {
-                    let detail = format!("read the report: unpacked, it is over {INFLATED_BYTES_MAX} bytes");
-                    Refuse::malformed(StatusCode::PAYLOAD_TOO_LARGE, detail)
-                })?;
-                (report, Some(large))
-            }
+        let ordinary = unpack(&bytes, encoding, REPORT_BYTES_ORDINARY).await?;
+        let (report, _large) = if let Some(report) = ordinary {
+            (report, None)
+        } else {
+            let large = self.large.acquire().await.map_err(closed)?;
+            let report = unpack(&bytes, encoding, INFLATED_BYTES_MAX).await?.ok_or_else(|| {
+                let detail = format!("read the report: unpacked, it is over {INFLATED_BYTES_MAX} bytes");
+                Refuse::malformed(StatusCode::PAYLOAD_TOO_LARGE, detail)
+            })?;
+            (report, Some(large))
         };
         drop((bytes, room));
         let observed = Timestamp::from_microsecond(report.observed_at).map_err(|_| {

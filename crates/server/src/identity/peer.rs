@@ -25,9 +25,9 @@ impl Peer {
     pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let names = certificate.subject_alternative_name().ok()??;
-        let host = names.value.general_names.iter().find_map(|name| match name {
-            GeneralName::URI(uri) => Uuid::parse_str(uri.strip_prefix("urn:uuid:")?).ok(),
-            _ => None,
+        let host = names.value.general_names.iter().find_map(|name| {
+            let GeneralName::URI(uri) = name else { return None };
+            Uuid::parse_str(uri.strip_prefix("urn:uuid:")?).ok()
         })?;
         let serial = <[u8; 16]>::try_from(certificate.raw_serial()).ok()?;
         let not_after = Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?;

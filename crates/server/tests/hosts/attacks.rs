@@ -171,7 +171,7 @@ async fn a_body_of_a_gigabyte_is_cut() {
         // Without saying so before.
         let mut stream = agent.connect().await.unwrap();
         send_head(&mut stream, REPORT_PATH, &["Transfer-Encoding: chunked"]).await.unwrap();
-        let chunk = [b"10000\r\n".as_slice(), &[b' '; 1 << 16], b"\r\n"].concat();
+        let chunk = [b"10000\r\n".as_slice(), &vec![b' '; 1 << 16], b"\r\n"].concat();
         let mut sent = 0;
         while sent < 1 << 30 && stream.write_all(&chunk).await.is_ok() {
             sent += 1 << 16;

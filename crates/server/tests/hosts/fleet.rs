@@ -69,12 +69,12 @@ impl Centre {
             listener,
             stop.clone(),
         ));
-        let (followed, follower, stopped) = (store.clone(), Arc::clone(&roster), stop.clone());
+        let (source, follower, stopped) = (store.clone(), Arc::clone(&roster), stop.clone());
         tokio::spawn(async move {
             while !stopped.is_cancelled() {
-                for event in events::after(&followed, after, 100).await.unwrap_or_default() {
+                for event in events::after(&source, after, 100).await.unwrap_or_default() {
                     after = event.seq;
-                    follower.follow(&followed, &event).await.unwrap();
+                    follower.follow(&source, &event).await.unwrap();
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

@@ -5,7 +5,7 @@ use crate::store_for_tests::on_each_store;
 use exposure::Inventory;
 use jiff::{SignedDuration, Timestamp};
 use server::store::Store;
-use server::store::inventories::{self, Replaced, all_current, at, current, history, prune, replace};
+use server::store::inventories::{Replaced, all_current, at, current, history, prune, replace};
 
 #[tokio::test]
 async fn what_a_host_had_on_that_day_can_be_told_until_it_is_pruned() {
@@ -102,7 +102,7 @@ async fn a_starting_server_reads_what_every_host_has() {
         }
         assert_eq!(read, expected);
         for (id, _, seen) in &expected {
-            assert_eq!(inventories::current(store, id).await.unwrap().unwrap().inventory, *seen);
+            assert_eq!(current(store, id).await.unwrap().unwrap().inventory, *seen);
         }
     })
     .await;

@@ -1,10 +1,9 @@
 //! Hosts: over real sockets with real TLS, on both databases.
 
-#![allow(unreachable_pub, reason = "a program of tests has no outside")]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a program of tests has no outside")]
 
 mod attacks;
 mod clones;
-mod figures;
 mod fleet;
 mod inventories;
 mod life;

@@ -1,12 +1,15 @@
 //! A fresh store for each test, on each database that we can run on: SQLite always; PostgreSQL where
 //! `PALISADE_TEST_POSTGRES` names a server (`postgres://USER:PASSWORD@HOST/DATABASE`) on which databases may be made.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test program uses a part")]
 
 use futures_util::FutureExt;
 use server::store::Store;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Databases made by this program.
+static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A store that nobody else has.
 pub struct Fresh {
@@ -26,7 +29,6 @@ pub async fn on_each_store(test: impl AsyncFn(Fresh)) {
         eprintln!("SKIPPED on PostgreSQL: PALISADE_TEST_POSTGRES names no server");
         return;
     };
-    static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("palisade_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let (root, _) = server.rsplit_once('/').expect("PALISADE_TEST_POSTGRES ends in /DATABASE");
     let url = format!("{root}/{name}");
