@@ -27,10 +27,8 @@ const PACKAGES: [(&str, &str); 8] = [
 const VERSIONS: [&str; 4] = ["1.0-1", "1.0-1+b1", "1.0-2", "not a version"];
 
 fn packages() -> impl Strategy<Value = Vec<Package>> {
-    let one = (select(&PACKAGES[..]), select(&VERSIONS[..])).prop_map(|((name, source), version)| Package {
-        source: source.into(),
-        ..package(name, version)
-    });
+    let one = (select(&PACKAGES[..]), select(&VERSIONS[..]))
+        .prop_map(|((name, source), version)| Package { source: source.into(), ..package(name, version) });
     vec(one, 0..9)
 }
 

@@ -1,8 +1,8 @@
 //! Why hosts are in an advisory's sets. Takes an advisory; gives, for each distinct build it hits, the rule in words and the
 //! hosts. The words are the judge's, made once per build and not once per host.
 
-use super::delta::{Sets, Standing};
 use super::Index;
+use super::delta::{Sets, Standing};
 use crate::judge::terms::{Assessment, Terms, assess};
 use crate::judge::words::Words;
 use advisory::{Advisory, NameKind};

@@ -125,14 +125,14 @@ impl Stock {
         }
         let Self { rows, places, .. } = self;
         let Some(places) = places.get_mut(release) else { return Vec::new() };
-        let place = |build: Installed| match places.get(&build) {
-            Some(&place) => place,
-            None => {
-                let (place, build) = (number(rows.len()), Arc::new(build));
-                rows.push((release.clone(), Arc::clone(&build)));
-                places.insert(build, place);
-                place
+        let place = |build: Installed| {
+            if let Some(&place) = places.get(&build) {
+                return place;
             }
+            let (place, build) = (number(rows.len()), Arc::new(build));
+            rows.push((release.clone(), Arc::clone(&build)));
+            places.insert(build, place);
+            place
         };
         builds.into_iter().map(place).collect()
     }

@@ -155,7 +155,11 @@ impl Parser<'_> {
         let mut parts = Vec::new();
         loop {
             let part = self.every(depth)?;
-            if let Expression::Any(inner) = part { parts.extend(inner) } else { parts.push(part) }
+            if let Expression::Any(inner) = part {
+                parts.extend(inner);
+            } else {
+                parts.push(part);
+            }
             if !self.takes_keyword("or") {
                 break;
             }
@@ -167,7 +171,11 @@ impl Parser<'_> {
         let mut parts = Vec::new();
         loop {
             let part = self.not(depth)?;
-            if let Expression::Every(inner) = part { parts.extend(inner) } else { parts.push(part) }
+            if let Expression::Every(inner) = part {
+                parts.extend(inner);
+            } else {
+                parts.push(part);
+            }
             if !self.takes_keyword("and") {
                 break;
             }
