@@ -317,6 +317,20 @@ fn check(history: Vec<Step>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+#[test]
+fn a_kept_build_that_is_read_otherwise_today_does_not_stand_for_todays() {
+    let host = inventory(&Release::new(Family::AlmaLinux, "9"), vec![package("a", "2:1.0-2.ksplice1.el9")]);
+    let today = Snapshot::read([(1, &host)], Some);
+    let mut kept = today.clone();
+    for (_, installed) in &mut kept.rows {
+        assert_eq!(installed.flavour.as_deref(), Some("ksplice"));
+        Arc::make_mut(installed).flavour = None;
+    }
+    let mut index = Index::rebuild(&kept, [] as [Advisory; 0]);
+    index.upsert_host(1, &host);
+    assert!(index.snapshot().rows.iter().all(|row| today.rows.contains(row)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 

@@ -1,8 +1,8 @@
 //! Why hosts are in an advisory's sets. Takes an advisory; gives, for each distinct build it hits, the rule in words and the
 //! hosts. The words are the judge's, made once per build and not once per host.
 
+use super::Index;
 use super::delta::{Sets, Standing};
-use super::{Index, Subject};
 use crate::judge::terms::{Assessment, Terms, assess};
 use crate::judge::words::Words;
 use advisory::{Advisory, NameKind};
@@ -139,20 +139,5 @@ impl Index {
             }
         }
         found
-    }
-
-    /// The sets of an advisory by the packages that put hosts there, of all releases; packages that put none are left out.
-    pub fn sets_by_package(&self, advisory: &str) -> Vec<((NameKind, Box<str>), Sets)> {
-        let Some(&id) = self.ids.get(advisory) else { return Vec::new() };
-        let mut packages: BTreeMap<(NameKind, Box<str>), Sets> = BTreeMap::new();
-        for &topic in &self.advisories[id as usize].topics {
-            let topic = &self.topics[topic as usize];
-            let sets = topic.hosts(topic.claims_of(id), &self.rows, &self.minors);
-            if !sets.is_empty() {
-                let Subject { name_kind, name, .. } = &*topic.subject;
-                *packages.entry((*name_kind, name.clone())).or_default() |= sets;
-            }
-        }
-        packages.into_iter().collect()
     }
 }

@@ -59,14 +59,14 @@ impl Lane {
         &self.versions
     }
 
-    /// Whether nothing was joined yet, so that no change of hosts matters.
-    pub(super) fn is_unjoined(&self) -> bool {
-        self.prefixes.is_empty()
-    }
-
     /// Its rows, in version order.
     pub(super) fn rows(&self) -> impl Iterator<Item = u32> {
         self.slots.iter().flatten().copied()
+    }
+
+    /// Whether nothing was joined yet, so that no change of hosts matters.
+    pub(super) fn is_unjoined(&self) -> bool {
+        self.prefixes.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -13,11 +13,13 @@ mod lookup;
 mod rebuild;
 mod row;
 mod snapshot;
+mod stock;
 mod topic;
 
 pub use delta::{Change, Sets, Standing};
 pub use evidence::{Evidence, Plight};
 pub use snapshot::{HostRows, Snapshot};
+pub use stock::{Batch, Fresh, Own, Stock};
 pub use topic::Subject;
 
 use crate::inventory::Inventory;

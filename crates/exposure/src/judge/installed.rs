@@ -463,6 +463,11 @@ fn signed_kernel<'p>(source: &'p str, arch: &str) -> Option<Cow<'p, str>> {
     }
 }
 
+/// Whether a package is a kernel's on every host, whatever else is installed there.
+pub(crate) fn is_kernel(package: &Package) -> bool {
+    KERNEL_SOURCES.contains(&&*main_source(package))
+}
+
 /// The source that advisories name.
 fn main_source(package: &Package) -> Cow<'_, str> {
     signed_kernel(&package.source, &package.arch).unwrap_or(Cow::Borrowed(&package.source))

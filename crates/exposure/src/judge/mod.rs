@@ -11,7 +11,7 @@ pub(crate) mod words;
 pub(crate) mod terms;
 
 pub use installed::{Booted, Condition, Host, Installed, KernelRow, Stream, names};
-pub(crate) use installed::{Parsed, Plain};
+pub(crate) use installed::{Parsed, Plain, is_kernel};
 pub use shelf::{Finding, Opinion, Shelf};
 
 use crate::inventory::{Origin, Package, Part};

@@ -9,6 +9,7 @@ mod doctor;
 mod keys;
 mod lookup;
 mod matcher;
+mod pieces;
 mod state;
 
 pub use doctor::{Difference, doctor};

@@ -170,12 +170,12 @@ impl State {
         let mut packages: BTreeMap<String, Sets> = BTreeMap::new();
         for key in self.keys.of_id(id) {
             let about = self.keys.speaks_about(key);
-            for ((kind, name), mut sets) in self.index.sets_by_package(key) {
+            for (subject, mut sets) in self.index.sets_by_subject(key) {
                 if let Some(hosts) = about {
                     sets &= hosts;
                 }
                 if !sets.is_empty() {
-                    *packages.entry(package(kind, &name)).or_default() |= sets;
+                    *packages.entry(package(subject.name_kind, &subject.name)).or_default() |= sets;
                 }
             }
         }

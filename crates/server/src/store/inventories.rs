@@ -1,7 +1,9 @@
 //! What hosts had, from when until when: intervals of pieces that are known by their hashes and stored once.
 
+mod contents;
 mod current;
 
+pub use contents::{Contents, ContentsPages, contents, packed, unpacked};
 pub use current::{AllCurrent, Current, all_current};
 
 use super::events::{self, Kind};

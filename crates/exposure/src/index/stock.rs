@@ -1,0 +1,167 @@
+//! The fleet in pieces that hosts share. Takes batches of packages, each read once however many hosts have it, and for each
+//! host its batches and what of it decides about single packages; gives a [`Snapshot`].
+//!
+//! Nearly every package is judged alike on every host of a release. Only kernels, and packages of which other versions
+//! still run, hang on the host; their batches are read again with it.
+
+use super::{HostId, HostRows, Snapshot, number};
+use crate::Inventory;
+use crate::inventory::{Gap, Kernel, Manager, Package, Process, System};
+use crate::judge::{Host, Installed, is_kernel};
+use advisory::Release;
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Builds of a batch as they are on a host where nothing else decides about them.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    builds: Vec<Installed>,
+    names: Box<[Box<str>]>,
+    has_kernel: bool,
+}
+
+/// A batch that is in the stock.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    rows: Box<[u32]>,
+    /// Binary names, sorted.
+    names: Box<[Box<str>]>,
+    has_kernel: bool,
+}
+
+/// Builds of batches as they are on one host.
+#[derive(Clone, Debug, Default)]
+pub struct Own(Vec<Installed>);
+
+/// What all hosts have, distinct builds once.
+#[derive(Debug, Default)]
+pub struct Stock {
+    rows: Vec<(Release, Arc<Installed>)>,
+    places: HashMap<Release, HashMap<Arc<Installed>, u32>>,
+    hosts: Vec<HostRows>,
+}
+
+impl Fresh {
+    /// Reads a batch for hosts of `release`. Work for any core.
+    pub fn read(release: &Release, packages: Vec<Package>) -> Self {
+        let mut names: Vec<Box<str>> = packages.iter().map(|package| package.name.as_str().into()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let has_kernel = packages.iter().any(is_kernel);
+        let builds = builds(&bare(release.clone(), packages));
+        Self { builds, names: names.into(), has_kernel }
+    }
+}
+
+impl Batch {
+    /// Whether this host's kernel or processes decide about a package of the batch, so that it must be read as [`Own`].
+    pub fn hangs_on(&self, kernel: &Kernel, processes: &[Process]) -> bool {
+        let has = |name: &Option<String>| {
+            name.as_deref().is_some_and(|name| self.names.binary_search_by(|own| (**own).cmp(name)).is_ok())
+        };
+        self.has_kernel
+            || kernel.installed.iter().any(|kernel| has(&kernel.package))
+            || processes.iter().flat_map(|process| &process.stale).any(|file| has(&file.package))
+    }
+}
+
+impl Own {
+    /// Reads the packages of all batches that hang on a host, with what decides about them. Packages of one source must be in
+    /// one batch. Work for any core.
+    pub fn read(
+        release: &Release,
+        packages: Vec<Package>,
+        kernel: &Kernel,
+        processes: &[Process],
+        gaps: &[Gap],
+    ) -> Self {
+        let mut host = bare(release.clone(), packages);
+        (host.kernel, host.processes, host.gaps) = (kernel.clone(), processes.to_vec(), gaps.to_vec());
+        Self(builds(&host))
+    }
+}
+
+impl Stock {
+    /// Puts a batch into the stock.
+    pub fn keep(&mut self, release: &Release, fresh: Fresh) -> Batch {
+        let Fresh { builds, names, has_kernel } = fresh;
+        Batch { rows: self.rows_of(release, builds).into(), names, has_kernel }
+    }
+
+    /// Puts a host into the stock: the batches that do not hang on it, and the others as its own.
+    pub fn host<'b>(
+        &mut self,
+        id: HostId,
+        system: &System,
+        batches: impl IntoIterator<Item = &'b Batch>,
+        own: Own,
+    ) {
+        let mut rows = self.rows_of(&system.release, own.0);
+        for batch in batches {
+            rows.extend_from_slice(&batch.rows);
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        self.hosts.push(HostRows {
+            id,
+            release: system.release.clone(),
+            version_id: system.version_id.as_str().into(),
+            rows: rows.into(),
+        });
+    }
+
+    /// All of it. Of a host that was put in twice the earlier counts.
+    pub fn snapshot(self) -> Snapshot {
+        let Self { rows, mut hosts, .. } = self;
+        hosts.sort_by_key(|host| host.id);
+        hosts.dedup_by_key(|host| host.id);
+        Snapshot { rows, hosts }
+    }
+
+    fn rows_of(&mut self, release: &Release, builds: Vec<Installed>) -> Vec<u32> {
+        if !self.places.contains_key(release) {
+            self.places.insert(release.clone(), HashMap::new());
+        }
+        let Self { rows, places, .. } = self;
+        let Some(places) = places.get_mut(release) else { return Vec::new() };
+        let place = |build: Installed| {
+            if let Some(&place) = places.get(&build) {
+                return place;
+            }
+            let (place, build) = (number(rows.len()), Arc::new(build));
+            rows.push((release.clone(), Arc::clone(&build)));
+            places.insert(build, place);
+            place
+        };
+        builds.into_iter().map(place).collect()
+    }
+}
+
+fn builds(inventory: &Inventory) -> Vec<Installed> {
+    let host = Host::new(inventory);
+    inventory.packages.iter().flat_map(|package| host.names(package)).collect()
+}
+
+/// A host that has these packages, and of which nothing else is known.
+fn bare(release: Release, packages: Vec<Package>) -> Inventory {
+    Inventory {
+        host: String::new(),
+        observed: Timestamp::UNIX_EPOCH,
+        root: String::new(),
+        system: System {
+            release,
+            version_id: String::new(),
+            codename: String::new(),
+            pretty: String::new(),
+            arch: String::new(),
+            manager: Manager::Unknown,
+        },
+        packages,
+        archives: Vec::new(),
+        candidates: Vec::new(),
+        kernel: Kernel::default(),
+        processes: Vec::new(),
+        gaps: Vec::new(),
+    }
+}
