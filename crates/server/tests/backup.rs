@@ -1,5 +1,7 @@
 //! A backup holds everything lasting, fits either database, and one that is not whole is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod store_for_tests;
 
 use jiff::Timestamp;
