@@ -367,7 +367,7 @@ async fn measure(hosts: u64) {
         LIMIT.as_millis()
     );
     println!(
-        "limit: the same rows, row by row, same driver: {:.1} ms; ratio {:.2}",
+        "peer: the same rows into the same tables, row by row, same driver: {:.1} ms; ratio {:.2}",
         ms(bare_half),
         ms(half) / ms(bare_half)
     );
