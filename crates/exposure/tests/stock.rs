@@ -71,6 +71,7 @@ proptest! {
     #[test]
     fn hosts_in_pieces_are_the_hosts(fleet in vec(hosts(), 1..8)) {
         let mut stock = Stock::default();
+        let mut put = Vec::new();
         let mut known: BTreeMap<(Release, Vec<Package>), Batch> = BTreeMap::new();
         for (id, host) in (0..).zip(&fleet) {
             let release = &host.system.release;
@@ -91,9 +92,10 @@ proptest! {
                 .partition(|packages| with(packages).hangs_on(&host.kernel, &host.processes));
             let own = own.concat();
             let own = Own::read(release, own, &host.kernel, &host.processes, &host.gaps);
-            stock.host(id, &host.system, shared.iter().map(with), own);
+            let own = stock.keep_own(release, own);
+            put.push(Batch::join(id, &host.system, shared.iter().map(with).chain([&own])));
         }
         let whole = Snapshot::read((0..).zip(&fleet), Some);
-        prop_assert_eq!(by_host(&stock.snapshot()), by_host(&whole));
+        prop_assert_eq!(by_host(&stock.snapshot(put)), by_host(&whole));
     }
 }

@@ -34,12 +34,11 @@ pub struct Batch {
 #[derive(Clone, Debug, Default)]
 pub struct Own(Vec<Installed>);
 
-/// What all hosts have, distinct builds once.
+/// Distinct builds of batches.
 #[derive(Debug, Default)]
 pub struct Stock {
     rows: Vec<(Release, Arc<Installed>)>,
     places: HashMap<Release, HashMap<Arc<Installed>, u32>>,
-    hosts: Vec<HostRows>,
 }
 
 impl Fresh {
@@ -66,6 +65,21 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// A host that has all these. Work for any core.
+    pub fn join<'b>(id: HostId, system: &System, batches: impl IntoIterator<Item = &'b Self>) -> HostRows {
+        let mut rows: Vec<u32> = batches.into_iter().flat_map(|batch| &batch.rows).copied().collect();
+        rows.sort_unstable();
+        rows.dedup();
+        HostRows {
+            id,
+            release: system.release.clone(),
+            version_id: system.version_id.as_str().into(),
+            rows: rows.into(),
+        }
+    }
+}
+
 impl Own {
     /// Reads the packages of all batches that hang on a host, with what decides about them. Packages of one source must be in
     /// one batch. Work for any core.
@@ -89,34 +103,16 @@ impl Stock {
         Batch { rows: self.rows_of(release, builds).into(), names, has_kernel }
     }
 
-    /// Puts a host into the stock: the batches that do not hang on it, and the others as its own.
-    pub fn host<'b>(
-        &mut self,
-        id: HostId,
-        system: &System,
-        batches: impl IntoIterator<Item = &'b Batch>,
-        own: Own,
-    ) {
-        let mut rows = self.rows_of(&system.release, own.0);
-        for batch in batches {
-            rows.extend_from_slice(&batch.rows);
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        self.hosts.push(HostRows {
-            id,
-            release: system.release.clone(),
-            version_id: system.version_id.as_str().into(),
-            rows: rows.into(),
-        });
+    /// Puts batches into the stock as they are on some hosts: those whose kernel, processes and gaps they were read with.
+    pub fn keep_own(&mut self, release: &Release, own: Own) -> Batch {
+        Batch { rows: self.rows_of(release, own.0).into(), names: Box::default(), has_kernel: false }
     }
 
-    /// All of it. Of a host that was put in twice the earlier counts.
-    pub fn snapshot(self) -> Snapshot {
-        let Self { rows, mut hosts, .. } = self;
+    /// All builds, and the hosts that have them; see [`Batch::join`]. Of a host that comes twice the earlier counts.
+    pub fn snapshot(self, mut hosts: Vec<HostRows>) -> Snapshot {
         hosts.sort_by_key(|host| host.id);
         hosts.dedup_by_key(|host| host.id);
-        Snapshot { rows, hosts }
+        Snapshot { rows: self.rows, hosts }
     }
 
     fn rows_of(&mut self, release: &Release, builds: Vec<Installed>) -> Vec<u32> {

@@ -19,6 +19,7 @@ pub use state::Finding;
 use crate::App;
 use crate::store::advisories::{self, Packed};
 use crate::store::events::{self, Event, Kind};
+use crate::store::findings;
 use crate::store::inventories::{self, Stored};
 use crate::store::leases::{self, Lease};
 use crate::store::{Doing, Store};
@@ -226,6 +227,15 @@ impl Fleet {
     /// What is not clean on a host, by its number, sorted.
     pub fn findings_of(&self, number: u32) -> Vec<Finding> {
         self.read_state(|state| state.findings_of(number).into_iter().collect())
+    }
+
+    /// The same as stored, with evidence and since when; those that the matcher has not stored yet are left out.
+    pub async fn stored_findings_of(&self, number: u32) -> Result<Vec<findings::Finding>, Error> {
+        let now = self.findings_of(number);
+        let among = now.iter().map(|finding| (&*finding.advisory, finding.package.as_str(), finding.plight));
+        let mut stored = findings::open_among(&self.store, number, among).await?;
+        stored.sort_unstable();
+        Ok(stored)
     }
 
     /// The hosts, by number, that an advisory, or one that closes this CVE, affects.

@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::store::inventories::{self, Contents};
 use crate::task::off_thread;
 use advisory::{Advisory, Release};
-use exposure::index::{Batch, Fresh, Own, Snapshot, Stock};
+use exposure::index::{Batch, Fresh, HostRows, Own, Snapshot, Stock};
 use exposure::inventory::{Gap, Kernel, Package, Process, System};
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
@@ -46,7 +46,17 @@ struct Reader {
     closes: HashMap<String, Closes>,
     of_hosts: Vec<(u32, Closes)>,
     hosts: Vec<(String, u32, String)>,
+    rows: Vec<HostRows>,
+    /// Batches that hang on hosts, as they are there.
+    own: HashMap<OwnKey, Batch>,
 }
+
+/// What decides about batches that hang on a host: its release, hashes of its kernel, of its processes (empty where none
+/// runs old code) and gaps, and of the batches. Most hosts of one image have the same.
+type OwnKey = (Release, [String; 3], Vec<String>);
+
+/// What decides about a host's own batches, and its other batches.
+type Keyed = Option<(OwnKey, Vec<String>)>;
 
 /// Pieces of one page, and bodies that may be asked for again.
 #[derive(Default)]
@@ -64,8 +74,8 @@ pub(super) async fn read(store: &Store) -> Result<Everything, Error> {
     loop {
         let contents = pages.next().await?;
         if contents.is_empty() {
-            let Reader { stock, of_hosts, hosts, .. } = reader;
-            let snapshot = off_thread(move || stock.snapshot()).await;
+            let Reader { stock, of_hosts, hosts, rows, .. } = reader;
+            let snapshot = off_thread(move || stock.snapshot(rows)).await;
             return Ok(Everything { snapshot, closes: of_hosts, hosts });
         }
         let wanted = reader.unread(&contents);
@@ -208,23 +218,40 @@ impl Reader {
             })
             .collect();
         page.packages.extend(again);
-        let read = contents
+        let keyed: Vec<(Contents, Keyed)> = contents
             .into_par_iter()
             .map(|host| {
-                let own = self.own(&host, &page);
-                (host, own)
+                let key = self.own_key(&host, &page);
+                (host, key)
             })
-            .collect::<Vec<_>>();
-        for (host, own) in read {
-            let closes = part(&host, "closes").and_then(|hash| self.closes.get(hash)).cloned();
-            let system = part(&host, "system").and_then(|hash| self.systems.get(hash));
-            let (Some((own, shared)), Some(closes), Some(system)) = (own, closes, system) else {
+            .collect();
+        let mut new: HashMap<&OwnKey, &Contents> = HashMap::new();
+        for (host, key) in &keyed {
+            if let Some((key, _)) = key.as_ref().filter(|(key, _)| !self.own.contains_key(key)) {
+                new.entry(key).or_insert(host);
+            }
+        }
+        let read: Vec<(OwnKey, Own)> = new
+            .into_par_iter()
+            .filter_map(|(key, host)| Some((key.clone(), self.own(host, key, &page)?)))
+            .collect();
+        for (key, own) in read {
+            let own = self.stock.keep_own(&key.0, own);
+            self.own.insert(key, own);
+        }
+        let joined: Vec<(Contents, Option<(HostRows, Closes)>)> = keyed
+            .into_par_iter()
+            .map(|(host, key)| {
+                let rows = key.and_then(|(key, shared)| self.joined(&host, &key, &shared));
+                (host, rows)
+            })
+            .collect();
+        for (host, joined) in joined {
+            let Some((rows, closes)) = joined else {
                 error!(host.id = %host.host, "read its inventory: a piece is missing or damaged; run \"palisade doctor\"");
                 continue;
             };
-            let known = self.batches.get(&system.release);
-            let shared = shared.iter().filter_map(|hash| known?.get(hash));
-            self.stock.host(host.number, system, shared, own);
+            self.rows.push(rows);
             if !closes.is_empty() {
                 self.of_hosts.push((host.number, closes));
             }
@@ -233,20 +260,36 @@ impl Reader {
         self
     }
 
-    /// What hangs on the host, and the batches that do not; `None` if a piece is missing.
-    fn own(&self, host: &Contents, page: &Page) -> Option<(Own, Vec<String>)> {
-        let (system, kernel, processes, gaps) = self.deciding(host, page)?;
-        let none = HashMap::new();
-        let known = self.batches.get(&system.release).unwrap_or(&none);
-        let (mut packages, mut shared) = (Vec::new(), Vec::new());
+    /// What decides about the batches that hang on the host, and the batches that do not; `None` if a piece is missing.
+    fn own_key(&self, host: &Contents, page: &Page) -> Keyed {
+        let (system, kernel, processes, _) = self.deciding(host, page)?;
+        let (mut own, mut shared) = (Vec::new(), Vec::new());
         for hash in batches_of(host) {
-            if known.get(hash)?.hangs_on(kernel, processes) {
-                packages.extend_from_slice(page.packages.get(hash)?);
-            } else {
-                shared.push(hash.clone());
-            }
+            let batch = self.batches.get(&system.release)?.get(hash)?;
+            if batch.hangs_on(kernel, processes) { &mut own } else { &mut shared }.push(hash.clone());
         }
-        Some((Own::read(&system.release, packages, kernel, processes, gaps), shared))
+        let runs_old = processes.iter().any(|process| !process.stale.is_empty());
+        let processes = if runs_old { part(host, "processes")?.clone() } else { String::new() };
+        let deciding = [part(host, "kernel")?.clone(), processes, part(host, "gaps")?.clone()];
+        Some(((system.release.clone(), deciding, own), shared))
+    }
+
+    fn own(&self, host: &Contents, (release, _, batches): &OwnKey, page: &Page) -> Option<Own> {
+        let (_, kernel, processes, gaps) = self.deciding(host, page)?;
+        let mut packages = Vec::new();
+        for hash in batches {
+            packages.extend_from_slice(page.packages.get(hash)?);
+        }
+        Some(Own::read(release, packages, kernel, processes, gaps))
+    }
+
+    fn joined(&self, host: &Contents, key: &OwnKey, shared: &[String]) -> Option<(HostRows, Closes)> {
+        let system = self.systems.get(part(host, "system")?)?;
+        let closes = self.closes.get(part(host, "closes")?)?;
+        let own = self.own.get(key)?;
+        let known = self.batches.get(&system.release);
+        let shared = shared.iter().filter_map(|hash| known?.get(hash));
+        Some((Batch::join(host.number, system, shared.chain([own])), Arc::clone(closes)))
     }
 }
 

@@ -276,6 +276,31 @@ pub async fn at(
     rows.iter().map(finding).collect()
 }
 
+/// The open findings of a host among these (advisory, package, plight), in their order of storing; for whoever knows from
+/// the fleet in memory which they are. Others must look at every topic ([`open_of`]).
+pub async fn open_among(
+    store: &Store,
+    host: u32,
+    among: impl IntoIterator<Item = (&str, &str, Plight)>,
+) -> Result<Vec<Finding>, Error> {
+    let topics: Vec<i64> =
+        among.into_iter().map(|(advisory, package, plight)| topic_id(advisory, package, plight)).collect();
+    let text = format!(
+        "SELECT t.advisory, t.package, t.verdict, f.host, f.from_at, f.until_at, e.words \
+         FROM {} a CROSS JOIN finding_hosts f CROSS JOIN finding_topics t CROSS JOIN finding_evidence e \
+         WHERE f.topic = CAST(a.value AS BIGINT) AND f.host = $2 AND f.until_at IS NULL AND t.id = f.topic \
+         AND e.id = f.evidence",
+        store.dialect().scalars("$1")
+    );
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .bind(Value::from(topics).to_string())
+        .bind(i64::from(host))
+        .fetch_all(store.reader())
+        .await
+        .doing("read a host's findings")?;
+    rows.iter().map(finding).collect()
+}
+
 /// Up to `most` intervals of one advisory's findings, open and ended, in order of package, verdict, host and time.
 pub async fn of_advisory(store: &Store, advisory: &str, most: i64) -> Result<Vec<Finding>, Error> {
     let text =

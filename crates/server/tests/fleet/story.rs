@@ -155,6 +155,7 @@ async fn a_host_can_lie_about_itself_only() {
         fleet.step(world.now).await.unwrap();
         assert_eq!((fleet.findings_of(honest).len(), fleet.findings_of(liar).len()), (0, 1));
         let open = findings::open_of(world.store(), liar, ("", "", ""), 10).await.unwrap();
+        assert_eq!(open, fleet.stored_findings_of(liar).await.unwrap());
         assert_eq!(open[0].package, "source:lamp");
         assert!(open[0].evidence.contains("installed 1.0-1 < fixed 9.0-1; document apt lamp"), "{open:?}");
         assert!(findings::open_of(world.store(), honest, ("", "", ""), 10).await.unwrap().is_empty());
