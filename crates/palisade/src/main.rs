@@ -56,9 +56,22 @@ fn main() -> ExitCode {
         if terminal::is_closed_pipe(&problem) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("palisade: {problem:#}");
+        eprintln!("palisade: {}", told(&problem));
         ExitCode::from(EXIT_FAILED)
     })
+}
+
+/// A problem and its causes in a line; a cause that its effect has quoted already is not told again.
+fn told(problem: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in problem.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
 }
 
 /// The first signal lets what runs end in order, so that nothing is left behind; a second one ends at once.

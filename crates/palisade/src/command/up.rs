@@ -240,7 +240,7 @@ fn further(running: &server::run::Running, access: &Path) -> String {
          In another terminal (access is kept in {}):\n\n  \
          palisade finding summary      what is open, most hosts first\n  \
          palisade host list            the fleet\n  \
-         palisade token enroll          the line with which another host joins\n\n",
+         palisade token enroll         the line with which another host joins\n\n",
         running.api,
         running.agents,
         running.metrics,
