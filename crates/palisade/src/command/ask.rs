@@ -70,7 +70,8 @@ impl Session {
     }
 }
 
-fn look() -> Look {
+/// How lists are drawn here.
+pub(crate) fn look() -> Look {
     Look { width: terminal::width(), colours: terminal::colours(crate::cli::Colour::Auto), all: false }
 }
 

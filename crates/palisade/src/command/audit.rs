@@ -1,12 +1,10 @@
 //! `palisade audit`: the log through the API, and the check of an export, which asks nobody.
 
-use super::ask::print;
+use super::ask::{look, print};
 use crate::EXIT_USAGE;
 use crate::cli::fleet::{Asking, Audit};
 use crate::client::{Access, Client, access_path};
 use crate::output::listing;
-use crate::output::table::Look;
-use crate::terminal;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use server::store::audit::{Chain, Entry};
@@ -39,11 +37,6 @@ pub(crate) fn run(command: &Audit, asking: &Asking) -> Result<ExitCode> {
                 let at = entry["at"].as_i64().and_then(|at| jiff::Timestamp::from_microsecond(at).ok());
                 entry["at"] = at.map_or_else(String::new, |at| format!("{at:.0}")).into();
             }
-            let look = Look {
-                width: terminal::width(),
-                colours: terminal::colours(crate::cli::Colour::Auto),
-                all: false,
-            };
             let columns = [
                 ("#", "/seq"),
                 ("when", "/at"),
@@ -52,7 +45,7 @@ pub(crate) fn run(command: &Audit, asking: &Asking) -> Result<ExitCode> {
                 ("to what", "/object"),
                 ("particulars", "/detail"),
             ];
-            print(&listing::table(&entries, &columns, look))
+            print(&listing::table(&entries, &columns, look()))
         }
         Audit::Export => {
             let mut out = std::io::stdout().lock();

@@ -1,13 +1,11 @@
 //! `palisade up`: a whole fleet of one host on this machine: server, store, agent, and what it lacks.
 
-use super::ask::print;
+use super::ask::{look, print};
 use super::serve::{first_access, local, runtime};
-use crate::cli::Colour;
 use crate::cli::fleet::Up;
 use crate::client::{Access, Client, access_path, escaped};
 use crate::output::listing;
-use crate::output::table::Look;
-use crate::terminal::{self, Progress};
+use crate::terminal::Progress;
 use agent::apt::Network;
 use agent::enrol::{Enrolment, enrol};
 use agent::program::{is_stopped, stop};
@@ -217,8 +215,7 @@ fn show((host, findings): &(Value, Vec<Value>), counts: &[Value], json: bool) ->
     let shown: Vec<Value> = lines.iter().take(LINES_MAX).map(line).collect();
     let columns =
         [("package", "/package"), ("verdict", "/verdict"), ("closes", "/closes"), ("evidence", "/evidence")];
-    let look = Look { width: terminal::width(), colours: terminal::colours(Colour::Auto), all: false };
-    print!("{}", listing::table(&shown, &columns, look));
+    print!("{}", listing::table(&shown, &columns, look()));
     if lines.len() > LINES_MAX {
         println!("… and {} packages more: palisade finding list", lines.len() - LINES_MAX);
     }
