@@ -24,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 const BUFFER_BYTES: usize = 16 << 10;
 /// Fields in a request's head; agents send six.
 const HEADERS_MAX: usize = 32;
-/// How often it is written who was heard.
-const FLUSHED_EVERY: Duration = Duration::from_secs(10);
+/// How often it is written who was heard. A host lies in a page with a dozen others: the less often, the more of them
+/// are written at once.
+const FLUSHED_EVERY: Duration = Duration::from_secs(30);
 /// Until the next try when the system gives no connection: too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -190,7 +191,7 @@ async fn flush(app: Arc<App>, roster: Arc<Roster>, stop: CancellationToken) {
             () = stop.cancelled() => true,
             _ = tick.tick() => false,
         };
-        if let Err(problem) = roster.flush(&app.store).await {
+        if let Err(problem) = roster.flush(&app.store, &stop).await {
             // The next time is the retry.
             tracing::warn!("{problem}");
         }

@@ -13,6 +13,7 @@ use sqlx::Row;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::v1::CheckIn;
 
@@ -300,8 +301,9 @@ impl Roster {
         census
     }
 
-    /// Writes who was heard since the last time; gives how many. What could not be written is written the next time.
-    pub async fn flush(&self, store: &Store) -> Result<usize, Error> {
+    /// Writes who was heard since the last time, with rests until `hurry`; gives how many. What could not be written
+    /// is written the next time.
+    pub async fn flush(&self, store: &Store, hurry: &CancellationToken) -> Result<usize, Error> {
         let mut seen = Vec::new();
         for shard in &self.shards {
             let mut shard = lock(shard);
@@ -315,7 +317,7 @@ impl Roster {
         }
         // In one order in all servers, so that they wait for each other instead of locking each other.
         seen.sort_by(|one, other| one.id.cmp(&other.id));
-        let written = hosts::saw(store, &seen).await;
+        let written = hosts::saw(store, &seen, hurry).await;
         if written.is_err() {
             for id in seen.iter().filter_map(|seen| Uuid::parse_str(&seen.id).ok()) {
                 let mut shard = self.shard(&id);

@@ -10,6 +10,7 @@ use server::store::events::{self, Kind};
 use server::store::hosts::{self, Changed, HostState};
 use server::store::{Store, certificates, inventories};
 use std::collections::BTreeMap;
+use tokio_util::sync::CancellationToken;
 use wire::v1::{CHECK_IN_PATH, CheckedIn, RENEW_PATH, Renew, Renewed, Reported};
 
 #[tokio::test]
@@ -52,7 +53,7 @@ async fn a_host_enrols_checks_in_reports_and_then_nothing_is_written() {
         assert_eq!(hosts::get(&centre.store, &agent.id).await.unwrap(), host);
 
         // Who was heard is written together.
-        assert_eq!(centre.roster.flush(&centre.store).await.unwrap(), 1);
+        assert_eq!(centre.roster.flush(&centre.store, &CancellationToken::new()).await.unwrap(), 1);
         let after = hosts::get(&centre.store, &agent.id).await.unwrap().unwrap();
         assert!(after.seen_at > host.as_ref().unwrap().seen_at);
         assert_eq!(after.revision, host.unwrap().revision);
