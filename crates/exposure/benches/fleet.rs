@@ -303,10 +303,11 @@ fn main() {
     reading.saturating_sub(making).print("all at once, on all cores");
     assert_eq!(read.rows.len(), snapshot.rows.len(), "the same fleet");
     drop(read);
-    let installed: usize = snapshot.hosts.iter().map(|host| host.rows.len()).sum();
+    let installed: usize = snapshot.hosts.iter().map(|host| snapshot.rows_of(host).len()).sum();
     println!(
-        "  distinct builds {}, hosts' rows {installed}, RSS {} MB",
+        "  distinct builds {}, hosts' rows {installed}, in {} distinct lists, RSS {} MB",
         snapshot.rows.len(),
+        snapshot.lists.len(),
         memory_mb("VmRSS:")
     );
 
@@ -400,7 +401,7 @@ fn measure(mut index: Index, hosts: usize, scale: usize) {
 fn bitmaps_alone(snapshot: &Snapshot) {
     let mut lists: Vec<Vec<u32>> = vec![Vec::new(); snapshot.rows.len()];
     for host in &snapshot.hosts {
-        for &row in &host.rows {
+        for &row in host.lists.iter().flat_map(|&list| &*snapshot.lists[list as usize]) {
             lists[row as usize].push(host.id);
         }
     }

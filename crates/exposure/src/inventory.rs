@@ -98,6 +98,14 @@ pub struct Package {
     pub origin: Origin,
 }
 
+impl Package {
+    /// Under which letter packages that change together are kept together: the first of the source, in lower case. Packages
+    /// of one source are in one batch.
+    pub fn batch(&self) -> char {
+        self.source.chars().next().unwrap_or('_').to_ascii_lowercase()
+    }
+}
+
 /// How far a package is installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -331,6 +331,59 @@ fn a_kept_build_that_is_read_otherwise_today_does_not_stand_for_todays() {
     assert!(index.snapshot().rows.iter().all(|row| today.rows.contains(row)));
 }
 
+#[test]
+fn hosts_by_the_hundred_are_rebuilt_as_they_are_judged() {
+    let release = Release::new(Family::Debian, "12");
+    let of = |name: &str, version: u32, source: &str| {
+        let version = format!("1.0-{version}");
+        Package { source: source.into(), source_version: version.clone(), ..package(name, &version) }
+    };
+    // Three images; one host in fifty differs; "a" is of two sources, so that two lists of a host have the same row.
+    let host = |id: u32| {
+        let (image, own) = (id % 3, if id.is_multiple_of(50) { id / 50 } else { 0 });
+        inventory(
+            &release,
+            vec![of("a", image, "a"), of("a", id % 2, "b"), of("b", 9 - own, "b"), of("c", image, "c")],
+        )
+    };
+    let fleet: BTreeMap<u32, Inventory> = (0..400).map(|id| (id, host(id))).collect();
+    let mut index = Index::new();
+    for (&id, inventory) in &fleet {
+        index.upsert_host(id, inventory);
+    }
+    let claim = |(kind, name, version): (NameKind, &str, u32)| {
+        let claim = common::claim(&release, kind, name, Some(&format!("1.0-{version}")));
+        advisory(&format!("ADV-{name}-{version}"), vec![claim])
+    };
+    let claims = [(NameKind::Binary, "a", 1), (NameKind::Binary, "a", 2), (NameKind::Source, "b", 9)];
+    let bulletins = claims.map(claim);
+    let snapshot = index.snapshot();
+    // Of "a" and "c" three, of "b" two, and one more for each host that differs.
+    assert!(snapshot.lists.len() <= 3 + 3 + 2 + 8, "{} lists", snapshot.lists.len());
+    let rebuilt = Index::rebuild(&snapshot, &bulletins);
+    for advisory in &bulletins {
+        assert_eq!(rebuilt.sets(&advisory.id), judged(advisory, &fleet), "{}", advisory.id);
+    }
+    assert_eq!(rebuilt.snapshot(), snapshot);
+}
+
+#[test]
+fn patching_alike_for_long_keeps_as_much_as_hosts_have_now() {
+    let release = Release::new(Family::Debian, "12");
+    let host = |month: u32| {
+        let of = |letter: char| package(&format!("{letter}-package"), &format!("1.0-{month}"));
+        inventory(&release, ('a'..='z').map(of).collect())
+    };
+    let mut index = Index::new();
+    for month in 0..30 {
+        for id in 0..20 {
+            index.upsert_host(id, &host(month));
+        }
+        let Snapshot { rows, lists, .. } = index.snapshot();
+        assert_eq!((rows.len(), lists.len()), (2 * 26, 26));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 

@@ -64,7 +64,7 @@ fn by_host(snapshot: &Snapshot) -> BTreeMap<u32, BTreeSet<(Release, Installed)>>
         let (release, installed) = &snapshot.rows[*row as usize];
         (release.clone(), (**installed).clone())
     };
-    snapshot.hosts.iter().map(|host| (host.id, host.rows.iter().map(build).collect())).collect()
+    snapshot.hosts.iter().map(|host| (host.id, snapshot.rows_of(host).iter().map(build).collect())).collect()
 }
 
 proptest! {

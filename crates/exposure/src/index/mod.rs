@@ -9,6 +9,7 @@ mod builds;
 mod delta;
 mod evidence;
 mod lane;
+mod lists;
 mod lookup;
 mod rebuild;
 mod row;
@@ -27,6 +28,7 @@ use crate::judge::terms::Terms;
 use crate::judge::{Host, Installed, Plain};
 use advisory::{Advisory, Claim, NameKind, Release};
 use builds::Builds;
+use lists::Shares;
 use roaring::RoaringBitmap;
 use row::{Row, Rows};
 use slab::Slab;
@@ -41,6 +43,7 @@ pub type HostId = u32;
 #[derive(Debug, Default)]
 pub struct Index {
     hosts: HashMap<HostId, Seen>,
+    shares: Shares,
     minors: Minors,
     rows: Rows,
     topics: Slab<Topic>,
@@ -54,8 +57,8 @@ pub struct Index {
 struct Seen {
     release: Release,
     minor: Arc<str>,
-    /// Sorted, each once.
-    rows: Box<[u32]>,
+    /// Its rows: a set of [`Shares`].
+    set: u32,
 }
 
 /// Topics of one release by name, and its rows by build.
@@ -118,10 +121,14 @@ impl Index {
 
     /// Takes a host's inventory in the place of an earlier one; tells what changed for it.
     pub fn upsert_host(&mut self, id: HostId, inventory: &Inventory) -> Vec<Change> {
-        let rows = self.rows_of(inventory);
+        let lists = self.rows_of(inventory);
+        let set = self.shares.take(&lists);
         let release = inventory.system.release.clone();
-        let minor = Arc::from(inventory.system.version_id.as_str());
-        self.replace_host(id, Some(Seen { release, minor, rows }))
+        let minor = match self.minors.get_key_value(inventory.system.version_id.as_str()) {
+            Some((minor, _)) => Arc::clone(minor),
+            None => Arc::from(inventory.system.version_id.as_str()),
+        };
+        self.replace_host(id, Some(Seen { release, minor, set }))
     }
 
     /// Forgets a host; tells what it was affected by.
@@ -175,7 +182,7 @@ impl Index {
     pub fn findings_of(&self, host: HostId) -> Vec<(Arc<Subject>, Arc<str>, Standing)> {
         let Some(seen) = self.hosts.get(&host) else { return Vec::new() };
         let claimed = |topic: u32| !self.topics[topic as usize].claims.is_empty();
-        let by_topic = self.by_topic(&seen.rows, claimed);
+        let by_topic = self.by_topic(&self.shares.rows(seen.set), claimed);
         let mut by_topic: Vec<_> = by_topic
             .chunk_by(|(one, _), (next, _)| one == next)
             .map(|rows| (&self.topics[rows[0].0 as usize], rows))
@@ -214,7 +221,7 @@ impl Index {
     fn replace_host(&mut self, id: HostId, new: Option<Seen>) -> Vec<Change> {
         let old = self.hosts.remove(&id);
         let rows_of =
-            |seen: &'_ Option<Seen>| seen.as_ref().map_or_else(Box::default, |seen| seen.rows.clone());
+            |seen: &Option<Seen>| seen.as_ref().map(|seen| self.shares.rows(seen.set)).unwrap_or_default();
         let minor_of = |seen: &Option<Seen>| seen.as_ref().map(|seen| Arc::clone(&seen.minor));
         let (old_rows, new_rows) = (rows_of(&old), rows_of(&new));
         let (old_minor, new_minor) = (minor_of(&old), minor_of(&new));
@@ -278,6 +285,9 @@ impl Index {
                 self.minors.entry(minor).or_default().insert(id);
             }
         }
+        if let Some(seen) = old {
+            self.shares.leave(seen.set);
+        }
         self.hosts.extend(new.map(|seen| (id, seen)));
         changes
     }
@@ -333,13 +343,14 @@ impl Index {
         by_topic
     }
 
-    /// The rows of everything an inventory names, made if there are none; sorted, each once.
-    fn rows_of(&mut self, inventory: &Inventory) -> Box<[u32]> {
+    /// The rows of everything an inventory names, made if there are none: a list for each batch of its packages, sorted,
+    /// each row once in a list. Hosts whose batch is the same have the same list.
+    fn rows_of(&mut self, inventory: &Inventory) -> Vec<Vec<u32>> {
         let host = Host::new(inventory);
         let release = &inventory.system.release;
         // Taken out while it is used: a host's packages are all of one release.
         let mut names = self.names.remove(release).unwrap_or_default();
-        let mut rows: Vec<u32> = Vec::with_capacity(2 * inventory.packages.len());
+        let mut rows: Vec<(char, u32)> = Vec::with_capacity(2 * inventory.packages.len());
         for package in &inventory.packages {
             let known = |plain: &Plain<'_>| {
                 names.builds.find(names.builds.hash_plain(plain), |row| {
@@ -349,10 +360,12 @@ impl Index {
             };
             let both =
                 host.plain(package).and_then(|[binary, source]| Some([known(&binary)?, known(&source)?]));
+            let batch = package.batch();
             if let Some(both) = both {
-                rows.extend(both);
+                rows.extend(both.map(|row| (batch, row)));
             } else {
-                rows.extend(host.names(package).map(|installed| self.row_of(&mut names, release, installed)));
+                let row = |installed| (batch, self.row_of(&mut names, release, installed));
+                rows.extend(host.names(package).map(row));
             }
         }
         if !names.is_empty() {
@@ -360,7 +373,8 @@ impl Index {
         }
         rows.sort_unstable();
         rows.dedup();
-        rows.into()
+        let batches = rows.chunk_by(|(one, _), (next, _)| one == next);
+        batches.map(|rows| rows.iter().map(|&(_, row)| row).collect()).collect()
     }
 
     fn row_of(&mut self, names: &mut Names, release: &Release, installed: Installed) -> u32 {

@@ -2,27 +2,31 @@
 //! same hosts and advisories, taken one by one, would have given.
 
 use super::row::Row;
-use super::snapshot::{HostRows, Snapshot};
+use super::snapshot::Snapshot;
 use super::topic::Topic;
-use super::{Claims, Filed, HostId, Index, Names, Seen, by_topic, number};
+use super::{Claims, Filed, Index, Names, Seen, by_topic, number};
 use crate::judge::terms::Terms;
 use advisory::{Advisory, Claim, Release};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Advisories parsed at once: enough that cores share the work evenly, little enough to stay in their caches; some 2 MB at
 /// 4 claims each.
 const CHUNK: usize = 512;
 
-/// Parts of a fleet that are read at once. Each costs 24 bytes a row until they are joined: 8 × 24 × 130,000 = 25 MB.
+/// Parts of the lists that are read at once. Each costs 8 bytes a row until they are joined: 8 × 8 × 130,000 = 8 MB.
 const PARTS_MAX: usize = 8;
+
+/// Hosts of a list from which on they are joined as a bitmap, once for all its rows; fewer are cheaper to sort.
+const MANY: usize = 64;
 
 impl Index {
     /// Builds the index. Advisories are taken `CHUNK` at a time, so that a million claims need not be in memory twice;
-    /// of two with one id the later counts. Indices of rows that are not in the snapshot, and rows that no host has, are
-    /// passed over.
+    /// of two with one id the later counts. Indices that are not in the snapshot, and rows that no host has, are passed
+    /// over.
     pub fn rebuild<A>(snapshot: &Snapshot, advisories: impl IntoIterator<Item = A>) -> Self
     where
         A: Borrow<Advisory> + Sync,
@@ -45,20 +49,52 @@ impl Index {
     }
 
     fn take_rows(&mut self, snapshot: &Snapshot) {
-        // Every core lists the hosts of its part of the fleet. Hosts come in order, so a row's lists, joined, are sorted.
-        let parts = rayon::current_num_threads().min(PARTS_MAX);
-        let lists: Vec<HostLists> = snapshot
-            .hosts
-            .par_chunks(snapshot.hosts.len().div_ceil(parts).max(1))
-            .map(|hosts| HostLists::new(snapshot.rows.len(), hosts))
+        let hosts_of =
+            Holders::new(snapshot.lists.len(), snapshot.hosts.iter().map(|host| (host.id, &*host.lists)));
+        let bitmap = |hosts: &[u32]| {
+            // Unsorted only if the snapshot is.
+            RoaringBitmap::from_sorted_iter(hosts.iter().copied())
+                .unwrap_or_else(|_| hosts.iter().copied().collect())
+        };
+        let many: Vec<Option<RoaringBitmap>> = (0..snapshot.lists.len())
+            .into_par_iter()
+            .map(|list| Some(hosts_of.of(list)).filter(|hosts| hosts.len() >= MANY).map(bitmap))
             .collect();
-        let hosts_of = |row: usize| lists.iter().flat_map(move |lists| lists.of(row)).copied();
+        let numbered: Vec<(u32, &[u32])> = (0..)
+            .zip(&snapshot.lists)
+            .map(|(list, rows)| (list, &**rows))
+            .filter(|(list, _)| !hosts_of.of(*list as usize).is_empty())
+            .collect();
+        // Every core lists the holders of its part of the lists.
+        let parts = rayon::current_num_threads().min(PARTS_MAX);
+        let holders: Vec<Holders> = numbered
+            .par_chunks(numbered.len().div_ceil(parts).max(1))
+            .map(|lists| Holders::new(snapshot.rows.len(), lists.iter().copied()))
+            .collect();
+        let lists_of = |row: usize| holders.iter().flat_map(move |holders| holders.of(row)).copied();
+        let hosts_with = |row: usize| {
+            let (mut hosts, mut few) = (RoaringBitmap::new(), Vec::new());
+            for list in lists_of(row) {
+                match &many[list as usize] {
+                    Some(of_list) => hosts |= of_list,
+                    None => few.extend_from_slice(hosts_of.of(list as usize)),
+                }
+            }
+            few.sort_unstable();
+            few.dedup();
+            let few = bitmap(&few);
+            if hosts.is_empty() {
+                return few;
+            }
+            hosts |= few;
+            hosts
+        };
         let topics: Vec<Option<u32>> = snapshot
             .rows
             .iter()
             .enumerate()
             .map(|(at, (release, installed))| {
-                hosts_of(at).next()?;
+                lists_of(at).next()?;
                 Some(self.topic_of(release, installed.name_kind, &installed.name))
             })
             .collect();
@@ -69,13 +105,11 @@ impl Index {
                 let (release, installed) = &snapshot.rows[at];
                 let hash = self.names.get(release)?.builds.hash(installed);
                 let mut row = Row::new(Arc::clone(installed), topic?, release.family.order());
-                // Unsorted only if the snapshot is.
-                row.hosts =
-                    RoaringBitmap::from_sorted_iter(hosts_of(at)).unwrap_or_else(|_| hosts_of(at).collect());
+                row.hosts = hosts_with(at);
                 Some((row, hash))
             })
             .collect();
-        drop(lists);
+        drop(holders);
         let mut ids_by_topic: Vec<Vec<u32>> = vec![Vec::new(); self.topics.len()];
         let mut places: Vec<Option<u32>> = Vec::with_capacity(rows.len());
         for (row, (release, _)) in rows.into_iter().zip(&snapshot.rows) {
@@ -92,23 +126,39 @@ impl Index {
         let rows = &self.rows;
         let mut topics: Vec<&mut Topic> = self.topics.iter_mut().map(|(_, topic)| topic).collect();
         topics.par_iter_mut().zip(ids_by_topic).for_each(|(topic, ids)| topic.fill(rows, &ids));
-        let host_rows: Vec<Box<[u32]>> = snapshot
-            .hosts
+        let lists: Vec<Vec<u32>> = snapshot
+            .lists
             .par_iter()
-            .map(|host| {
-                let mut rows: Vec<u32> = Vec::with_capacity(host.rows.len());
-                rows.extend(host.rows.iter().filter_map(|&row| *places.get(row as usize)?));
+            .enumerate()
+            .map(|(at, list)| {
+                if hosts_of.of(at).is_empty() {
+                    return Vec::new();
+                }
+                let mut rows: Vec<u32> = list.iter().filter_map(|&row| *places.get(row as usize)?).collect();
                 rows.sort_unstable();
-                rows.into()
+                rows.dedup();
+                rows
             })
             .collect();
-        for (host, rows) in snapshot.hosts.iter().zip(host_rows) {
+        let lists: Vec<Option<u32>> =
+            lists.into_iter().map(|rows| (!rows.is_empty()).then(|| self.shares.lists.id(&rows))).collect();
+        let mut sets: HashMap<&[u32], u32> = HashMap::new();
+        for host in &snapshot.hosts {
+            let set = if let Some(&set) = sets.get(&*host.lists) {
+                self.shares.take_again(set);
+                set
+            } else {
+                let ids = host.lists.iter().filter_map(|&list| *lists.get(list as usize)?).collect();
+                let set = self.shares.take_ids(ids);
+                sets.insert(&host.lists, set);
+                set
+            };
             let minor: Arc<str> = match self.minors.get_key_value(&*host.version_id) {
                 Some((minor, _)) => Arc::clone(minor),
                 None => Arc::from(&*host.version_id),
             };
             self.minors.entry(Arc::clone(&minor)).or_default().insert(host.id);
-            self.hosts.insert(host.id, Seen { release: host.release.clone(), minor, rows });
+            self.hosts.insert(host.id, Seen { release: host.release.clone(), minor, set });
         }
     }
 
@@ -157,19 +207,20 @@ impl Index {
     }
 }
 
-/// The hosts of every row, in one piece: 10 million rows of hosts would otherwise be a hundred thousand growing lists.
-struct HostLists {
-    /// Row `r` has `hosts[ends[r - 1]..ends[r]]`.
+/// In which lists each number is, in one piece: ten million of them would otherwise be a hundred thousand growing lists.
+struct Holders {
+    /// Number `n` is in `holders[ends[n - 1]..ends[n]]`.
     ends: Vec<usize>,
-    hosts: Vec<HostId>,
+    holders: Vec<u32>,
 }
 
-impl HostLists {
-    /// `rows`: how many rows there are. Those that a host has beyond them are passed over.
-    fn new(rows: usize, hosts: &[HostRows]) -> Self {
-        let mut ends = vec![0_usize; rows];
-        for &row in hosts.iter().flat_map(|host| &host.rows) {
-            if let Some(count) = ends.get_mut(row as usize) {
+impl Holders {
+    /// `count`: how many numbers there are; those beyond them are passed over. A list comes with the number that stands for
+    /// it.
+    fn new<'l>(count: usize, lists: impl Iterator<Item = (u32, &'l [u32])> + Clone) -> Self {
+        let mut ends = vec![0_usize; count];
+        for &number in lists.clone().flat_map(|(_, list)| list) {
+            if let Some(count) = ends.get_mut(number as usize) {
                 *count += 1;
             }
         }
@@ -177,21 +228,21 @@ impl HostLists {
         for count in &mut ends {
             start += std::mem::replace(count, start);
         }
-        // Now they are the starts; every host that is put in its place moves one on.
-        let mut list = vec![0; start];
-        for host in hosts {
-            for &row in &host.rows {
-                if let Some(place) = ends.get_mut(row as usize) {
-                    list[*place] = host.id;
+        // Now they are the starts; every holder that is put in its place moves one on.
+        let mut holders = vec![0; start];
+        for (holder, list) in lists {
+            for &number in list {
+                if let Some(place) = ends.get_mut(number as usize) {
+                    holders[*place] = holder;
                     *place += 1;
                 }
             }
         }
-        Self { ends, hosts: list }
+        Self { ends, holders }
     }
 
-    fn of(&self, row: usize) -> &[HostId] {
-        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.hosts[start..self.ends[row]]
+    fn of(&self, number: usize) -> &[u32] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.holders[start..self.ends[number]]
     }
 }

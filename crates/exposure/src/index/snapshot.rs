@@ -1,6 +1,7 @@
 //! The fleet without the bulletins, in a form to be kept. Takes an index, or all inventories at once; gives a [`Snapshot`],
 //! of which [`Index::rebuild`] makes an index.
 
+use super::lists::{Lists, flat};
 use super::{HostId, Index, number};
 use crate::inventory::Inventory;
 use crate::judge::Installed;
@@ -20,6 +21,8 @@ const HOSTS_AT_ONCE: usize = 32;
 pub struct Snapshot {
     /// Distinct installed builds, each with the release of the hosts that have it.
     pub rows: Vec<(Release, Arc<Installed>)>,
+    /// Distinct lists of what hosts have in common: indices into `rows`, sorted, each once in a list.
+    pub lists: Vec<Arc<[u32]>>,
     /// The hosts, sorted by id, each id once.
     pub hosts: Vec<HostRows>,
 }
@@ -33,8 +36,8 @@ pub struct HostRows {
     pub release: Release,
     /// `VERSION_ID`.
     pub version_id: Box<str>,
-    /// Indices into [`Snapshot::rows`], sorted, each once.
-    pub rows: Box<[u32]>,
+    /// Indices into [`Snapshot::lists`], sorted, each once. It has the rows of all of them; two may have the same row.
+    pub lists: Arc<[u32]>,
 }
 
 impl Index {
@@ -47,6 +50,19 @@ impl Index {
             let release = self.topics[row.topic as usize].subject.release.clone();
             rows.push((release, Arc::clone(&row.installed)));
         }
+        let mut places_of_lists = vec![0; self.shares.lists.iter().map(|(id, _)| id + 1).max().unwrap_or(0)];
+        let mut lists = Vec::new();
+        for (id, list) in self.shares.lists.iter() {
+            places_of_lists[id] = number(lists.len());
+            lists.push(list.iter().map(|&row| places[row as usize]).collect());
+        }
+        // Hosts of one set share it here too.
+        let mut sets: HashMap<u32, Arc<[u32]>> = HashMap::new();
+        let mut set = |set: u32| {
+            let place = |&list: &u32| places_of_lists[list as usize];
+            let made = sets.entry(set).or_insert_with(|| self.shares.set(set).iter().map(place).collect());
+            Arc::clone(made)
+        };
         let mut hosts: Vec<HostRows> = self
             .hosts
             .iter()
@@ -54,24 +70,29 @@ impl Index {
                 id,
                 release: seen.release.clone(),
                 version_id: (*seen.minor).into(),
-                rows: seen.rows.iter().map(|&row| places[row as usize]).collect(),
+                lists: set(seen.set),
             })
             .collect();
         hosts.sort_unstable_by_key(|host| host.id);
-        Snapshot { rows, hosts }
+        Snapshot { rows, lists, hosts }
     }
 }
 
 /// What one core has read.
 #[derive(Default)]
 struct Part {
-    /// Knows rows and topics; no row has hosts.
+    /// Knows rows, lists and topics; no row has hosts.
     index: Index,
-    /// With the place in which each came; rows are those of `index`.
-    hosts: Vec<(usize, HostRows)>,
+    /// With the place in which each came, and its set in `index`; it has no lists yet.
+    hosts: Vec<(usize, HostRows, u32)>,
 }
 
 impl Snapshot {
+    /// What a host has: indices into [`Snapshot::rows`], sorted, each once.
+    pub fn rows_of(&self, host: &HostRows) -> Vec<u32> {
+        flat(host.lists.iter().filter_map(|&list| Some(&**self.lists.get(list as usize)?)))
+    }
+
     /// Reads the inventories of a whole fleet, on all cores: what [`Index::upsert_host`] does one by one, without telling
     /// changes. `open` is called on every core, best with decoding in it; where it gives nothing the host is left out.
     /// Of two inventories of one host the later counts.
@@ -101,10 +122,11 @@ impl Snapshot {
     fn join(parts: Vec<Part>) -> Self {
         let mut rows = Vec::new();
         let mut known: HashMap<(Release, Arc<Installed>), u32> = HashMap::new();
+        let mut lists = Lists::default();
         let mut hosts = Vec::new();
-        for mut part in parts {
-            let Index { rows: of_part, topics, .. } = part.index;
-            // No row was ever removed: they are numbered in the order in which they are walked.
+        for part in parts {
+            let Index { rows: of_part, topics, shares, .. } = part.index;
+            // Nothing was ever removed: rows and lists are numbered in the order in which they are walked.
             let places: Vec<u32> = of_part
                 .into_iter()
                 .map(|(_, row)| {
@@ -115,28 +137,43 @@ impl Snapshot {
                     })
                 })
                 .collect();
-            part.hosts.par_iter_mut().for_each(|(_, host)| {
-                for row in &mut host.rows {
-                    *row = places[*row as usize];
-                }
-                host.rows.sort_unstable();
-            });
-            hosts.append(&mut part.hosts);
+            let places_of_lists: Vec<u32> = shares
+                .lists
+                .iter()
+                .map(|(_, list)| {
+                    let mut list: Vec<u32> = list.iter().map(|&row| places[row as usize]).collect();
+                    list.sort_unstable();
+                    lists.id(&list)
+                })
+                .collect();
+            let mut sets: HashMap<u32, Arc<[u32]>> = HashMap::new();
+            for (nth, mut host, set) in part.hosts {
+                let made = sets.entry(set).or_insert_with(|| {
+                    let mut set: Vec<u32> =
+                        shares.set(set).iter().map(|&list| places_of_lists[list as usize]).collect();
+                    set.sort_unstable();
+                    set.into()
+                });
+                host.lists = Arc::clone(made);
+                hosts.push((nth, host));
+            }
         }
         hosts.sort_unstable_by_key(|(nth, host)| (host.id, Reverse(*nth)));
         hosts.dedup_by_key(|(_, host)| host.id);
-        Self { rows, hosts: hosts.into_iter().map(|(_, host)| host).collect() }
+        let lists = lists.iter().map(|(_, list)| Arc::clone(list)).collect();
+        Self { rows, lists, hosts: hosts.into_iter().map(|(_, host)| host).collect() }
     }
 }
 
 impl Part {
     fn take(&mut self, nth: usize, id: HostId, inventory: &Inventory) {
+        let lists = self.index.rows_of(inventory);
         let host = HostRows {
             id,
             release: inventory.system.release.clone(),
             version_id: inventory.system.version_id.as_str().into(),
-            rows: self.index.rows_of(inventory),
+            lists: Arc::default(),
         };
-        self.hosts.push((nth, host));
+        self.hosts.push((nth, host, self.index.shares.take(&lists)));
     }
 }

@@ -4,6 +4,7 @@
 //! Nearly every package is judged alike on every host of a release. Only kernels, and packages of which other versions
 //! still run, hang on the host; their batches are read again with it.
 
+use super::lists::Lists;
 use super::{HostId, HostRows, Snapshot, number};
 use crate::Inventory;
 use crate::inventory::{Gap, Kernel, Manager, Package, Process, System};
@@ -24,7 +25,8 @@ pub struct Fresh {
 /// A batch that is in the stock.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    rows: Box<[u32]>,
+    /// In the stock's lists.
+    list: u32,
     /// Binary names, sorted.
     names: Box<[Box<str>]>,
     has_kernel: bool,
@@ -39,6 +41,7 @@ pub struct Own(Vec<Installed>);
 pub struct Stock {
     rows: Vec<(Release, Arc<Installed>)>,
     places: HashMap<Release, HashMap<Arc<Installed>, u32>>,
+    lists: Lists,
 }
 
 impl Fresh {
@@ -68,14 +71,14 @@ impl Batch {
 impl Batch {
     /// A host that has all these. Work for any core.
     pub fn join<'b>(id: HostId, system: &System, batches: impl IntoIterator<Item = &'b Self>) -> HostRows {
-        let mut rows: Vec<u32> = batches.into_iter().flat_map(|batch| &batch.rows).copied().collect();
-        rows.sort_unstable();
-        rows.dedup();
+        let mut lists: Vec<u32> = batches.into_iter().map(|batch| batch.list).collect();
+        lists.sort_unstable();
+        lists.dedup();
         HostRows {
             id,
             release: system.release.clone(),
             version_id: system.version_id.as_str().into(),
-            rows: rows.into(),
+            lists: lists.into(),
         }
     }
 }
@@ -100,27 +103,28 @@ impl Stock {
     /// Puts a batch into the stock.
     pub fn keep(&mut self, release: &Release, fresh: Fresh) -> Batch {
         let Fresh { builds, names, has_kernel } = fresh;
-        Batch { rows: self.rows_of(release, builds).into(), names, has_kernel }
+        Batch { list: self.list_of(release, builds), names, has_kernel }
     }
 
     /// Puts batches into the stock as they are on some hosts: those whose kernel, processes and gaps they were read with.
     pub fn keep_own(&mut self, release: &Release, own: Own) -> Batch {
-        Batch { rows: self.rows_of(release, own.0).into(), names: Box::default(), has_kernel: false }
+        Batch { list: self.list_of(release, own.0), names: Box::default(), has_kernel: false }
     }
 
     /// All builds, and the hosts that have them; see [`Batch::join`]. Of a host that comes twice the earlier counts.
     pub fn snapshot(self, mut hosts: Vec<HostRows>) -> Snapshot {
         hosts.sort_by_key(|host| host.id);
         hosts.dedup_by_key(|host| host.id);
-        Snapshot { rows: self.rows, hosts }
+        let lists = self.lists.iter().map(|(_, list)| Arc::clone(list)).collect();
+        Snapshot { rows: self.rows, lists, hosts }
     }
 
-    fn rows_of(&mut self, release: &Release, builds: Vec<Installed>) -> Vec<u32> {
-        if !self.places.contains_key(release) {
-            self.places.insert(release.clone(), HashMap::new());
-        }
-        let Self { rows, places, .. } = self;
-        let Some(places) = places.get_mut(release) else { return Vec::new() };
+    fn list_of(&mut self, release: &Release, builds: Vec<Installed>) -> u32 {
+        let Self { rows, places, lists } = self;
+        let places = match places.get_mut(release) {
+            Some(places) => places,
+            None => places.entry(release.clone()).or_default(),
+        };
         let place = |build: Installed| {
             if let Some(&place) = places.get(&build) {
                 return place;
@@ -130,7 +134,10 @@ impl Stock {
             places.insert(build, place);
             place
         };
-        builds.into_iter().map(place).collect()
+        let mut list: Vec<u32> = builds.into_iter().map(place).collect();
+        list.sort_unstable();
+        list.dedup();
+        lists.id(&list)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Inventories from the pieces that hosts share. Takes pages of tables of contents; gives the fleet's snapshot. A piece that
-//! ten thousand hosts have is read once.
+//! Inventories from the pieces that hosts share. Takes tables of contents, one for all hosts that have the same; gives the
+//! fleet's snapshot. A piece that ten thousand hosts have is read once.
 
 use super::Error;
 use super::cold::hashed;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use tracing::error;
 use wire::v1::Piece;
 
-/// Hosts read at once: 1,000 × some 30 pieces × 150 bytes = 5 MB of contents.
-const HOSTS_AT_ONCE: i64 = 1_000;
+/// Inventories read at once: 1,000 × some 30 pieces × 150 bytes = 5 MB of contents.
+const INVENTORIES_AT_ONCE: usize = 1_000;
 /// Kinds of pieces, besides packages, that decide about findings.
 const DECIDING: [&str; 5] = ["system", "kernel", "processes", "gaps", "closes"];
 const PACKAGES: &str = "packages";
@@ -70,14 +70,11 @@ struct Page {
 /// Reads what all hosts have now.
 pub(super) async fn read(store: &Store) -> Result<Everything, Error> {
     let mut reader = Reader::default();
-    let mut pages = inventories::contents(store, HOSTS_AT_ONCE);
-    loop {
-        let contents = pages.next().await?;
-        if contents.is_empty() {
-            let Reader { stock, of_hosts, hosts, rows, .. } = reader;
-            let snapshot = off_thread(move || stock.snapshot(rows)).await;
-            return Ok(Everything { snapshot, closes: of_hosts, hosts });
-        }
+    let mut groups = inventories::alike(store).await?;
+    while !groups.is_empty() {
+        let some = groups.split_off(groups.len().saturating_sub(INVENTORIES_AT_ONCE));
+        let (contents, again) = inventories::contents(store, some).await?;
+        groups.extend(again);
         let wanted = reader.unread(&contents);
         let bodies = bodies(store, &wanted).await?;
         let (with, contents, page) = off_thread(move || reader.take(wanted, &bodies, contents)).await;
@@ -87,6 +84,9 @@ pub(super) async fn read(store: &Store) -> Result<Everything, Error> {
         let bodies = bodies_of(store, &again).await?;
         reader = off_thread(move || reader.finish(contents, page, &bodies)).await;
     }
+    let Reader { stock, of_hosts, hosts, rows, .. } = reader;
+    let snapshot = off_thread(move || stock.snapshot(rows)).await;
+    Ok(Everything { snapshot, closes: of_hosts, hosts })
 }
 
 async fn bodies(store: &Store, wanted: &BTreeSet<Key>) -> Result<HashMap<String, Vec<u8>>, Error> {
@@ -246,16 +246,18 @@ impl Reader {
                 (host, rows)
             })
             .collect();
-        for (host, joined) in joined {
-            let Some((rows, closes)) = joined else {
-                error!(host.id = %host.host, "read its inventory: a piece is missing or damaged; run \"palisade doctor\"");
-                continue;
-            };
-            self.rows.push(rows);
-            if !closes.is_empty() {
-                self.of_hosts.push((host.number, closes));
+        for (alike, joined) in joined {
+            for (id, number) in alike.hosts {
+                let Some((rows, closes)) = &joined else {
+                    error!(host.id = %id, "read its inventory: a piece is missing or damaged; run \"palisade doctor\"");
+                    continue;
+                };
+                self.rows.push(HostRows { id: number, ..rows.clone() });
+                if !closes.is_empty() {
+                    self.of_hosts.push((number, Arc::clone(closes)));
+                }
+                self.hosts.push((id, number, alike.hash.clone()));
             }
-            self.hosts.push((host.host, host.number, host.hash));
         }
         self
     }
@@ -289,12 +291,13 @@ impl Reader {
         let own = self.own.get(key)?;
         let known = self.batches.get(&system.release);
         let shared = shared.iter().filter_map(|hash| known?.get(hash));
-        Some((Batch::join(host.number, system, shared.chain([own])), Arc::clone(closes)))
+        // Of no host yet: each that has it gets its number.
+        Some((Batch::join(0, system, shared.chain([own])), Arc::clone(closes)))
     }
 }
 
 fn part<'h>(host: &'h Contents, name: &str) -> Option<&'h String> {
-    host.parts.iter().find(|(part, _)| part == name).map(|(_, hash)| hash)
+    host.parts.get(name)
 }
 
 fn batches_of(host: &Contents) -> impl Iterator<Item = &String> {

@@ -1,10 +1,8 @@
 //! What hosts had, from when until when: intervals of pieces that are known by their hashes and stored once.
 
 mod contents;
-mod current;
 
-pub use contents::{Contents, ContentsPages, contents, packed, unpacked};
-pub use current::{AllCurrent, Current, all_current};
+pub use contents::{Alike, Contents, alike, contents, packed, unpacked};
 
 use super::events::{self, Kind};
 use super::{Doing, Error, Store, Writing, commit};

@@ -4,8 +4,8 @@ use crate::fleet::{Centre, inventory, report};
 use crate::store_for_tests::on_each_store;
 use exposure::Inventory;
 use jiff::{SignedDuration, Timestamp};
-use server::store::Store;
-use server::store::inventories::{Replaced, all_current, at, current, history, prune, replace};
+use server::store::inventories::{Replaced, alike, at, contents, current, history, prune, replace};
+use server::store::{Store, commit};
 
 #[tokio::test]
 async fn what_a_host_had_on_that_day_can_be_told_until_it_is_pruned() {
@@ -76,7 +76,7 @@ async fn only_pieces_of_its_own_last_inventory_may_be_left_out() {
 }
 
 #[tokio::test]
-async fn a_starting_server_reads_what_every_host_has() {
+async fn a_starting_server_reads_what_alike_hosts_have_once() {
     on_each_store(async |fresh| {
         let centre = Centre::start(&fresh).await;
         let store = &centre.store;
@@ -90,20 +90,62 @@ async fn a_starting_server_reads_what_every_host_has() {
             expected.push((agent.id, number, seen));
         }
         centre.enrol("without").await;
-        expected.sort_by(|one, other| one.0.cmp(&other.0));
-        let mut all = all_current(store, 2);
-        let mut read = Vec::new();
-        loop {
-            let page = all.next().await.unwrap();
-            if page.is_empty() {
-                break;
-            }
-            read.extend(page.into_iter().map(|one| (one.host, one.number, one.stored.unwrap().inventory)));
-        }
-        assert_eq!(read, expected);
         for (id, _, seen) in &expected {
             assert_eq!(current(store, id).await.unwrap().unwrap().inventory, *seen);
         }
+        let groups = alike(store).await.unwrap();
+        // The first alone, then two and two.
+        assert_eq!(groups.len(), 3);
+        let (read, again) = contents(store, groups).await.unwrap();
+        assert!(again.is_empty());
+        let mut hosts = 0;
+        for alike in &read {
+            assert_eq!(wire::v1::hash(&alike.parts), alike.hash);
+            for (id, number) in &alike.hosts {
+                let (_, of_host, seen) = expected.iter().find(|(host, _, _)| host == id).unwrap();
+                assert_eq!((number, &report(seen).parts), (of_host, &alike.parts));
+                hosts += 1;
+            }
+        }
+        assert_eq!(hosts, expected.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_damaged_host_does_not_take_its_likes_with_it() {
+    on_each_store(async |fresh| {
+        let centre = Centre::start(&fresh).await;
+        let store = &centre.store;
+        let (alone, openssl) = (inventory(&[("alone", "1")]), inventory(&[("openssl", "1")]));
+        for seen in [&alone, &openssl, &openssl, &openssl] {
+            centre.enrol("web").await.report(seen).await;
+        }
+        let groups = alike(store).await.unwrap();
+        let of =
+            |seen| groups.iter().find(|group| group.hash == wire::v1::hash(&report(seen).parts)).unwrap();
+        let (alone, openssl) = (of(&alone).clone(), of(&openssl).clone());
+        let mut writing = store.begin().await.unwrap();
+        let text = "UPDATE parts SET part = 'packages.x' WHERE part LIKE 'packages.%' AND host IN ($1, $2)";
+        let damage = sqlx::query(text).bind(alone.hosts[0].0.clone()).bind(openssl.hosts[0].0.clone());
+        damage.execute(&mut *writing).await.unwrap();
+        // Another has something else by now: its event comes after.
+        let text = "UPDATE inventories SET hash = 'other' WHERE host = $1";
+        sqlx::query(text).bind(openssl.hosts[1].0.clone()).execute(&mut *writing).await.unwrap();
+        commit(writing, "damage").await.unwrap();
+
+        let (read, again) = contents(store, vec![alone.clone(), openssl.clone()]).await.unwrap();
+        assert_eq!(
+            (read.len(), &read[0].hosts, read[0].parts.len()),
+            (1, &alone.hosts, 0),
+            "all are damaged"
+        );
+        let (read, again) = contents(store, again).await.unwrap();
+        assert!(read.is_empty());
+        let (read, again) = contents(store, again).await.unwrap();
+        assert!(again.is_empty());
+        assert_eq!(read[0].hosts, [openssl.hosts[0].clone(), openssl.hosts[2].clone()]);
+        assert_eq!(wire::v1::hash(&read[0].parts), openssl.hash);
     })
     .await;
 }

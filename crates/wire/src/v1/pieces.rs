@@ -111,8 +111,7 @@ pub fn split(inventory: &Inventory, closes: &[Advisory]) -> Pieces {
     pieces.add("closes", closes);
     let mut letters: BTreeMap<char, Vec<&Package>> = BTreeMap::new();
     for package in &inventory.packages {
-        let letter = package.source.chars().next().unwrap_or('_').to_ascii_lowercase();
-        letters.entry(letter).or_default().push(package);
+        letters.entry(package.batch()).or_default().push(package);
     }
     for (letter, packages) in letters {
         pieces.add(&format!("{PACKAGES}{letter}"), &packages);
