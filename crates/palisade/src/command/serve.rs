@@ -34,8 +34,9 @@ pub(crate) fn server(settings: &Settings) -> Result<ExitCode> {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
-    log::start(&config.log)?;
-    let code = runtime()?.block_on(async {
+    let traces = log::start(&config.log, config.telemetry.as_ref())?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
         let running = server::run::start(config).await?;
         if let Some(path) = first_access(&running).await? {
             tracing::info!(file = %path.display(), "made the first account; its access file");
@@ -44,6 +45,7 @@ pub(crate) fn server(settings: &Settings) -> Result<ExitCode> {
         running.until_stopped(agent::program::stop()).await?;
         anyhow::Ok(())
     });
+    traces.stop();
     code.map(|()| ExitCode::SUCCESS)
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
         None => data_directory()?,
     };
     let config = config(arguments, &data);
-    log::start(&config.log)?;
+    let traces = log::start(&config.log, config.telemetry.as_ref())?;
     let progress = Progress::new(arguments.json);
     progress.tell("starting the server");
     let runtime = runtime()?;
@@ -83,6 +83,7 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
         stop().store(true, std::sync::atomic::Ordering::Relaxed);
         runtime.block_on(running.stop())?;
     }
+    traces.stop();
     match agent.join() {
         Ok(ended) => _ = ended.context("this machine's agent ended")?,
         Err(_) => bail!("this machine's agent broke off"),

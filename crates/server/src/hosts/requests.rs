@@ -11,6 +11,7 @@ use crate::store::certificates::{self, Given};
 use crate::store::enrolment::{self, Enrolment, Newcomer};
 use crate::store::inventories::{self, Replaced};
 use crate::store::{self, hosts};
+use crate::traces::TARGET;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +20,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
+use tracing::{Instrument, info_span};
 use uuid::Uuid;
 use wire::v1::{
     CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, Enrol, Enrolled, INFLATED_BYTES_MAX, RENEW_PATH,
@@ -93,7 +95,11 @@ impl Desk {
             ENROL_PATH => self.enrol(request.into_body(), address, now).await,
             RENEW_PATH => self.renew(request.into_body(), peer, now).await,
             CHECK_IN_PATH => self.check_in(request.into_body(), peer, address, now).await,
-            REPORT_PATH => self.report(request, peer, now).await,
+            REPORT_PATH => {
+                let host = peer.map_or_else(Uuid::nil, |peer| peer.host);
+                let trace = info_span!(target: TARGET, "report", otel.kind = "server", host.id = %host);
+                self.report(request, peer, now).instrument(trace).await
+            }
             _ => Err(Refuse::malformed(StatusCode::NOT_FOUND, "answer the request: this path is not known")),
         };
         asked.unwrap_or_else(|refuse| {
@@ -242,6 +248,7 @@ impl Desk {
         let id = peer.host.to_string();
         // A host's clock may be early; nothing is seen in the future.
         let replaced = inventories::replace(&self.app.store, now, &id, observed.min(now), &report);
+        let replaced = replaced.instrument(info_span!(target: TARGET, "store inventory"));
         let (hash, counter) = match replaced.await.map_err(unstored)? {
             Replaced::Stored(hash) => {
                 self.app.told.notify_waiters();
