@@ -133,11 +133,17 @@ pub(crate) enum Host {
     Release {
         /// Its name or id
         host: String,
+        /// Why; it is recorded
+        #[arg(long)]
+        reason: String,
     },
     /// Forget a host; its history goes with it, the audit log stays
     Remove {
         /// Its name or id
         host: String,
+        /// Why; it is recorded
+        #[arg(long)]
+        reason: String,
     },
 }
 

@@ -173,12 +173,12 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
             let path = format!("/hosts/{}/revoke", escaped(&session.host(host)?));
             session.card(&client.post(&path, &json!({ "reason": reason }))?, &HOST_COLUMNS)
         }
-        Host::Release { host } => {
+        Host::Release { host, reason } => {
             let path = format!("/hosts/{}/release", escaped(&session.host(host)?));
-            session.card(&client.post(&path, &json!({}))?, &HOST_COLUMNS)
+            session.card(&client.post(&path, &json!({ "reason": reason }))?, &HOST_COLUMNS)
         }
-        Host::Remove { host } => {
-            client.delete(&format!("/hosts/{}", escaped(&session.host(host)?)))?;
+        Host::Remove { host, reason } => {
+            client.delete(&format!("/hosts/{}", escaped(&session.host(host)?)), &[("reason", reason)])?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -404,7 +404,7 @@ pub(crate) fn token(command: &Token, asking: &Asking) -> Result<ExitCode> {
             session.list(&tokens, &columns, "there are no tokens")
         }
         Token::Revoke { id } => {
-            let at = |path: &str| session.client.delete(&format!("{path}/{}", escaped(id)));
+            let at = |path: &str| session.client.delete(&format!("{path}/{}", escaped(id)), &[]);
             if at("/enrolment-tokens").is_err() {
                 at("/api-tokens")?;
             }

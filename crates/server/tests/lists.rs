@@ -1,0 +1,68 @@
+//! What people list: reasons in the audit log, pages that go on, filters that are exact.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod api_for_tests;
+#[path = "api_for_tests/fleet.rs"]
+mod fleet;
+mod store_for_tests;
+
+use api_for_tests::Centre;
+use fleet::{DB, WEB};
+use serde_json::{Value, json};
+use server::people::roles::Role;
+use server::store::audit;
+use store_for_tests::{Fresh, on_each_store};
+
+/// A server with two hosts and three findings, and the token of a user of that role.
+async fn centre(fresh: Fresh, role: Role) -> (Centre, String) {
+    let centre = Centre::new(fresh.store).await;
+    fleet::fleet(&centre).await;
+    let token = centre.user(role).await.1;
+    (centre, token)
+}
+
+fn column(page: &Value, pointer: &str) -> Vec<Value> {
+    page["items"].as_array().unwrap().iter().map(|item| item.pointer(pointer).unwrap().clone()).collect()
+}
+
+/// Every item of a list, asked for in pages of that size.
+async fn paged(centre: &Centre, token: &str, path: &str, limit: u32) -> Vec<Value> {
+    let (mut items, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = centre.get(token, &format!("{path}limit={limit}{after}")).await.json();
+        let some = page["items"].as_array().unwrap();
+        assert!(some.len() <= limit as usize);
+        items.extend(some.iter().cloned());
+        let Some(next) = page.get("next") else { return items };
+        after = format!("&after={}", next.as_str().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_released_revoked_or_removed_without_a_reason_in_the_audit_log() {
+    on_each_store(async |fresh| {
+        let (centre, token) = centre(fresh, Role::Operator).await;
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        fleet::quarantine(&centre, DB).await;
+        let (web, db) = (format!("/api/v1/hosts/{WEB}"), format!("/api/v1/hosts/{DB}"));
+        for body in [json!({}), json!({ "reason": " " }), json!({ "reason": "a\nb" })] {
+            assert_eq!(centre.post(&token, &format!("{db}/release"), &body).await.status, 400, "{body}");
+            assert_eq!(centre.post(&token, &format!("{web}/revoke"), &body).await.status, 400, "{body}");
+        }
+        for query in ["", "?reason=", "?reason=%20", "?reason=a%0Ab"] {
+            let answer = centre.ask("DELETE", &format!("{web}{query}"), &headers, None).await;
+            assert_eq!(answer.status, 400, "{query}");
+        }
+        assert_eq!(centre.get(&token, &db).await.json()["state"], "quarantined");
+        let why = json!({ "reason": "the copy is gone" });
+        assert_eq!(centre.post(&token, &format!("{db}/release"), &why).await.status, 200);
+        let removed = centre.ask("DELETE", &format!("{web}?reason=sold%20%26%20gone"), &headers, None).await;
+        assert_eq!(removed.status, 204);
+        let entries = audit::after(&centre.store, 0, 100).await.unwrap();
+        let of = |action: &str| entries.iter().find(|entry| entry.action == action).unwrap().detail.clone();
+        assert_eq!(of("host.release"), json!({ "reason": "the copy is gone", "was": "cloned" }));
+        assert_eq!(of("host.remove"), json!({ "reason": "sold & gone", "name": "web-01" }));
+    })
+    .await;
+}
