@@ -66,3 +66,23 @@ async fn nobody_is_released_revoked_or_removed_without_a_reason_in_the_audit_log
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_hosts_history_goes_on_page_by_page() {
+    on_each_store(async |fresh| {
+        let (centre, token) = centre(fresh, Role::Viewer).await;
+        let mut hashes = Vec::new();
+        for kernel in ["6.1.0-1", "6.1.0-2", "6.1.0-3", "6.1.0-4", "6.1.0-5"] {
+            hashes.insert(0, json!(fleet::inventory(&centre, WEB, kernel).await));
+            centre.wait(60);
+        }
+        let path = format!("/api/v1/hosts/{WEB}/inventory/history?");
+        for limit in [1, 2, 5, 6] {
+            let told = paged(&centre, &token, &path, limit).await;
+            let told: Vec<Value> = told.into_iter().map(|interval| interval["hash"].clone()).collect();
+            assert_eq!(told, hashes, "in pages of {limit}");
+        }
+        assert_eq!(centre.get(&token, &format!("{path}after=7a")).await.status, 400);
+    })
+    .await;
+}

@@ -120,6 +120,9 @@ pub(crate) enum Host {
     History {
         /// Its name or id
         host: String,
+        /// At most so many, the newest first
+        #[arg(long, default_value_t = 1_000)]
+        most: usize,
     },
     /// Take a host's certificates away
     Revoke {

@@ -163,9 +163,9 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
             ];
             session.list(packages.map_or(&[], Vec::as_slice), &columns, "it has reported no packages")
         }
-        Host::History { host } => {
+        Host::History { host, most } => {
             let id = session.host(host)?;
-            let history = client.list(&format!("/hosts/{}/inventory/history", escaped(&id)), &[], 1_000)?;
+            let history = client.list(&format!("/hosts/{}/inventory/history", escaped(&id)), &[], *most)?;
             let columns = [("from", "/from"), ("until", "/until"), ("hash", "/hash")];
             session.list(&history, &columns, "it has reported no inventory")
         }

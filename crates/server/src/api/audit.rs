@@ -35,12 +35,7 @@ pub(super) struct List {
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;
-    let after = match page::parts::<1>(asked.after.as_deref())? {
-        None => 0,
-        Some([seq]) => seq.parse().map_err(|_| {
-            Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after")
-        })?,
-    };
+    let after = page::number(asked.after.as_deref())?.unwrap_or(0);
     let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let entries: Vec<Entry> = audit::after(&state.app.store, after, most).await?;
     Ok(page::cut(entries, limit, |entry| page::place(&[&entry.seq.to_string()])).answer(&uri))

@@ -182,16 +182,14 @@ async fn page(
 ) -> Result<Response, Problem> {
     let limit = page::limit(limit)?;
     let selector = select::parse(state, selector)?;
-    let wrong =
-        || Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after");
     let after = match page::parts::<5>(after)? {
         None => None,
         Some([advisory, package, verdict, host, from]) => Some(Place {
             advisory,
             package,
             verdict,
-            host: host.parse().map_err(|_| wrong())?,
-            from: from.parse().map_err(|_| wrong())?,
+            host: host.parse().map_err(|_| page::wrong())?,
+            from: from.parse().map_err(|_| page::wrong())?,
         }),
     };
     let store = &state.app.store;
