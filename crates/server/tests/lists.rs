@@ -86,3 +86,26 @@ async fn a_hosts_history_goes_on_page_by_page() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_summary_counts_the_selected_hosts_only() {
+    on_each_store(async |fresh| {
+        let (centre, token) = centre(fresh, Role::Viewer).await;
+        for (query, advisories, hosts) in [
+            ("", json!(["DSA-1-1", "DSA-2-1"]), json!([2, 1])),
+            ("selector=name%3Dweb-01", json!(["DSA-1-1", "DSA-2-1"]), json!([1, 1])),
+            ("selector=name%3Ddb-01", json!(["DSA-1-1"]), json!([1])),
+            ("selector=name%3Ddb-01&verdict=affected", json!([]), json!([])),
+            ("selector=name%3Dnobody", json!([]), json!([])),
+        ] {
+            let page = centre.get(&token, &format!("/api/v1/findings/summary?{query}")).await.json();
+            assert_eq!(json!(column(&page, "/advisory")), advisories, "{query}");
+            assert_eq!(json!(column(&page, "/hosts")), hosts, "{query}");
+        }
+        let pages = paged(&centre, &token, "/api/v1/findings/summary?selector=site%3Da&", 1).await;
+        assert_eq!(pages.len(), 2);
+        let bad = centre.get(&token, "/api/v1/findings/summary?selector=%29").await;
+        assert_eq!((bad.status.as_u16(), bad.json()["field"].clone()), (400, json!("selector")));
+    })
+    .await;
+}

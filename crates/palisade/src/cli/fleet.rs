@@ -154,6 +154,7 @@ pub(crate) enum Host {
 #[command(after_help = "\
 Examples:
   palisade finding summary                       one line per advisory, most hosts first
+  palisade finding summary --select role=web     counts of these hosts only
   palisade finding list --select role=web
   palisade finding list --advisory CVE-2026-3497
   palisade finding list --host web-01 --at 2026-11-01T00:00:00Z")]
@@ -162,6 +163,9 @@ pub(crate) enum Finding {
     List(Findings),
     /// Count hosts per advisory
     Summary {
+        /// Only on these hosts
+        #[arg(long, short, value_name = "SELECTOR")]
+        select: Option<String>,
         /// Only about this package
         #[arg(long, value_name = "NAME")]
         package: Option<String>,

@@ -207,8 +207,8 @@ pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
             let findings = session.client.list(&path, &query, *most)?;
             session.findings(findings, &FINDING_COLUMNS, "no finding fits")
         }
-        Finding::Summary { package, at } => {
-            let query: Vec<_> = [("package", package), ("at", at)]
+        Finding::Summary { select, package, at } => {
+            let query: Vec<_> = [("selector", select), ("package", package), ("at", at)]
                 .into_iter()
                 .filter_map(|(name, value)| Some((name, value.as_deref()?)))
                 .collect();

@@ -233,6 +233,8 @@ pub(super) struct Count {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Summary {
+    /// On hosts that it selects only.
+    selector: Option<String>,
     /// Of advisories that close this CVE only.
     #[param(pattern = "^CVE-[0-9]{4}-[0-9]{4,19}$")]
     cve: Option<String>,
@@ -260,8 +262,13 @@ pub(super) async fn summary(
     uri: Uri,
     Ask(asked): Ask<Summary>,
 ) -> Result<Response, Problem> {
+    let hosts = match select::parse(&state, asked.selector.as_deref())? {
+        None => None,
+        Some(selected) => Some(select::numbers(&state, &selected).await?),
+    };
     let filter = FindingFilter {
         at: asked.at,
+        hosts,
         cve: asked.cve.as_deref().map(cve).transpose()?,
         package: asked.package,
         verdict: asked.verdict.map(Verdict::word),
