@@ -27,7 +27,7 @@ pub struct Finding {
 }
 
 /// Where a list goes on: advisory, package, verdict, host's number, since when. In this order they lie in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// See [`Finding::advisory`].
     pub advisory: String,
