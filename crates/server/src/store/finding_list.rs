@@ -100,11 +100,9 @@ impl FindingFilter {
             select.only("f.advisory = ?", [advisory.as_str().into()]);
         }
         if let Some(cve) = &self.cve {
-            // An id of a CVE holds no character that LIKE heeds.
-            let pattern = format!("% {cve} %");
             select.only(
-                "f.advisory IN (SELECT a.id FROM advisories a WHERE a.cves LIKE ?)",
-                [pattern.as_str().into()],
+                "f.advisory IN (SELECT c.advisory FROM advisory_cves c WHERE c.cve = ?)",
+                [cve.as_str().into()],
             );
         }
         if let Some(package) = &self.package {

@@ -81,3 +81,38 @@ async fn a_hosts_findings_are_those_of_plain_sql_page_by_page() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cve_finds_what_closes_it_and_what_did_on_that_day() {
+    on_each_store(async |fresh| {
+        let mut world = World::new(&fresh);
+        world.host("h").await;
+        world.report("h", &inventory(&[("lamp", "1.0-1"), ("oil", "1.0-1")]), &[]).await;
+        let fleet = Fleet::start(&world.app).await.unwrap();
+        let (one, two) = (record("ADV-1", 1, "lamp", "1.0-2"), record("ADV-2", 1, "oil", "1.0-2"));
+        world.publish("one", &[one, two.clone()]).await;
+        world.settle(&fleet).await;
+        let then = world.now;
+        let centre = Centre::new(world.store().clone()).await;
+        let token = centre.user(Role::Viewer).await.1;
+        let found = async |path: &str, pointer: &str| {
+            let page = centre.get(&token, &format!("/api/v1/{path}")).await.json();
+            let items = page["items"].as_array().unwrap().iter();
+            items.map(|item| item.pointer(pointer).unwrap().as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        // The sum of its letters.
+        let cve = "cve=CVE-2026-0313";
+        assert_eq!(found(&format!("advisories?{cve}"), "/id").await, ["ADV-1"]);
+        for (path, expected) in [(format!("findings?{cve}"), 1), (format!("findings?{cve}0"), 0)] {
+            assert_eq!(found(&path, "/advisory").await.len(), expected, "{path}");
+        }
+        world.later();
+        world.publish("one", &[two]).await;
+        world.settle(&fleet).await;
+        assert!(found(&format!("advisories?{cve}"), "/id").await.is_empty());
+        assert!(found(&format!("findings?{cve}"), "/advisory").await.is_empty());
+        let at = format!("findings?{cve}&at={}", then + jiff::SignedDuration::from_secs(1));
+        assert_eq!(found(&at, "/advisory").await, ["ADV-1"]);
+    })
+    .await;
+}
