@@ -85,6 +85,11 @@ impl Desk {
         address: IpAddr,
     ) -> Answer {
         let now = Timestamp::now();
+        if let Some(seconds) = peer.and_then(|peer| self.roster.hurries(&peer.host, self.pace(), now)) {
+            add(&self.roster.counters.refused_hurried);
+            let detail = "answer the request: the host asks far more often than it was told to";
+            return Refuse::busy(StatusCode::TOO_MANY_REQUESTS, detail).after(seconds).answer();
+        }
         let asked = match request.uri().path() {
             ENROL_PATH | RENEW_PATH | CHECK_IN_PATH | REPORT_PATH if request.method() != Method::POST => {
                 Err(Refuse::malformed(
@@ -106,6 +111,12 @@ impl Desk {
             self.roster.counters.refused(refuse.kind);
             refuse.answer()
         })
+    }
+
+    /// A host may make one request for each: eight for each check-in, and at least one a second.
+    fn pace(&self) -> SignedDuration {
+        let check_in = SignedDuration::from_secs(i64::from(self.app.config.agents.check_in_seconds));
+        (check_in / 8).min(SignedDuration::from_secs(1))
     }
 
     async fn enrol(&self, body: Incoming, address: IpAddr, now: Timestamp) -> Result<Answer, Refuse> {
