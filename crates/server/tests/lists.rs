@@ -109,3 +109,25 @@ async fn a_summary_counts_the_selected_hosts_only() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_audit_log_is_read_from_either_end_page_by_page() {
+    on_each_store(async |fresh| {
+        let (centre, token) = centre(fresh, Role::Approver).await;
+        for name in ["ada", "bob", "cyd"] {
+            centre.named(name, Role::Viewer).await;
+        }
+        let seqs = async |query: &str, limit| {
+            let entries = paged(&centre, &token, &format!("/api/v1/audit?{query}"), limit).await;
+            entries.iter().map(|entry| entry["seq"].as_i64().unwrap()).collect::<Vec<_>>()
+        };
+        let oldest = seqs("", 1000).await;
+        assert!(oldest.len() >= 6 && oldest.is_sorted(), "{oldest:?}");
+        let newest: Vec<i64> = oldest.iter().rev().copied().collect();
+        for limit in [1, 2, 1000] {
+            assert_eq!(seqs("newest_first=false&", limit).await, oldest);
+            assert_eq!(seqs("newest_first=true&", limit).await, newest);
+        }
+    })
+    .await;
+}
