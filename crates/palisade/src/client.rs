@@ -139,8 +139,8 @@ impl Client {
         answer(self.ask(&Method::PATCH, path, &[], Some(body), Some(DEADLINE))?)
     }
 
-    pub(crate) fn delete(&self, path: &str) -> Result<Value> {
-        answer(self.ask(&Method::DELETE, path, &[], None, Some(DEADLINE))?)
+    pub(crate) fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
+        answer(self.ask(&Method::DELETE, path, query, None, Some(DEADLINE))?)
     }
 
     /// Every item of a list, page by page, until there are `most`.

@@ -239,7 +239,9 @@ async fn publish(store: &Store, some: &[Advisory], tell: bool) {
         some.iter().map(|advisory| Revision::new(advisory, advisories::hash(advisory))).collect();
     let mut writing = store.begin().await.expect("the store is ours");
     let at = store::moment(&mut writing, "advisory", now()).await.expect("time");
-    advisories::replace(&mut writing, "bench", at, &[], &revisions).await.expect("advisories");
+    advisories::replace(&mut writing, store.dialect(), "bench", at, &[], &revisions)
+        .await
+        .expect("advisories");
     if tell {
         let ids: Vec<&str> = some.iter().map(|advisory| advisory.id.as_str()).collect();
         let detail = serde_json::json!({ "ids": ids });

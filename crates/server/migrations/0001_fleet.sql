@@ -149,12 +149,18 @@ CREATE TABLE advisories (
   published BIGINT,
   modified  BIGINT,
   withdrawn BIGINT,
-  cves      TEXT   NOT NULL, -- ' CVE-1 CVE-2 ', for looking up
+  cves      TEXT   NOT NULL, -- ' CVE-1 CVE-2 ', for showing
   body      BLOB   NOT NULL, -- zlib of JSON
   PRIMARY KEY (feed, id, from_at)
 );
 CREATE UNIQUE INDEX advisories_now ON advisories (feed, id) WHERE until_at IS NULL;
 CREATE INDEX advisories_id ON advisories (id);
+-- Which advisories ever closed a CVE, whoever said so: for looking up.
+CREATE TABLE advisory_cves (
+  cve      TEXT NOT NULL,
+  advisory TEXT NOT NULL, -- advisories.id
+  PRIMARY KEY (cve, advisory)
+) WITHOUT ROWID;
 -- KEV, EPSS and the like, as the last reading of a feed gave them.
 CREATE TABLE signals (
   feed TEXT NOT NULL PRIMARY KEY,

@@ -35,6 +35,8 @@ pub struct Config {
     pub oidc: Option<Oidc>,
     /// What is logged, and how.
     pub log: Log,
+    /// Where traces go; nowhere if absent.
+    pub telemetry: Option<Telemetry>,
 }
 
 impl Config {
@@ -101,6 +103,14 @@ impl Config {
             }
             if self.feeds[..at].iter().any(|other| other.name == feed.name) {
                 return Err(format!("two feeds are named \"{}\": rename one", feed.name));
+            }
+        }
+        if let Some(Telemetry { otlp, sampled, .. }) = &self.telemetry {
+            if !otlp.starts_with("http://") && !otlp.starts_with("https://") {
+                return Err(format!("telemetry.otlp = \"{otlp}\": http://HOST:4318 is wanted"));
+            }
+            if !(0.0..=1.0).contains(sampled) {
+                return Err(format!("telemetry.sampled = {sampled} is outside 0 to 1"));
             }
         }
         Ok(())
@@ -239,6 +249,30 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Traces for an OpenTelemetry collector.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// The collector, OTLP over HTTP: `http://collector:4318`; `/v1/traces` is where it takes traces.
+    pub otlp: String,
+    /// `service.name` of all traces.
+    #[serde(default = "Telemetry::default_service")]
+    pub service: String,
+    /// The share of traces that is sent, 0 to 1; where a caller began the trace, the caller decides.
+    #[serde(default = "Telemetry::default_sampled")]
+    pub sampled: f64,
+}
+
+impl Telemetry {
+    fn default_service() -> String {
+        "palisade".to_owned()
+    }
+
+    fn default_sampled() -> f64 {
+        1.0
+    }
 }
 
 impl Default for Server {

@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod log;
+pub mod traces;
 pub mod app;
 pub mod run;
 pub mod store;

@@ -213,10 +213,10 @@ async fn an_unchanged_thing_is_not_sent_and_a_stale_write_is_refused() {
         let now = centre.get(&token, &path).await;
         assert_eq!(now.json()["group"], "db");
         assert_eq!(put_into("*", "any").await.status, 200);
-        let headers = [("authorization", bearer.as_str()), ("if-match", tag.as_str())];
-        assert_eq!(centre.ask("DELETE", &path, &headers, None).await.status, 412);
-        let headers = [("authorization", bearer.as_str())];
-        assert_eq!(centre.ask("DELETE", &path, &headers, None).await.status, 204);
+        let (remove, headers) = (format!("{path}?reason=old"), [("authorization", bearer.as_str())]);
+        let stale = [headers[0], ("if-match", tag.as_str())];
+        assert_eq!(centre.ask("DELETE", &remove, &stale, None).await.status, 412);
+        assert_eq!(centre.ask("DELETE", &remove, &headers, None).await.status, 204);
         assert_eq!(centre.get(&token, &path).await.status, 404);
     })
     .await;

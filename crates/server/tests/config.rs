@@ -22,6 +22,9 @@ fn mistakes_are_told_with_what_would_be_right() {
         ),
         ("[[feed]]\nname = \"../a\"\nlocation = \"x\"", "feed name"),
         ("[log]\nformat = \"xml\"", "unknown variant"),
+        ("[telemetry]\nservice = \"x\"", "missing field `otlp`"),
+        ("[telemetry]\notlp = \"collector:4318\"", "http://HOST:4318 is wanted"),
+        ("[telemetry]\notlp = \"http://c\"\nsampled = 2", "outside 0 to 1"),
         ("\0", "line 1"),
     ] {
         let problem = Config::parse(text).unwrap_err();

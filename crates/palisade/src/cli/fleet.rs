@@ -120,6 +120,9 @@ pub(crate) enum Host {
     History {
         /// Its name or id
         host: String,
+        /// At most so many, the newest first
+        #[arg(long, default_value_t = 1_000)]
+        most: usize,
     },
     /// Take a host's certificates away
     Revoke {
@@ -133,11 +136,17 @@ pub(crate) enum Host {
     Release {
         /// Its name or id
         host: String,
+        /// Why; it is recorded
+        #[arg(long)]
+        reason: String,
     },
     /// Forget a host; its history goes with it, the audit log stays
     Remove {
         /// Its name or id
         host: String,
+        /// Why; it is recorded
+        #[arg(long)]
+        reason: String,
     },
 }
 
@@ -145,6 +154,7 @@ pub(crate) enum Host {
 #[command(after_help = "\
 Examples:
   palisade finding summary                       one line per advisory, most hosts first
+  palisade finding summary --select role=web     counts of these hosts only
   palisade finding list --select role=web
   palisade finding list --advisory CVE-2026-3497
   palisade finding list --host web-01 --at 2026-11-01T00:00:00Z")]
@@ -153,6 +163,9 @@ pub(crate) enum Finding {
     List(Findings),
     /// Count hosts per advisory
     Summary {
+        /// Only on these hosts
+        #[arg(long, short, value_name = "SELECTOR")]
+        select: Option<String>,
         /// Only about this package
         #[arg(long, value_name = "NAME")]
         package: Option<String>,

@@ -363,7 +363,7 @@ fn uninstall(arguments: &Uninstall) -> Result<ExitCode> {
     drop(lock);
     println!("removed {}", path.display());
     if let Ok((host, server)) = host {
-        println!("{server} still knows this host; there: palisade host remove {host}");
+        println!("{server} still knows this host; there: palisade host remove {host} --reason uninstalled");
     }
     Ok(ExitCode::SUCCESS)
 }

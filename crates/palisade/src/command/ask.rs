@@ -163,9 +163,9 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
             ];
             session.list(packages.map_or(&[], Vec::as_slice), &columns, "it has reported no packages")
         }
-        Host::History { host } => {
+        Host::History { host, most } => {
             let id = session.host(host)?;
-            let history = client.list(&format!("/hosts/{}/inventory/history", escaped(&id)), &[], 1_000)?;
+            let history = client.list(&format!("/hosts/{}/inventory/history", escaped(&id)), &[], *most)?;
             let columns = [("from", "/from"), ("until", "/until"), ("hash", "/hash")];
             session.list(&history, &columns, "it has reported no inventory")
         }
@@ -173,12 +173,12 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
             let path = format!("/hosts/{}/revoke", escaped(&session.host(host)?));
             session.card(&client.post(&path, &json!({ "reason": reason }))?, &HOST_COLUMNS)
         }
-        Host::Release { host } => {
+        Host::Release { host, reason } => {
             let path = format!("/hosts/{}/release", escaped(&session.host(host)?));
-            session.card(&client.post(&path, &json!({}))?, &HOST_COLUMNS)
+            session.card(&client.post(&path, &json!({ "reason": reason }))?, &HOST_COLUMNS)
         }
-        Host::Remove { host } => {
-            client.delete(&format!("/hosts/{}", escaped(&session.host(host)?)))?;
+        Host::Remove { host, reason } => {
+            client.delete(&format!("/hosts/{}", escaped(&session.host(host)?)), &[("reason", reason)])?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -207,8 +207,8 @@ pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
             let findings = session.client.list(&path, &query, *most)?;
             session.findings(findings, &FINDING_COLUMNS, "no finding fits")
         }
-        Finding::Summary { package, at } => {
-            let query: Vec<_> = [("package", package), ("at", at)]
+        Finding::Summary { select, package, at } => {
+            let query: Vec<_> = [("selector", select), ("package", package), ("at", at)]
                 .into_iter()
                 .filter_map(|(name, value)| Some((name, value.as_deref()?)))
                 .collect();
@@ -404,7 +404,7 @@ pub(crate) fn token(command: &Token, asking: &Asking) -> Result<ExitCode> {
             session.list(&tokens, &columns, "there are no tokens")
         }
         Token::Revoke { id } => {
-            let at = |path: &str| session.client.delete(&format!("{path}/{}", escaped(id)));
+            let at = |path: &str| session.client.delete(&format!("{path}/{}", escaped(id)), &[]);
             if at("/enrolment-tokens").is_err() {
                 at("/api-tokens")?;
             }

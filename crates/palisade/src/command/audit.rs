@@ -6,9 +6,7 @@ use crate::cli::fleet::{Asking, Audit};
 use crate::client::{Access, Client, access_path};
 use crate::output::listing;
 use anyhow::{Context, Result};
-use serde_json::Value;
 use server::store::audit::{Chain, Entry};
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -21,15 +19,9 @@ pub(crate) fn run(command: &Audit, asking: &Asking) -> Result<ExitCode> {
     let client = || Client::new(&Access::read(&access_path(asking.access.as_deref())?)?);
     match command {
         Audit::List { most } => {
-            let mut latest = VecDeque::new();
-            for line in client()?.lines("/audit/export", &[])? {
-                let line = line.context("read the audit log: it broke off")?;
-                latest.push_back(serde_json::from_str::<Value>(&line).context("read the audit log")?);
-                if latest.len() > *most {
-                    latest.pop_front();
-                }
-            }
-            let mut entries = Vec::from(latest);
+            let mut entries = client()?.list("/audit", &[("newest_first", "true")], *most)?;
+            // Told as they happened.
+            entries.reverse();
             if asking.json {
                 return print(&(serde_json::to_string_pretty(&entries)? + "\n"));
             }

@@ -12,13 +12,21 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
+/// How long work off the threads that answer may take to end, after everything else has.
+const LEAVING: Duration = Duration::from_secs(1);
 /// Something is wrong with the store.
 const EXIT_SICK: u8 = 1;
 
 pub(crate) fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the server's threads")
+}
+
+/// Ends the server's threads. A feed's download that is still under way is cut off: it is begun anew the next time.
+pub(crate) fn leave(runtime: Runtime) {
+    runtime.shutdown_timeout(LEAVING);
 }
 
 /// Settings of a file; told, and the exit code for it, if they cannot be used.
@@ -34,8 +42,9 @@ pub(crate) fn server(settings: &Settings) -> Result<ExitCode> {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
-    log::start(&config.log)?;
-    let code = runtime()?.block_on(async {
+    let traces = log::start(&config.log, config.telemetry.as_ref())?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
         let running = server::run::start(config).await?;
         if let Some(path) = first_access(&running).await? {
             tracing::info!(file = %path.display(), "made the first account; its access file");
@@ -44,6 +53,8 @@ pub(crate) fn server(settings: &Settings) -> Result<ExitCode> {
         running.until_stopped(agent::program::stop()).await?;
         anyhow::Ok(())
     });
+    leave(runtime);
+    traces.stop();
     code.map(|()| ExitCode::SUCCESS)
 }
 

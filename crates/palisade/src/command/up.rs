@@ -1,7 +1,7 @@
 //! `palisade up`: a whole fleet of one host on this machine: server, store, agent, and what it lacks.
 
 use super::ask::{look, print};
-use super::serve::{first_access, local, runtime};
+use super::serve::{first_access, leave, local, runtime};
 use crate::cli::fleet::Up;
 use crate::client::{Access, Client, access_path, escaped};
 use crate::output::listing;
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
         None => data_directory()?,
     };
     let config = config(arguments, &data);
-    log::start(&config.log)?;
+    let traces = log::start(&config.log, config.telemetry.as_ref())?;
     let progress = Progress::new(arguments.json);
     progress.tell("starting the server");
     let runtime = runtime()?;
@@ -83,6 +83,8 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
         stop().store(true, std::sync::atomic::Ordering::Relaxed);
         runtime.block_on(running.stop())?;
     }
+    leave(runtime);
+    traces.stop();
     match agent.join() {
         Ok(ended) => _ = ended.context("this machine's agent ended")?,
         Err(_) => bail!("this machine's agent broke off"),

@@ -22,6 +22,8 @@ const CHUNK: i64 = 500;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct List {
+    /// Whether the newest come first; the oldest do if absent.
+    newest_first: Option<bool>,
     /// How many.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -29,20 +31,20 @@ pub(super) struct List {
     after: Option<String>,
 }
 
-/// List the audit log, the oldest first.
+/// List the audit log, the oldest first unless asked otherwise.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(List), responses(
     (status = 200, description = "A page of entries, as they are chained", body = Page<serde_json::Value>)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;
-    let after = match page::parts::<1>(asked.after.as_deref())? {
-        None => 0,
-        Some([seq]) => seq.parse().map_err(|_| {
-            Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after")
-        })?,
-    };
+    let after = page::number(asked.after.as_deref())?;
     let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let entries: Vec<Entry> = audit::after(&state.app.store, after, most).await?;
+    let store = &state.app.store;
+    let entries: Vec<Entry> = if asked.newest_first == Some(true) {
+        audit::before(store, after.unwrap_or(i64::MAX), most).await?
+    } else {
+        audit::after(store, after.unwrap_or(0), most).await?
+    };
     Ok(page::cut(entries, limit, |entry| page::place(&[&entry.seq.to_string()])).answer(&uri))
 }
 

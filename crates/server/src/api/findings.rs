@@ -7,6 +7,7 @@ use super::page::{self, Page};
 use super::problem::Problem;
 use super::select;
 use crate::store::finding_list::{self, Finding as Row, FindingFilter, Place};
+use crate::store::findings::Finding as Stored;
 use axum::extract::State as At;
 use axum::response::Response;
 use http::Uri;
@@ -133,6 +134,7 @@ pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) 
     let filter = FindingFilter {
         at: asked.at,
         host: None,
+        hosts: None,
         advisory: asked.advisory,
         cve: asked.cve.as_deref().map(cve).transpose()?,
         package: asked.package,
@@ -157,7 +159,8 @@ pub(super) struct OfHost {
     after: Option<String>,
 }
 
-/// List a host's findings, by advisory and package.
+/// List a host's findings, by advisory and package. Those of now are looked up by what the fleet in memory knows: in the
+/// store they lie by advisory, and all would have to be looked at for one host.
 #[utoipa::path(get, path = "/api/v1/hosts/{id}/findings", tag = "findings",
     params(("id" = String, Path), OfHost),
     responses((status = 200, description = "A page of findings", body = Page<Finding>)))]
@@ -167,9 +170,48 @@ pub(super) async fn of_host(
     uri: Uri,
     Ask(asked): Ask<OfHost>,
 ) -> Result<Response, Problem> {
-    let host = find(&state, &id).await?.number;
-    let filter = FindingFilter { at: asked.at, host: Some(host), ..FindingFilter::default() };
-    page(&state, &uri, filter, None, asked.limit, asked.after.as_deref()).await
+    let host = find(&state, &id).await?;
+    let after = asked.after.as_deref();
+    if asked.at.is_some() {
+        let filter = FindingFilter { at: asked.at, host: Some(host.number), ..FindingFilter::default() };
+        return page(&state, &uri, filter, None, asked.limit, after).await;
+    }
+    let (limit, after) = (page::limit(asked.limit)?, place(after)?);
+    let mut found = match u32::try_from(host.number) {
+        Ok(number) => state.fleet.stored_findings_of(number).await?,
+        Err(_) => Vec::new(),
+    };
+    let key = |found: &Stored| Place {
+        advisory: found.advisory.clone(),
+        package: found.package.clone(),
+        verdict: found.verdict.clone(),
+        host: host.number,
+        from: found.from.as_microsecond(),
+    };
+    found.retain(|found| after.as_ref().is_none_or(|after| key(found) > *after));
+    let finding = |found: Stored| Finding {
+        advisory: found.advisory,
+        package: found.package,
+        verdict: found.verdict,
+        from: found.from,
+        until: found.until,
+        evidence: found.evidence,
+        host: HostName { id: host.id.clone(), name: host.name.clone() },
+    };
+    Ok(page::cut(found, limit, |found| told(&key(found))).map(finding).answer(&uri))
+}
+
+/// A place as it was told.
+fn place(after: Option<&str>) -> Result<Option<Place>, Problem> {
+    let Some([advisory, package, verdict, host, from]) = page::parts::<5>(after)? else { return Ok(None) };
+    let number = |text: String| text.parse().map_err(|_| page::wrong());
+    Ok(Some(Place { advisory, package, verdict, host: number(host)?, from: number(from)? }))
+}
+
+/// A place as it is told.
+fn told(place: &Place) -> String {
+    let (host, from) = (place.host.to_string(), place.from.to_string());
+    page::place(&[&place.advisory, &place.package, &place.verdict, &host, &from])
 }
 
 async fn page(
@@ -182,18 +224,7 @@ async fn page(
 ) -> Result<Response, Problem> {
     let limit = page::limit(limit)?;
     let selector = select::parse(state, selector)?;
-    let wrong =
-        || Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after");
-    let after = match page::parts::<5>(after)? {
-        None => None,
-        Some([advisory, package, verdict, host, from]) => Some(Place {
-            advisory,
-            package,
-            verdict,
-            host: host.parse().map_err(|_| wrong())?,
-            from: from.parse().map_err(|_| wrong())?,
-        }),
-    };
+    let after = place(after)?;
     let store = &state.app.store;
     let filter = &filter;
     let fetch = |after: Option<Place>, most| async move {
@@ -201,10 +232,7 @@ async fn page(
     };
     let (rows, next) =
         select::scan(limit, after, selector.as_ref(), fetch, |row| &row.host, Row::place).await?;
-    let next = next.map(|place| {
-        let (host, from) = (place.host.to_string(), place.from.to_string());
-        page::place(&[&place.advisory, &place.package, &place.verdict, &host, &from])
-    });
+    let next = next.map(|place| told(&place));
     Ok(Page { items: rows.into_iter().map(Finding::from).collect(), next }.answer(uri))
 }
 
@@ -235,6 +263,8 @@ pub(super) struct Count {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Summary {
+    /// On hosts that it selects only.
+    selector: Option<String>,
     /// Of advisories that close this CVE only.
     #[param(pattern = "^CVE-[0-9]{4}-[0-9]{4,19}$")]
     cve: Option<String>,
@@ -262,8 +292,13 @@ pub(super) async fn summary(
     uri: Uri,
     Ask(asked): Ask<Summary>,
 ) -> Result<Response, Problem> {
+    let hosts = match select::parse(&state, asked.selector.as_deref())? {
+        None => None,
+        Some(selected) => Some(select::numbers(&state, &selected).await?),
+    };
     let filter = FindingFilter {
         at: asked.at,
+        hosts,
         cve: asked.cve.as_deref().map(cve).transpose()?,
         package: asked.package,
         verdict: asked.verdict.map(Verdict::word),

@@ -3,14 +3,16 @@
 
 use super::State;
 use super::problem::{Kind, Problem};
-use axum::extract::{Request, State as At};
+use crate::traces;
+use axum::extract::{MatchedPath, Request, State as At};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, header};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 /// How long an answer may take to begin. A streamed body may take longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,6 +35,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 pub(super) async fn frame(At(state): At<State>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
+    let trace = trace(&request, &id);
     request.extensions_mut().insert(state);
     let answered = async {
         // PostgreSQL's texts hold no NUL, and no name of ours does.
@@ -50,7 +53,7 @@ pub(super) async fn frame(At(state): At<State>, mut request: Request, next: Next
             }
         }
     };
-    let mut response = answered.instrument(span).await;
+    let mut response = answered.instrument(span).instrument(trace.clone()).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let cookies = response.headers_mut().remove(header::SET_COOKIE);
         response = problem.answer(&id);
@@ -64,7 +67,30 @@ pub(super) async fn frame(At(state): At<State>, mut request: Request, next: Next
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("letters, digits and dashes"));
+    trace.record("http.response.status_code", response.status().as_u16());
+    if response.status().is_server_error() {
+        trace.record("otel.status_code", "ERROR");
+    }
     response
+}
+
+/// The request as a trace, or as a part of its caller's. Queries are left out: they are people's.
+fn trace(request: &Request, id: &str) -> Span {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        target: traces::TARGET,
+        "request",
+        otel.name = format!("{} {route}", request.method()),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        request.id = id,
+        http.request.method = %request.method(),
+        http.route = route,
+        url.path = request.uri().path(),
+        http.response.status_code = Empty,
+    );
+    traces::belongs_to(&span, request.headers());
+    span
 }
 
 /// The client's id for the request, if it is harmless in logs; else a new one.

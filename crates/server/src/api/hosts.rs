@@ -226,11 +226,13 @@ pub(super) async fn arrange(
 }
 
 /// Why.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Why {
     /// For the audit log, and for whoever looks at the host later.
     #[schema(min_length = 1, max_length = 256)]
+    #[param(min_length = 1, max_length = 256)]
     reason: String,
 }
 
@@ -262,7 +264,7 @@ pub(super) async fn revoke(
 }
 
 /// Let a host out of quarantine; the machine that checks in next is taken for it.
-#[utoipa::path(post, path = "/api/v1/hosts/{id}/release", tag = "hosts",
+#[utoipa::path(post, path = "/api/v1/hosts/{id}/release", tag = "hosts", request_body = Why,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag it must have")),
     responses((status = 200, description = "The host as it is now", body = Host)))]
 pub(super) async fn release(
@@ -270,7 +272,9 @@ pub(super) async fn release(
     caller: Caller,
     Named(id): Named,
     headers: HeaderMap,
+    Strict(why): Strict<Why>,
 ) -> Result<Response, Problem> {
+    why.check()?;
     let host = unchanged(&state, &id, &headers).await?;
     if host.state != "quarantined" {
         let reason = format!("it is {}, not quarantined", host.state);
@@ -283,23 +287,25 @@ pub(super) async fn release(
         ));
     }
     let (store, actor) = (&state.app.store, caller.actor());
-    done(&state, &id, &hosts::release(store, state.now(), &actor, &id).await?)?;
+    done(&state, &id, &hosts::release(store, state.now(), &actor, &id, &why.reason).await?)?;
     get(At(state), Named(id), HeaderMap::new()).await
 }
 
-/// Remove a host and its inventories. The audit log keeps that it was there.
+/// Remove a host and its inventories. The audit log keeps that it was there, and why it was removed.
 #[utoipa::path(delete, path = "/api/v1/hosts/{id}", tag = "hosts",
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag it must have")),
+    params(("id" = String, Path), Why, ("If-Match" = Option<String>, Header, description = "The ETag it must have")),
     responses((status = 204, description = "Removed")))]
 pub(super) async fn remove(
     At(state): At<State>,
     caller: Caller,
     Named(id): Named,
     headers: HeaderMap,
+    Ask(why): Ask<Why>,
 ) -> Result<StatusCode, Problem> {
+    why.check()?;
     unchanged(&state, &id, &headers).await?;
     let (store, actor) = (&state.app.store, caller.actor());
-    done(&state, &id, &hosts::remove(store, state.now(), &actor, &id).await?)?;
+    done(&state, &id, &hosts::remove(store, state.now(), &actor, &id, &why.reason).await?)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -91,9 +91,11 @@ pub(super) struct Interval {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Last {
-    /// How many, the newest first. Older ones: ask for the inventory at a time.
+    /// How many, the newest first.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
 }
 
 /// When a host had which inventory, the newest first.
@@ -107,9 +109,14 @@ pub(super) async fn history(
     Ask(asked): Ask<Last>,
 ) -> Result<Response, Problem> {
     find(&state, &id).await?;
-    let most = i64::try_from(page::limit(asked.limit)?).unwrap_or(i64::MAX);
-    let rows = inventories::history(&state.app.store, &id, most).await?;
-    let items: Vec<Interval> =
-        rows.into_iter().map(|row| Interval { from: row.from, until: row.until, hash: row.hash }).collect();
-    Ok(Page { items, next: None }.answer(&uri))
+    let limit = page::limit(asked.limit)?;
+    let before = match page::number(asked.after.as_deref())? {
+        None => Timestamp::MAX,
+        Some(from) => Timestamp::from_microsecond(from).map_err(|_| page::wrong())?,
+    };
+    let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let rows = inventories::history(&state.app.store, &id, before, most).await?;
+    let page = page::cut(rows, limit, |row| page::place(&[&row.from.as_microsecond().to_string()]));
+    let interval = |row: inventories::Interval| Interval { from: row.from, until: row.until, hash: row.hash };
+    Ok(page.map(interval).answer(&uri))
 }

@@ -49,9 +49,18 @@ pub(super) fn parts<const N: usize>(after: Option<&str>) -> Result<Option<[Strin
     let text = unhex(after).and_then(|bytes| String::from_utf8(bytes).ok());
     let parts: Option<Vec<String>> = text.map(|text| text.split(BETWEEN).map(str::to_owned).collect());
     let whole = parts.filter(|parts| parts.iter().all(|part| !part.contains('\0')));
-    whole.and_then(|parts| parts.try_into().ok()).map(Some).ok_or_else(|| {
-        Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after")
-    })
+    whole.and_then(|parts| parts.try_into().ok()).map(Some).ok_or_else(wrong)
+}
+
+/// A place that is a number.
+pub(super) fn number(after: Option<&str>) -> Result<Option<i64>, Problem> {
+    let Some([number]) = parts(after)? else { return Ok(None) };
+    number.parse().map(Some).map_err(|_| wrong())
+}
+
+/// A place that we did not give out.
+pub(super) fn wrong() -> Problem {
+    Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after")
 }
 
 /// Lower-case hex back into bytes.

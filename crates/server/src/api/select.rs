@@ -5,12 +5,15 @@ use super::hosts::silent_since;
 use super::problem::Problem;
 use crate::fleet::Lookup;
 use crate::store::Error;
-use crate::store::host_list::Host;
+use crate::store::host_list::{self, Host, HostFilter};
 use exposure::selector::{Facts, Selector};
 use jiff::Timestamp;
+use roaring::RoaringBitmap;
 
 /// Rows read at once.
 const CHUNK: usize = 1000;
+/// Hosts read at once where all are read.
+const CHUNK_MOST: i64 = 5_000;
 /// Rows looked at for one page; then the page ends, and the next goes on.
 const LOOKED_AT_MAX: usize = 20_000;
 
@@ -44,6 +47,19 @@ impl Selected {
             has_package: &|package| self.lookup.has_package(number, package),
             affected_by: &|id| self.lookup.affected_by(number, id),
         })
+    }
+}
+
+/// The numbers of all hosts that are selected. Counting needs them all, however many are looked at; some 20 bytes each
+/// while they are bound.
+pub(super) async fn numbers(state: &State, selected: &Selected) -> Result<RoaringBitmap, Error> {
+    let (mut numbers, mut filter) = (RoaringBitmap::new(), HostFilter::default());
+    loop {
+        let hosts = host_list::list(&state.app.store, &filter, CHUNK_MOST).await?;
+        let Some(last) = hosts.last() else { return Ok(numbers) };
+        filter.after = Some((last.name.clone(), last.id.clone()));
+        let taken = hosts.iter().filter(|host| selected.takes(host));
+        numbers.extend(taken.filter_map(|host| u32::try_from(host.number).ok()));
     }
 }
 

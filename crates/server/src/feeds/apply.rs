@@ -116,7 +116,7 @@ impl Changes {
                 return Err(Error::Busy);
             }
             let at = store::moment(&mut writing, "advisory", now).await?;
-            advisories::replace(&mut writing, feed, at, &ends, &revisions).await?;
+            advisories::replace(&mut writing, store.dialect(), feed, at, &ends, &revisions).await?;
             events::tell(&mut writing, now, Kind::Advisories, feed, &json!({ "ids": ids })).await?;
             store::commit(writing, "store a feed's advisories").await?;
             told.notify_waiters();

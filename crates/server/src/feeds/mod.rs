@@ -16,6 +16,7 @@ use crate::store::feeds::{self, Signalled, State};
 use crate::store::leases::{self, Lease};
 use crate::store::{self, Store};
 use crate::task::off_thread;
+use crate::traces::TARGET;
 use crate::{App, config};
 use advisory::format::{self, Feed};
 use advisory::{Family, Problem, Release};
@@ -31,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 /// Files that are read of one directory.
 const FILES_MAX: usize = 1_000_000;
@@ -180,8 +181,9 @@ async fn read_feed(
     // The lease's clock is the machine's, whatever time the reading is told.
     let lease =
         leases::acquire(&app.store, Timestamp::now(), ROLE, &holder, LEASE).await?.ok_or(Error::Busy)?;
+    let trace = info_span!(target: TARGET, "read feed", feed = feed.name);
     let done = tokio::select! {
-        done = with_lease(app, feed, now, accept, limits, &lease) => done,
+        done = with_lease(app, feed, now, accept, limits, &lease).instrument(trace) => done,
         lost = renewed(&app.store, &lease) => Err(lost),
     };
     leases::release(&app.store, &lease).await?;
@@ -217,8 +219,11 @@ async fn with_lease(
     state.location = location.to_string();
     state.asked = Some(now);
     let fetched = {
-        let (location, room) = (location.clone(), room(&app.config));
-        off_thread(move || fetch::fetch(&location, &before, limits, &room)).await
+        let (location_told, room) = (location.to_string(), room(&app.config));
+        let location = location.clone();
+        off_thread(move || fetch::fetch(&location, &before, limits, &room))
+            .instrument(info_span!(target: TARGET, "fetch", otel.kind = "client", url = %location_told))
+            .await
     };
     let reading = match fetched {
         Err(reason) => {
@@ -286,10 +291,14 @@ async fn take(
         };
         (marks, changes, summary, Signalled { signals, lifecycle }, problems)
     })
+    .instrument(info_span!(target: TARGET, "read"))
     .await;
     let judged = alarm::judge(state, &summary, feed, now, accept.is_some());
-    let (begun, ended) =
-        changes.allowed(&judged).write(&app.store, &app.told, lease, &feed.name, now).await?;
+    let (begun, ended) = changes
+        .allowed(&judged)
+        .write(&app.store, &app.told, lease, &feed.name, now)
+        .instrument(info_span!(target: TARGET, "store"))
+        .await?;
     state.problems = problems;
     state.problems.truncate(PROBLEMS_MAX);
     (state.etag, state.modified, state.sha256) = (marks.etag, marks.modified, marks.sha256);

@@ -208,7 +208,7 @@ impl Matcher {
             for ((feed, id), revision) in &some {
                 let begun = revision.as_slice();
                 let ended: &[&str] = if begun.is_empty() { &[id] } else { &[] };
-                advisories::replace(&mut writing, feed, at, ended, begun).await?;
+                advisories::replace(&mut writing, store.dialect(), feed, at, ended, begun).await?;
             }
             store::commit(writing, "store what hosts say").await?;
             for (place, revision) in some {

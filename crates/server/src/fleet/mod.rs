@@ -24,6 +24,7 @@ use crate::store::inventories::{self, Stored};
 use crate::store::leases::{self, Lease};
 use crate::store::{Doing, Store};
 use crate::task::off_thread;
+use crate::traces::TARGET;
 use jiff::{SignedDuration, Timestamp};
 use keys::Key;
 use matcher::{Matcher, Written};
@@ -36,7 +37,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument, Span, error, info, info_span, warn};
 
 /// What can go wrong: only the store.
 pub use crate::store::Error;
@@ -128,7 +129,12 @@ impl Fleet {
         self.tend(now).await?;
         let seq = self.seq();
         let events = events::after(&self.store, seq, EVENTS_AT_ONCE).await?;
-        self.follow(now, &events).await?;
+        // Looking whether something is pending is no matching.
+        let trace = match events.len() {
+            0 => Span::none(),
+            count => info_span!(target: TARGET, "match", events = count, after = seq),
+        };
+        self.follow(now, &events).instrument(trace).await?;
         Ok(!events.is_empty())
     }
 
@@ -269,7 +275,8 @@ impl Fleet {
         };
         let lease = matcher.lease.clone();
         let touched = std::mem::take(&mut role.pending);
-        match self.write(now, matcher, touched).await {
+        let writing = self.write(now, matcher, touched);
+        match writing.instrument(info_span!(target: TARGET, "store findings")).await {
             Ok((_, Written::Lost)) => {
                 role.lose();
                 Ok(())

@@ -46,6 +46,8 @@ pub struct Counters {
     pub refused_malformed: AtomicU64,
     /// Refused: too much at once.
     pub refused_busy: AtomicU64,
+    /// Refused: a host that asks too often.
+    pub refused_hurried: AtomicU64,
 }
 
 impl Counters {
@@ -67,6 +69,7 @@ impl Counters {
             ("agent_refused_quarantined", "Refused: quarantined hosts", of(&self.refused_quarantined)),
             ("agent_refused_malformed", "Refused: requests that cannot be read", of(&self.refused_malformed)),
             ("agent_refused_busy", "Refused: too much at once", of(&self.refused_busy)),
+            ("agent_refused_hurried", "Refused: hosts that ask too often", of(&self.refused_hurried)),
         ]
     }
 

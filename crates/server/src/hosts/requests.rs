@@ -11,6 +11,7 @@ use crate::store::certificates::{self, Given};
 use crate::store::enrolment::{self, Enrolment, Newcomer};
 use crate::store::inventories::{self, Replaced};
 use crate::store::{self, hosts};
+use crate::traces::TARGET;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +20,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
+use tracing::{Instrument, info_span};
 use uuid::Uuid;
 use wire::v1::{
     CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, Enrol, Enrolled, INFLATED_BYTES_MAX, RENEW_PATH,
@@ -83,6 +85,11 @@ impl Desk {
         address: IpAddr,
     ) -> Answer {
         let now = Timestamp::now();
+        if let Some(seconds) = peer.and_then(|peer| self.roster.hurries(&peer.host, self.pace(), now)) {
+            add(&self.roster.counters.refused_hurried);
+            let detail = "answer the request: the host asks far more often than it was told to";
+            return Refuse::busy(StatusCode::TOO_MANY_REQUESTS, detail).after(seconds).answer();
+        }
         let asked = match request.uri().path() {
             ENROL_PATH | RENEW_PATH | CHECK_IN_PATH | REPORT_PATH if request.method() != Method::POST => {
                 Err(Refuse::malformed(
@@ -93,13 +100,23 @@ impl Desk {
             ENROL_PATH => self.enrol(request.into_body(), address, now).await,
             RENEW_PATH => self.renew(request.into_body(), peer, now).await,
             CHECK_IN_PATH => self.check_in(request.into_body(), peer, address, now).await,
-            REPORT_PATH => self.report(request, peer, now).await,
+            REPORT_PATH => {
+                let host = peer.map_or_else(Uuid::nil, |peer| peer.host);
+                let trace = info_span!(target: TARGET, "report", otel.kind = "server", host.id = %host);
+                self.report(request, peer, now).instrument(trace).await
+            }
             _ => Err(Refuse::malformed(StatusCode::NOT_FOUND, "answer the request: this path is not known")),
         };
         asked.unwrap_or_else(|refuse| {
             self.roster.counters.refused(refuse.kind);
             refuse.answer()
         })
+    }
+
+    /// A host may make one request for each: eight for each check-in, and at least one a second.
+    fn pace(&self) -> SignedDuration {
+        let check_in = SignedDuration::from_secs(i64::from(self.app.config.agents.check_in_seconds));
+        (check_in / 8).min(SignedDuration::from_secs(1))
     }
 
     async fn enrol(&self, body: Incoming, address: IpAddr, now: Timestamp) -> Result<Answer, Refuse> {
@@ -242,6 +259,7 @@ impl Desk {
         let id = peer.host.to_string();
         // A host's clock may be early; nothing is seen in the future.
         let replaced = inventories::replace(&self.app.store, now, &id, observed.min(now), &report);
+        let replaced = replaced.instrument(info_span!(target: TARGET, "store inventory"));
         let (hash, counter) = match replaced.await.map_err(unstored)? {
             Replaced::Stored(hash) => {
                 self.app.told.notify_waiters();

@@ -21,6 +21,8 @@ use wire::v1::CheckIn;
 const SHARDS: usize = 64;
 /// Runs of a host's agent that are remembered, the present one among them.
 const STREAMS: usize = 4;
+/// Requests that a host may make at once: what an agent asks for in two hours, and more than its first report takes.
+const REQUESTS_AT_ONCE: i64 = 120;
 /// Hosts in one reading at the start.
 const PAGE: i64 = 5_000;
 /// Bytes of an agent's version.
@@ -56,6 +58,8 @@ struct Entry {
     machine: [u8; 32],
     /// The present run of its agent, and those before, by the first bytes of their hashes; 0: none.
     streams: [u64; STREAMS],
+    /// When its requests so far will have been paid for, at one for each pace; microseconds.
+    paid: i64,
     agent: Box<str>,
 }
 
@@ -184,6 +188,7 @@ impl Roster {
             inventory: [0; 32],
             machine,
             streams: [0; STREAMS],
+            paid: 0,
             agent: host.agent.as_str().into(),
         });
         if entry.state == HostState::Quarantined && host.state == HostState::Active {
@@ -267,6 +272,25 @@ impl Roster {
             shard.heard.push(peer.host);
         }
         Heard::Here { report: inventory.is_some_and(|inventory| inventory != entry.inventory) }
+    }
+
+    /// Takes a request of a host into account; gives how many seconds too early it comes, if it does. A host may make
+    /// [`REQUESTS_AT_ONCE`], and one more for each `pace`. By the host's certificate: others behind its address do not pay.
+    pub fn hurries(&self, host: &Uuid, pace: SignedDuration, now: Timestamp) -> Option<u32> {
+        let (pace, now) = (i64::try_from(pace.as_micros()).unwrap_or(i64::MAX).max(1), now.as_microsecond());
+        let room = pace.saturating_mul(REQUESTS_AT_ONCE);
+        let mut shard = self.shard(host);
+        // Whoever is not known is refused anyway.
+        let entry = shard.hosts.get_mut(host)?;
+        // Nothing is ahead of the clock by more than was let through, except when the clock was set back.
+        entry.paid = entry.paid.clamp(now, now.saturating_add(room));
+        let early = entry.paid.saturating_add(pace) - now - room;
+        if early > 0 {
+            let seconds = early.saturating_add(999_999) / 1_000_000;
+            return Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        }
+        entry.paid = entry.paid.saturating_add(pace);
+        None
     }
 
     /// When this server last heard the host, or what the store said at the start.

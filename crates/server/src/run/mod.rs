@@ -38,6 +38,8 @@ const REFRESHES_MAX: usize = 16;
 const SIGNAL_EVERY: Duration = Duration::from_millis(100);
 /// How long everything under way may take to end.
 const STOPPING: Duration = Duration::from_secs(20);
+/// How long the store may take to close then.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// A server that cannot start, or broke off.
 #[derive(Debug, thiserror::Error)]
@@ -212,8 +214,12 @@ impl Running {
         };
         if timeout(STOPPING, all).await.is_err() {
             tracing::warn!("stopped with something still under way after {} s", STOPPING.as_secs());
+            self.parts.abort_all();
         }
-        self.app.store.close().await;
+        // It waits for whoever still writes.
+        if timeout(CLOSING, self.app.store.close()).await.is_err() {
+            tracing::warn!("left the store open after {} s: somebody still uses it", CLOSING.as_secs());
+        }
         result
     }
 }

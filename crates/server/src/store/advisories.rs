@@ -1,6 +1,6 @@
 //! What feeds said, from when until when we knew it. Only what changed is written.
 
-use super::{Doing, Error, Store, Writing};
+use super::{Dialect, Doing, Error, Store, Writing};
 use advisory::{Advisory, Kind, material};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
@@ -197,6 +197,7 @@ pub async fn known(store: &Store, feed: &str) -> Result<HashMap<String, Known>, 
 /// a changed one is in both. At most [`WRITTEN_AT_ONCE`] at once.
 pub async fn replace(
     writing: &mut Writing,
+    dialect: Dialect,
     feed: &str,
     at: i64,
     ended: &[&str],
@@ -210,6 +211,23 @@ pub async fn replace(
             .execute(&mut **writing)
             .await
             .doing("end a revision of an advisory")?;
+    }
+    let cves: Vec<[&str; 2]> = begun
+        .iter()
+        .flat_map(|revision| revision.cves.split_ascii_whitespace().map(|cve| [cve, revision.id.as_str()]))
+        .collect();
+    if !cves.is_empty() {
+        // Never taken away: what was closed on a day can be asked for afterwards.
+        let text = format!(
+            "INSERT INTO advisory_cves (cve, advisory) SELECT value ->> 0, value ->> 1 FROM {} WHERE true \
+             ON CONFLICT DO NOTHING",
+            dialect.elements("$1")
+        );
+        sqlx::query(AssertSqlSafe(text))
+            .bind(serde_json::json!(cves).to_string())
+            .execute(&mut **writing)
+            .await
+            .doing("store which CVEs an advisory closes")?;
     }
     for revision in begun {
         let [published, modified, withdrawn] = revision.times.map(|time| time.map(Timestamp::as_microsecond));

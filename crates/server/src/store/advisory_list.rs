@@ -64,6 +64,8 @@ pub async fn list(
         select.only("id LIKE ? ESCAPE '!'", [pattern.as_str().into()]);
     }
     if let Some(cve) = &filter.cve {
+        select.only("id IN (SELECT c.advisory FROM advisory_cves c WHERE c.cve = ?)", [cve.as_str().into()]);
+        // Of those that ever closed it, those that do now. An id of a CVE holds no character that LIKE heeds.
         let pattern = format!("% {cve} %");
         select.only("cves LIKE ?", [pattern.as_str().into()]);
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::Row;
+use sqlx::any::AnyRow;
 use std::fmt;
 
 /// Who changed something.
@@ -130,22 +131,35 @@ pub async fn after(store: &Store, seq: i64, most: i64) -> Result<Vec<Entry>, Err
     .fetch_all(store.reader())
     .await
     .doing("read the audit log")?;
-    rows.iter()
-        .map(|row| {
-            Ok(Entry {
-                seq: row.get(0),
-                at: row.get(1),
-                actor: row.get(2),
-                action: row.get(3),
-                object: row.get(4),
-                detail: serde_json::from_str(row.get(5)).map_err(|problem| Error::Damaged {
-                    object: format!("entry {} of the audit log", row.get::<i64, _>(0)),
-                    reason: problem.to_string(),
-                })?,
-                hash: row.get(6),
-            })
-        })
-        .collect()
+    rows.iter().map(entry).collect()
+}
+
+/// Up to `most` entries before `seq`, the newest first.
+pub async fn before(store: &Store, seq: i64, most: i64) -> Result<Vec<Entry>, Error> {
+    let rows = sqlx::query(
+        "SELECT seq, at, actor, action, object, detail, hash FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2",
+    )
+    .bind(seq)
+    .bind(most)
+    .fetch_all(store.reader())
+    .await
+    .doing("read the audit log")?;
+    rows.iter().map(entry).collect()
+}
+
+fn entry(row: &AnyRow) -> Result<Entry, Error> {
+    Ok(Entry {
+        seq: row.get(0),
+        at: row.get(1),
+        actor: row.get(2),
+        action: row.get(3),
+        object: row.get(4),
+        detail: serde_json::from_str(row.get(5)).map_err(|problem| Error::Damaged {
+            object: format!("entry {} of the audit log", row.get::<i64, _>(0)),
+            reason: problem.to_string(),
+        })?,
+        hash: row.get(6),
+    })
 }
 
 /// Where a chain breaks.

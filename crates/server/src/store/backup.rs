@@ -19,7 +19,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 const FORMAT: &str = "palisade.backup/1";
 /// Tables in an order in which references are met. Not kept: who holds leases, sessions and logins under way, stored
 /// answers to writes: a restored server begins those anew.
-const TABLES: [&str; 19] = [
+const TABLES: [&str; 20] = [
     "counters",
     "settings",
     "audit_head",
@@ -35,6 +35,7 @@ const TABLES: [&str; 19] = [
     "parts",
     "feeds",
     "advisories",
+    "advisory_cves",
     "signals",
     "finding_topics",
     "finding_evidence",

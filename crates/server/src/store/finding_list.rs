@@ -2,8 +2,9 @@
 
 use super::filter::Select;
 use super::host_list::{Host, host_of};
-use super::{Error, Store};
+use super::{Dialect, Error, Store};
 use jiff::Timestamp;
+use roaring::RoaringBitmap;
 use sqlx::Row;
 
 /// A finding with its host.
@@ -26,7 +27,7 @@ pub struct Finding {
 }
 
 /// Where a list goes on: advisory, package, verdict, host's number, since when. In this order they lie in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// See [`Finding::advisory`].
     pub advisory: String,
@@ -60,6 +61,8 @@ pub struct FindingFilter {
     pub at: Option<Timestamp>,
     /// On this host's number only.
     pub host: Option<i64>,
+    /// On hosts of these numbers only.
+    pub hosts: Option<RoaringBitmap>,
     /// Of this advisory only.
     pub advisory: Option<String>,
     /// Of advisories that close this CVE only; a whole CVE id.
@@ -71,7 +74,7 @@ pub struct FindingFilter {
 }
 
 impl FindingFilter {
-    fn apply(&self, select: &mut Select) {
+    fn apply(&self, select: &mut Select, dialect: Dialect) {
         match self.at {
             None => select.only("f.until_at IS NULL", []),
             Some(at) => {
@@ -83,15 +86,23 @@ impl FindingFilter {
         if let Some(host) = self.host {
             select.only("f.host = ?", [host.into()]);
         }
+        if let Some(hosts) = &self.hosts {
+            let numbers = serde_json::Value::from(hosts.iter().collect::<Vec<u32>>()).to_string();
+            let among = match dialect {
+                Dialect::Sqlite => "f.host IN (SELECT value FROM json_each(?))",
+                Dialect::Postgres => {
+                    "f.host IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text((?)::json))"
+                }
+            };
+            select.only(among, [numbers.as_str().into()]);
+        }
         if let Some(advisory) = &self.advisory {
             select.only("f.advisory = ?", [advisory.as_str().into()]);
         }
         if let Some(cve) = &self.cve {
-            // An id of a CVE holds no character that LIKE heeds.
-            let pattern = format!("% {cve} %");
             select.only(
-                "f.advisory IN (SELECT a.id FROM advisories a WHERE a.cves LIKE ?)",
-                [pattern.as_str().into()],
+                "f.advisory IN (SELECT c.advisory FROM advisory_cves c WHERE c.cve = ?)",
+                [cve.as_str().into()],
             );
         }
         if let Some(package) = &self.package {
@@ -121,7 +132,7 @@ pub async fn list(
                 h.enrolled_at, h.seen_at, h.revision
          FROM findings f JOIN hosts h ON h.number = f.host",
     );
-    filter.apply(&mut select);
+    filter.apply(&mut select, store.dialect());
     if let Some(after) = after {
         let topic = || {
             let (advisory, package) = (after.advisory.as_str(), after.package.as_str());
@@ -198,7 +209,7 @@ pub async fn counts(
                 (SELECT MAX(a.cves) FROM advisories a WHERE a.id = f.advisory AND a.until_at IS NULL)
          FROM findings f",
     );
-    filter.apply(&mut select);
+    filter.apply(&mut select, store.dialect());
     select.only("f.advisory > ?", [after.into()]);
     select.push("GROUP BY f.advisory ORDER BY f.advisory LIMIT ?", [most.into()]);
     let rows = select.fetch(store, "count findings").await?;

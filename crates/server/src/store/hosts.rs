@@ -270,7 +270,13 @@ pub async fn quarantine(store: &Store, now: Timestamp, id: &str, reason: &str) -
 }
 
 /// Lets a host out of quarantine; the machine that checks in next is taken for it. Not in quarantine: nothing is done.
-pub async fn release(store: &Store, now: Timestamp, actor: &Actor, id: &str) -> Result<Changed, Error> {
+pub async fn release(
+    store: &Store,
+    now: Timestamp,
+    actor: &Actor,
+    id: &str,
+    reason: &str,
+) -> Result<Changed, Error> {
     let mut writing = store.begin().await?;
     let mut host = match lock(&mut writing, id, None).await? {
         Ok(host) if host.state != HostState::Quarantined => {
@@ -282,12 +288,18 @@ pub async fn release(store: &Store, now: Timestamp, actor: &Actor, id: &str) -> 
     let was = std::mem::take(&mut host.reason);
     (host.state, host.machine) = (HostState::Active, String::new());
     set_state(&mut writing, &host).await?;
-    tell(writing, now, actor, "host.release", &host, json!({ "was": was })).await?;
+    tell(writing, now, actor, "host.release", &host, json!({ "reason": reason, "was": was })).await?;
     Ok(Changed::Done(host))
 }
 
 /// Forgets a host and what it had. Its number is not given again.
-pub async fn remove(store: &Store, now: Timestamp, actor: &Actor, id: &str) -> Result<Changed, Error> {
+pub async fn remove(
+    store: &Store,
+    now: Timestamp,
+    actor: &Actor,
+    id: &str,
+    reason: &str,
+) -> Result<Changed, Error> {
     let mut writing = store.begin().await?;
     let host = match lock(&mut writing, id, None).await? {
         Ok(host) => host,
@@ -301,7 +313,7 @@ pub async fn remove(store: &Store, now: Timestamp, actor: &Actor, id: &str) -> R
     ] {
         sqlx::query(text).bind(id.to_owned()).execute(&mut *writing).await.doing("remove a host")?;
     }
-    tell(writing, now, actor, "host.remove", &host, json!({})).await?;
+    tell(writing, now, actor, "host.remove", &host, json!({ "reason": reason, "name": host.name })).await?;
     Ok(Changed::Done(host))
 }
 

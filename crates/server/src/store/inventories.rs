@@ -135,12 +135,19 @@ pub async fn at(store: &Store, host: &str, at: Timestamp) -> Result<Option<Store
     Err(damaged(&format!("inventory of host {host}"), "its parts are not those of its hash".to_owned()))
 }
 
-/// The last `most` inventories of a host, the newest first.
-pub async fn history(store: &Store, host: &str, most: i64) -> Result<Vec<Interval>, Error> {
+/// The last `most` inventories of a host that began before a moment, the newest first.
+pub async fn history(
+    store: &Store,
+    host: &str,
+    before: Timestamp,
+    most: i64,
+) -> Result<Vec<Interval>, Error> {
     let rows = sqlx::query(
-        "SELECT from_at, until_at, observed_at, hash FROM inventories WHERE host = $1 ORDER BY from_at DESC LIMIT $2",
+        "SELECT from_at, until_at, observed_at, hash FROM inventories WHERE host = $1 AND from_at < $2 \
+         ORDER BY from_at DESC LIMIT $3",
     )
     .bind(host.to_owned())
+    .bind(before.as_microsecond())
     .bind(most)
     .fetch_all(store.reader())
     .await

@@ -87,6 +87,14 @@ pub async fn advisory(centre: &Centre, feed: &str, id: &str, cves: &str) {
     .execute(&mut *writing)
     .await
     .unwrap();
+    for cve in cves.split_ascii_whitespace() {
+        sqlx::query("INSERT INTO advisory_cves (cve, advisory) VALUES ($1, $2)")
+            .bind(cve.to_owned())
+            .bind(id.to_owned())
+            .execute(&mut *writing)
+            .await
+            .unwrap();
+    }
     commit(writing, "test").await.unwrap();
 }
 

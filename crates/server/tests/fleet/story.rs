@@ -99,7 +99,7 @@ async fn history(fresh: &Fresh, seed: u64) {
                 if random.below(2) == 0 {
                     hosts::revoke(world.store(), world.now, &Actor::Server, host, "lost").await.unwrap();
                 } else {
-                    hosts::remove(world.store(), world.now, &Actor::Server, host).await.unwrap();
+                    hosts::remove(world.store(), world.now, &Actor::Server, host, "scrapped").await.unwrap();
                 }
             }
             // It dies, between two steps or in the middle of one.

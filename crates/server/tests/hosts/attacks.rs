@@ -11,6 +11,7 @@ use server::identity::{Authority, Peer};
 use server::store::audit::Actor;
 use server::store::{Store, enrolment, hosts, inventories};
 use std::io::Write;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -297,6 +298,50 @@ async fn what_is_no_request_of_ours_is_refused() {
                 &body[..body.len().min(60)]
             );
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_hammers_waits_and_its_neighbour_behind_the_same_address_does_not() {
+    on_each_store(async |fresh| {
+        let centre = Centre::start(&fresh).await;
+        let (loud, calm) = (centre.enrol("loud").await, centre.enrol("calm").await);
+        let mut connection = loud.connect().await.unwrap();
+        let body = json(&loud.check_in);
+        let (mut answered, mut refused) = (0, None);
+        for _ in 0..200 {
+            let answer = post(&mut connection, CHECK_IN_PATH, &[], &body).await.unwrap();
+            if answer.status != 200 {
+                refused = Some(answer);
+                break;
+            }
+            answered += 1;
+        }
+        let refused = refused.expect("200 at once are too many");
+        assert!(answered >= 120, "{answered}");
+        assert_eq!(refused.refusal(), (429, "busy".to_owned()));
+        assert!(refused.head.contains("retry-after: 1\r\n"), "{}", refused.head);
+        assert_eq!(centre.roster.counters.refused_hurried.load(Ordering::Relaxed), 1);
+        assert_eq!(calm.check_in().await.status, 200);
+        // What was refused is not held against it.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(loud.check_in().await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clock_set_back_does_not_shut_a_host_out() {
+    on_each_store(async |fresh| {
+        let centre = Centre::start(&fresh).await;
+        let agent = centre.enrol("web-1").await;
+        let (id, pace, now) = (agent.id.parse().unwrap(), SignedDuration::from_secs(1), Timestamp::now());
+        let hurries = |now| centre.roster.hurries(&id, pace, now);
+        assert_eq!(hurries(now + SignedDuration::from_hours(24)), None);
+        assert_eq!(hurries(now), Some(1), "as if it had used all it may");
+        assert_eq!(hurries(now + pace), None);
+        assert_eq!((0..).take_while(|_| hurries(now + pace * 500).is_none()).count(), 120);
     })
     .await;
 }

@@ -28,7 +28,7 @@ async fn two_hosts_that_speak_in_turn_are_quarantined_and_named() {
         assert_eq!(agent.check_in_as("copy", "127.0.0.3").await.status, 403);
 
         let (now, by) = (Timestamp::now(), Actor::Person("ada".to_owned()));
-        hosts::release(&centre.store, now, &by, &agent.id).await.unwrap();
+        hosts::release(&centre.store, now, &by, &agent.id, "looked at it").await.unwrap();
         until(async || centre.roster.census(now, 15).quarantined == 0).await;
         assert_eq!(agent.check_in_as("two", "127.0.0.2").await.status, 200);
         let host = hosts::get(&centre.store, &agent.id).await.unwrap().unwrap();
@@ -52,7 +52,7 @@ async fn another_machine_under_the_same_key_is_quarantined_and_named() {
 
         // The operator kept the new one: released, whoever speaks next is the host, and the other one a copy.
         let (now, by) = (Timestamp::now(), Actor::Person("ada".to_owned()));
-        hosts::release(&centre.store, now, &by, &agent.id).await.unwrap();
+        hosts::release(&centre.store, now, &by, &agent.id, "looked at it").await.unwrap();
         until(async || centre.roster.census(now, 15).quarantined == 0).await;
         assert_eq!(agent.check_in_as("other", "127.0.0.3").await.status, 200);
         agent.check_in.machine = sha256(b"web-1");

@@ -28,7 +28,7 @@ async fn what_a_host_had_on_that_day_can_be_told_until_it_is_pruned() {
                 assert_eq!((&then.inventory.packages, then.from), (&one.packages, day(number)));
             }
         }
-        let told = history(store, &id, 10).await.unwrap();
+        let told = history(store, &id, Timestamp::MAX, 10).await.unwrap();
         let told: Vec<_> = told.iter().map(|one| (one.from, one.until)).collect();
         assert_eq!(told, [(day(3), None), (day(2), Some(day(3))), (day(1), Some(day(2)))]);
         // Eight parts, and of the packages one more for each version.

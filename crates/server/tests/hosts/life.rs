@@ -194,10 +194,10 @@ async fn people_change_hosts_unless_somebody_was_faster() {
         let late = hosts::relabel(store, now, &by, &agent.id, None, None, Some(1)).await.unwrap();
         assert_eq!(late, Changed::Stale);
         assert_eq!(
-            hosts::remove(store, now, &by, &agent.id).await.unwrap(),
+            hosts::remove(store, now, &by, &agent.id, "scrapped").await.unwrap(),
             Changed::Done(hosts::Host { revision: 3, ..host })
         );
-        assert_eq!(hosts::remove(store, now, &by, &agent.id).await.unwrap(), Changed::Missing);
+        assert_eq!(hosts::remove(store, now, &by, &agent.id, "scrapped").await.unwrap(), Changed::Missing);
         until(async || centre.roster.number(&agent.id).is_none()).await;
         assert_eq!(agent.check_in().await.refusal(), (403, "revoked".to_owned()));
         assert_eq!(hosts::all(store).await.unwrap(), []);
