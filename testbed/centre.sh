@@ -110,7 +110,7 @@ history_of() { cli host history "$1" --json; }
 # What it had of bed-lamp, now or at a time.
 version_of() {
   local at=()
-  [ -z "${2:-}" ] || at=(--at "$2")
+  [ -z "${2:-}" ] || at=(--at "${@:2}")
   cli host inventory "$1" "${at[@]}" --json | jq -r '.inventory.packages[] | select(.name == "bed-lamp") | .version'
 }
 has_version() { is "$2" version_of "$1"; }

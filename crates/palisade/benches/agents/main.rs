@@ -49,6 +49,9 @@ struct Options {
     /// Only start the server on a store with that many hosts, and tell how long it takes
     #[arg(long)]
     cold_start: bool,
+    /// Threads of the agents
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
     /// Leave the bare server out
     #[arg(long)]
     no_limit: bool,
@@ -62,9 +65,9 @@ struct Options {
 
 fn main() {
     let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads start");
     if let Some(store) = &options.serve_bare {
-        runtime.block_on(bare::serve(store));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        runtime.expect("threads start").block_on(bare::serve(store));
         return;
     }
     if !options.bench {
@@ -72,7 +75,10 @@ fn main() {
         println!("run with cargo bench");
         return;
     }
-    runtime.block_on(run(&options));
+    // One thread suffices for two thousand check-ins a second; more would only take turns with the server's.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(options.threads).enable_all().build();
+    runtime.expect("threads start").block_on(run(&options));
 }
 
 async fn run(options: &Options) {

@@ -115,6 +115,9 @@ pub(crate) enum Host {
         /// At this time: 2026-11-01T00:00:00Z
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
+        /// By what the host told later, too, as one does that was cut off then
+        #[arg(long, requires = "at")]
+        hindsight: bool,
     },
     /// List when a host's inventory changed
     History {

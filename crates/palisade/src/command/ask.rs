@@ -145,9 +145,12 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
             }
             session.card(&client.patch(&path, &body.into())?, &HOST_COLUMNS)
         }
-        Host::Inventory { host, at } => {
+        Host::Inventory { host, at, hindsight } => {
             let id = session.host(host)?;
-            let query: Vec<_> = at.iter().map(|at| ("at", at.as_str())).collect();
+            let mut query: Vec<_> = at.iter().map(|at| ("at", at.as_str())).collect();
+            if *hindsight {
+                query.push(("hindsight", "true"));
+            }
             let inventory = client.get(&format!("/hosts/{}/inventory", escaped(&id)), &query)?;
             if session.json {
                 return session.card(&inventory, &[]);
@@ -166,7 +169,8 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
         Host::History { host, most } => {
             let id = session.host(host)?;
             let history = client.list(&format!("/hosts/{}/inventory/history", escaped(&id)), &[], *most)?;
-            let columns = [("from", "/from"), ("until", "/until"), ("hash", "/hash")];
+            let columns =
+                [("from", "/from"), ("until", "/until"), ("observed", "/observed"), ("hash", "/hash")];
             session.list(&history, &columns, "it has reported no inventory")
         }
         Host::Revoke { host, reason } => {

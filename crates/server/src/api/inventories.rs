@@ -5,7 +5,7 @@ use super::body::{Ask, Named};
 use super::hosts::find;
 use super::page::{self, Page};
 use super::problem::{Kind, Problem};
-use crate::store::inventories;
+use crate::store::inventories::{self, Knowing};
 use axum::Json;
 use axum::extract::State as At;
 use axum::response::Response;
@@ -38,9 +38,12 @@ pub(super) struct Stored {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct When {
-    /// As it was then; now if absent.
+    /// As it was then, by what was known then; now if absent.
     #[param(value_type = Option<String>, format = DateTime)]
     at: Option<Timestamp>,
+    /// With `at`: by what the host told later, too, as one does that was cut off then. Times are by its own clock.
+    #[serde(default)]
+    hindsight: bool,
 }
 
 /// What a host has, or had at that time.
@@ -56,7 +59,10 @@ pub(super) async fn get(
     let store = &state.app.store;
     let stored = match asked.at {
         None => inventories::current(store, &id).await?,
-        Some(at) => inventories::at(store, &id, at).await?,
+        Some(at) => {
+            let knowing = if asked.hindsight { Knowing::Hindsight } else { Knowing::Then };
+            inventories::at(store, &id, at, knowing).await?
+        }
     };
     let stored = stored.ok_or_else(|| {
         let object = format!("the inventory of host {id}");
@@ -82,6 +88,9 @@ pub(super) struct Interval {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
+    /// When the host saw it, by its own clock; before `from` if it was cut off.
+    #[schema(value_type = String, format = DateTime)]
+    observed: Timestamp,
     /// Of the whole.
     hash: String,
 }
@@ -117,6 +126,11 @@ pub(super) async fn history(
     let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let rows = inventories::history(&state.app.store, &id, before, most).await?;
     let page = page::cut(rows, limit, |row| page::place(&[&row.from.as_microsecond().to_string()]));
-    let interval = |row: inventories::Interval| Interval { from: row.from, until: row.until, hash: row.hash };
+    let interval = |row: inventories::Interval| Interval {
+        from: row.from,
+        until: row.until,
+        observed: row.observed,
+        hash: row.hash,
+    };
     Ok(page.map(interval).answer(&uri))
 }

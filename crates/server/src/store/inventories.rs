@@ -83,23 +83,39 @@ pub struct Pruned {
 /// What the host has now.
 pub async fn current(store: &Store, host: &str) -> Result<Option<Stored>, Error> {
     // An open interval ends in the future.
-    at(store, host, Timestamp::MAX).await
+    at(store, host, Timestamp::MAX, Knowing::Then).await
 }
 
-/// What the host had at a moment, as we knew it then.
-pub async fn at(store: &Store, host: &str, at: Timestamp) -> Result<Option<Stored>, Error> {
+/// Whose knowledge of a moment is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowing {
+    /// What we knew then.
+    Then,
+    /// What we know by now: a host that was cut off tells later what it had.
+    Hindsight,
+}
+
+/// What the host had at a moment.
+pub async fn at(store: &Store, host: &str, at: Timestamp, knowing: Knowing) -> Result<Option<Stored>, Error> {
     let at = at.as_microsecond();
-    for _ in 0..READINGS_MAX {
-        let row = sqlx::query(
+    let text = match knowing {
+        Knowing::Then => {
             "SELECT h.name, i.from_at, i.observed_at, i.hash FROM inventories i JOIN hosts h ON h.id = i.host \
              WHERE i.host = $1 AND i.from_at <= $2 AND (i.until_at IS NULL OR i.until_at > $2) \
-             ORDER BY i.from_at DESC LIMIT 1",
-        )
-        .bind(host.to_owned())
-        .bind(at)
-        .fetch_optional(store.reader())
-        .await
-        .doing("read an inventory")?;
+             ORDER BY i.from_at DESC LIMIT 1"
+        }
+        Knowing::Hindsight => {
+            "SELECT h.name, i.from_at, i.observed_at, i.hash FROM inventories i JOIN hosts h ON h.id = i.host \
+             WHERE i.host = $1 AND i.observed_at <= $2 ORDER BY i.observed_at DESC, i.from_at DESC LIMIT 1"
+        }
+    };
+    for _ in 0..READINGS_MAX {
+        let row = sqlx::query(text)
+            .bind(host.to_owned())
+            .bind(at)
+            .fetch_optional(store.reader())
+            .await
+            .doing("read an inventory")?;
         let Some(row) = row else { return Ok(None) };
         let (name, from, observed, hash): (String, i64, i64, String) =
             (row.get(0), row.get(1), row.get(2), row.get(3));
