@@ -68,6 +68,10 @@ pub(crate) enum Command {
         /// The backup
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
+        /// Start over with another authority, because the file with the key to the old one is lost: every host has to be
+        /// enrolled anew
+        #[arg(long)]
+        new_authority: bool,
     },
     /// Look whether all is well with the server's store; changes nothing
     #[command(after_help = "\

@@ -46,7 +46,9 @@ fn main() -> ExitCode {
         Command::Token(ask) => command::ask::token(&ask.what, &ask.asking),
         Command::Audit(ask) => command::audit::run(&ask.what, &ask.asking),
         Command::Backup { settings, file } => command::serve::backup(&settings, &file),
-        Command::Restore { settings, file } => command::serve::restore(&settings, &file),
+        Command::Restore { settings, file, new_authority } => {
+            command::serve::restore(&settings, &file, new_authority)
+        }
         Command::Doctor { settings, json } => command::serve::doctor(&settings, json),
         Command::Agent(command) => command::agent::run(&command),
         Command::Completions { shell } => command::shell::completions(shell),

@@ -28,6 +28,8 @@ pub struct Config {
     pub server: Server,
     /// How it speaks with agents.
     pub agents: Agents,
+    /// The fleet's authority.
+    pub identity: Identity,
     /// Where advisories come from.
     #[serde(rename = "feed")]
     pub feeds: Vec<Feed>,
@@ -73,6 +75,11 @@ impl Config {
             (None, false) => Ok(store.clone()),
             (None, true) => Ok(format!("sqlite://{}", data.join("palisade.db").display())),
         }
+    }
+
+    /// The file whose key opens the authority's.
+    pub fn authority_key(&self) -> PathBuf {
+        self.identity.key_file.clone().unwrap_or_else(|| self.server.data.join("authority.key"))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -175,6 +182,14 @@ pub struct Agents {
     pub certificate_days: u32,
     /// A host not heard of for so long is told as silent, minutes.
     pub silent_minutes: u32,
+}
+
+/// The fleet's authority.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// File whose key opens the authority's; the same for all servers of a fleet. `authority.key` in `data` if absent.
+    pub key_file: Option<PathBuf>,
 }
 
 /// One feed.

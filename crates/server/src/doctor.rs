@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::fleet;
+use crate::identity::Authority;
 use crate::store::{Dialect, Doing, Error, Store, audit};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -36,6 +37,7 @@ pub async fn examine(config: &Config, now: Timestamp) -> Result<Vec<Check>, supe
     if store.dialect() == Dialect::Sqlite {
         checks.push(disk(&config.server.data));
     }
+    checks.push(authority(config, &store).await?);
     checks.push(clock(&store, now).await?);
     store.close().await;
     Ok(checks)
@@ -54,6 +56,18 @@ async fn database(store: &Store) -> Result<Check, Error> {
     let hosts = number(store, "SELECT COUNT(*) FROM hosts").await?;
     let open = number(store, "SELECT COUNT(*) FROM findings WHERE until_at IS NULL").await?;
     Ok(Check { name, seen: format!("{hosts} hosts, {open} open findings"), problems })
+}
+
+/// The authority can be opened, and not by whoever has the store alone.
+async fn authority(config: &Config, store: &Store) -> Result<Check, super::run::Failed> {
+    let key_file = config.authority_key();
+    let mut problems = Vec::new();
+    if Authority::is_clear(store).await? {
+        let remedy = "back the store up and restore it into an empty one, which seals it";
+        problems.push(format!("its key lies in the store in clear; {remedy}"));
+    }
+    problems.extend(Authority::verify(store, &key_file).await.err().map(|problem| problem.to_string()));
+    Ok(Check { name: "authority", seen: format!("sealed with {}", key_file.display()), problems })
 }
 
 async fn audit_log(store: &Store) -> Result<Check, Error> {

@@ -17,6 +17,7 @@ pub mod people;
 pub mod api;
 pub mod metrics;
 pub mod doctor;
+mod seal;
 mod task;
 
 pub use app::App;

@@ -5,6 +5,7 @@ use crate::cli::fleet::Settings;
 use crate::client::Access;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use server::identity::Authority;
 use server::store::{Store, backup};
 use server::{Config, doctor, log, people};
 use std::fs::OpenOptions;
@@ -91,7 +92,7 @@ pub(crate) fn backup(settings: &Settings, file: &Path) -> Result<ExitCode> {
         bail!("{}: it is there already; name another file", doing());
     }
     let part: PathBuf = file.with_added_extension("part");
-    // It holds the authority's key and what logs people in.
+    // It holds what logs people in.
     let out = OpenOptions::new()
         .write(true)
         .create(true)
@@ -102,7 +103,8 @@ pub(crate) fn backup(settings: &Settings, file: &Path) -> Result<ExitCode> {
     let written = runtime()?.block_on(async {
         let store = Store::open(&config.store_url()?).await?;
         let mut tell = |table: &str, rows| eprintln!("palisade: {rows:>9} {table}");
-        anyhow::Ok(backup::write(&store, Timestamp::now(), &out, &mut tell).await?)
+        let counts = backup::write(&store, Timestamp::now(), &out, &mut tell).await?;
+        anyhow::Ok((counts, Authority::is_clear(&store).await?))
     });
     let kept = written.and_then(|counts| {
         out.sync_all().with_context(doing)?;
@@ -113,15 +115,25 @@ pub(crate) fn backup(settings: &Settings, file: &Path) -> Result<ExitCode> {
         // A half one must not be taken for a backup.
         let _ = std::fs::remove_file(&part);
     }
-    let rows: u64 = kept?.iter().map(|(_, count)| count).sum();
-    eprintln!(
-        "palisade: {rows} rows in {}; keep it as you keep keys: it holds the authority's",
-        file.display()
-    );
+    let (counts, is_clear) = kept?;
+    let rows: u64 = counts.iter().map(|(_, count)| count).sum();
+    if is_clear {
+        eprintln!(
+            "palisade: {rows} rows in {}; keep it as you keep keys: it holds the authority's",
+            file.display()
+        );
+    } else {
+        eprintln!(
+            "palisade: {rows} rows in {}; the authority in it is sealed: to restore it, {} is needed too; keep a copy of \
+             that file elsewhere",
+            file.display(),
+            config.authority_key().display()
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn restore(settings: &Settings, file: &Path) -> Result<ExitCode> {
+pub(crate) fn restore(settings: &Settings, file: &Path, new_authority: bool) -> Result<ExitCode> {
     let config = match config(settings) {
         Ok(config) => config,
         Err(code) => return Ok(code),
@@ -131,14 +143,37 @@ pub(crate) fn restore(settings: &Settings, file: &Path) -> Result<ExitCode> {
         let store = Store::open(&config.store_url()?).await?;
         let counts =
             backup::restore(&store, from, &mut |table, _| eprintln!("palisade: restoring {table}")).await?;
+        let opened = authority(&config, &store, new_authority).await;
         store.close().await;
-        anyhow::Ok(counts)
+        anyhow::Ok((counts, opened))
     })?;
+    let (counts, opened) = counts;
+    opened.context(
+        "all rows are restored, but no server can start with them; if the file is lost, restore into an empty store with \
+         --new-authority, and enrol every host anew",
+    )?;
     let rows: u64 = counts.iter().map(|(_, count)| count).sum();
     eprintln!(
         "palisade: restored {rows} rows; \"palisade doctor\" looks at them, \"palisade server\" serves them"
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes sure that a server can open the authority that was restored, and that its key does not stay in clear.
+async fn authority(config: &Config, store: &Store, new_authority: bool) -> Result<()> {
+    let (now, key_file) = (Timestamp::now(), config.authority_key());
+    if new_authority {
+        Authority::forget(store, now).await?;
+        eprintln!("palisade: the next start makes another authority; every host has to be enrolled anew");
+        return Ok(());
+    }
+    if Authority::is_clear(store).await? {
+        std::fs::create_dir_all(&config.server.data)?;
+        Authority::seal(store, now, &key_file).await?;
+        eprintln!("palisade: the authority is sealed now, with {}", key_file.display());
+    }
+    Authority::verify(store, &key_file).await?;
+    Ok(())
 }
 
 pub(crate) fn doctor(settings: &Settings, json: bool) -> Result<ExitCode> {

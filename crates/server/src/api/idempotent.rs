@@ -5,6 +5,7 @@ use super::State;
 use super::body::BODY_BYTES_MAX;
 use super::guard::Caller;
 use super::problem::{Kind, Problem};
+use crate::seal::Seal;
 use crate::store::idempotency::{self, Place};
 use advisory::digest::{hex, sha256};
 use axum::body::{Body, Bytes};
@@ -14,7 +15,6 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::LengthLimitError;
 use jiff::Timestamp;
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
@@ -57,7 +57,7 @@ pub(super) async fn once(
             return conflict(Kind::UnderWay, "the same request is being answered", "come back later");
         }
         Place::Answered { status, body } => {
-            let body = open(&seal_key(actor, &key), &body).ok_or_else(|| {
+            let body = seal_of(actor, &key).open(&[], &body).ok_or_else(|| {
                 Problem::internal(&"an answer kept for an idempotency key cannot be opened")
             })?;
             return Ok(replay(status, body));
@@ -76,7 +76,8 @@ pub(super) async fn once(
         }
         let (head, body) = response.into_parts();
         let body = read(body, ANSWER_BYTES_MAX).await?;
-        let sealed = seal(&seal_key(&actor, &key), &body)?;
+        let sealed =
+            seal_of(&actor, &key).close(&[], &body).map_err(|problem| Problem::internal(&problem))?;
         let status = i64::from(head.status.as_u16());
         idempotency::keep(store, state.now(), &actor, &name, status, &sealed).await?;
         Ok(Response::from_parts(head, Body::from(body)))
@@ -118,27 +119,6 @@ fn replay(status: i64, body: Vec<u8>) -> Response {
     response
 }
 
-fn seal_key(actor: &str, key: &str) -> LessSafeKey {
-    let bytes = Sha256::digest(format!("sealed answer {actor} {key}"));
-    LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &bytes).expect("SHA-256 has the key's length"))
-}
-
-/// Seals an answer: nonce and sealed text, hex.
-fn seal(key: &LessSafeKey, body: &[u8]) -> Result<String, Problem> {
-    let mut nonce = [0; NONCE_LEN];
-    getrandom::fill(&mut nonce).map_err(|problem| Problem::internal(&problem))?;
-    let mut sealed = body.to_vec();
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed)
-        .map_err(|problem| Problem::internal(&problem))?;
-    Ok(hex(&nonce) + &hex(&sealed))
-}
-
-fn open(key: &LessSafeKey, sealed: &str) -> Option<Vec<u8>> {
-    let bytes = super::page::unhex(sealed)?;
-    let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN)?;
-    let mut body = sealed.to_vec();
-    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-    let length = key.open_in_place(nonce, Aad::empty(), &mut body).ok()?.len();
-    body.truncate(length);
-    Some(body)
+fn seal_of(actor: &str, key: &str) -> Seal {
+    Seal::new(&Sha256::digest(format!("sealed answer {actor} {key}")).into())
 }

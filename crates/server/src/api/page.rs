@@ -2,6 +2,7 @@
 //! come and go.
 
 use super::problem::Problem;
+use crate::seal::unhex;
 use advisory::digest::hex;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -61,17 +62,6 @@ pub(super) fn number(after: Option<&str>) -> Result<Option<i64>, Problem> {
 /// A place that we did not give out.
 pub(super) fn wrong() -> Problem {
     Problem::malformed("after", "it is not the \"next\" of a page of this list").field("after")
-}
-
-/// Lower-case hex back into bytes.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 /// Cuts a list that was read with one more than `limit`; the place of the last one that stays, if there are more.

@@ -292,6 +292,7 @@ impl Desk {
             identity::Error::Request(_) => Refuse::malformed(StatusCode::BAD_REQUEST, problem.to_string()),
             identity::Error::Store(_)
             | identity::Error::Damaged(_)
+            | identity::Error::KeyFile { .. }
             | identity::Error::Certificate { .. }
             | identity::Error::Tls(_) => {
                 tracing::error!("{problem}");

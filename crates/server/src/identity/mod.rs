@@ -1,13 +1,16 @@
 //! Who is who on the wire: the fleet's own authority, which signs the certificates of servers and of hosts.
 //!
-//! It is made at the first start and kept in the store, so that every server of a fleet signs with the same key. A host
-//! makes its own key; the authority sees only its public half. A certificate says nothing but the host's id.
+//! It is made at the first start and kept in the store, so that every server of a fleet signs with the same key; sealed,
+//! with a key in a file outside of it. A host makes its own key; the authority sees only its public half. A certificate
+//! says nothing but the host's id.
 
+mod key_file;
 mod peer;
 mod tls;
 
 pub use peer::Peer;
 
+use crate::seal::Seal;
 use crate::store::audit::{self, Actor};
 use crate::store::{self, Doing, Store, commit};
 use advisory::digest::{hex, sha256};
@@ -21,6 +24,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::Path;
 use time::OffsetDateTime;
 use uuid::Uuid;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
@@ -43,6 +47,17 @@ pub enum Error {
     /// The authority cannot be read back.
     #[error("open the fleet's authority: {0}; restore a backup of the store")]
     Damaged(String),
+    /// The authority cannot be opened with the file that holds the key to it.
+    #[error(
+        "open the fleet's authority with {file}: {reason}; copy the file of the server that made the authority, or the \
+         copy that was kept of it, to there"
+    )]
+    KeyFile {
+        /// The file.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
     /// A certificate cannot be made.
     #[error("make a certificate for {object}: {reason}")]
     Certificate {
@@ -93,17 +108,43 @@ impl fmt::Debug for Authority {
 /// The authority as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    key: String,
+    #[serde(flatten)]
+    key: Key,
     certificate: String,
 }
 
+/// The authority's private key.
+#[derive(Serialize, Deserialize)]
+enum Key {
+    /// PEM.
+    #[serde(rename = "key")]
+    Clear(String),
+    /// The same, sealed about the certificate.
+    #[serde(rename = "sealed")]
+    Sealed(String),
+}
+
 impl Authority {
-    /// Opens the fleet's authority; makes it where there is none. Of several servers that start at once, one makes it.
+    /// Opens the fleet's authority; makes it where there is none. Of several servers that start at once, one makes it. Its
+    /// key is sealed with that of `key_file`, which is made with it.
+    pub async fn open_sealed(store: &Store, now: Timestamp, key_file: &Path) -> Result<Self, Error> {
+        Self::open_with(store, now, Some(key_file)).await
+    }
+
+    /// As [`Authority::open_sealed`], with the key in clear in the store: for stores that are thrown away.
     pub async fn open(store: &Store, now: Timestamp) -> Result<Self, Error> {
+        Self::open_with(store, now, None).await
+    }
+
+    async fn open_with(store: &Store, now: Timestamp, key_file: Option<&Path>) -> Result<Self, Error> {
         if let Some(kept) = kept(store).await? {
-            return Self::of(&kept);
+            return Self::of(&kept, key_file);
         }
-        let value = serde_json::to_string(&Kept::make(now)?).expect("two texts are JSON");
+        let mut made = Kept::make(now)?;
+        if let Some(path) = key_file {
+            made = made.sealed(&key_file::read_or_make(path)?)?;
+        }
+        let value = serde_json::to_string(&made).expect("two texts are JSON");
         let mut writing = store.begin().await?;
         let made =
             sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
@@ -118,17 +159,59 @@ impl Authority {
         }
         commit(writing, "store the fleet's authority").await?;
         let kept = kept(store).await?;
-        Self::of(&kept.ok_or_else(|| Error::Damaged("it is gone as soon as it was stored".to_owned()))?)
+        let gone = || Error::Damaged("it is gone as soon as it was stored".to_owned());
+        Self::of(&kept.ok_or_else(gone)?, key_file)
     }
 
-    fn of(kept: &str) -> Result<Self, Error> {
+    /// Whether the store has an authority whose key lies in it in clear.
+    pub async fn is_clear(store: &Store) -> Result<bool, Error> {
+        let Some(kept) = kept(store).await? else { return Ok(false) };
+        Ok(matches!(Kept::read(&kept)?.key, Key::Clear(_)))
+    }
+
+    /// Whether the store's authority, if it has one, can be opened with that file.
+    pub async fn verify(store: &Store, key_file: &Path) -> Result<(), Error> {
+        match kept(store).await? {
+            Some(kept) => Self::of(&kept, Some(key_file)).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Seals the key of an authority that lies in the store in clear.
+    pub async fn seal(store: &Store, now: Timestamp, key_file: &Path) -> Result<(), Error> {
+        let Some(kept) = kept(store).await? else { return Ok(()) };
+        let sealed = Kept::read(&kept)?.sealed(&key_file::read_or_make(key_file)?)?;
+        let value = serde_json::to_string(&sealed).expect("two texts are JSON");
+        change(store, now, "authority.seal", "UPDATE settings SET value = $2 WHERE name = $1", Some(value))
+            .await
+    }
+
+    /// Forgets the authority: the next start makes another, and every host has to be enrolled anew.
+    pub async fn forget(store: &Store, now: Timestamp) -> Result<(), Error> {
+        change(store, now, "authority.forget", "DELETE FROM settings WHERE name = $1", None).await
+    }
+
+    fn of(kept: &str, key_file: Option<&Path>) -> Result<Self, Error> {
         let damaged = |problem: &dyn fmt::Display| Error::Damaged(problem.to_string());
-        let kept: Kept = serde_json::from_str(kept).map_err(|problem| damaged(&problem))?;
-        let key = KeyPair::from_pem(&kept.key).map_err(|problem| damaged(&problem))?;
-        let certificate = CertificateDer::from_pem_slice(kept.certificate.as_bytes())
-            .map_err(|problem| damaged(&problem))?;
+        let Kept { key, certificate: pem } = Kept::read(kept)?;
+        let key = match key {
+            Key::Clear(key) => key,
+            Key::Sealed(sealed) => {
+                let path = key_file.ok_or_else(|| damaged(&"its key is sealed"))?;
+                let wrong = |reason: &str| Error::KeyFile {
+                    file: path.display().to_string(),
+                    reason: reason.to_owned(),
+                };
+                let seal = key_file::read(path)?.ok_or_else(|| wrong("it is not there"))?;
+                let key = seal.open(pem.as_bytes(), &sealed).and_then(|key| String::from_utf8(key).ok());
+                key.ok_or_else(|| wrong("its key is another one"))?
+            }
+        };
+        let key = KeyPair::from_pem(&key).map_err(|problem| damaged(&problem))?;
+        let certificate =
+            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|problem| damaged(&problem))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|problem| damaged(&problem))?;
-        Ok(Self { certificate, pem: kept.certificate, issuer })
+        Ok(Self { certificate, pem, issuer })
     }
 
     /// Its certificate, PEM: what agents and people trust.
@@ -211,8 +294,42 @@ impl Kept {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let signed = params.self_signed(&key).map_err(certificate)?;
-        Ok(Self { key: key.serialize_pem(), certificate: signed.pem() })
+        Ok(Self { key: Key::Clear(key.serialize_pem()), certificate: signed.pem() })
     }
+
+    fn read(kept: &str) -> Result<Self, Error> {
+        serde_json::from_str(kept).map_err(|problem| Error::Damaged(problem.to_string()))
+    }
+
+    fn sealed(self, seal: &Seal) -> Result<Self, Error> {
+        let Self { key, certificate } = self;
+        let key = match key {
+            Key::Clear(key) => {
+                let sealed = seal.close(certificate.as_bytes(), key.as_bytes());
+                Key::Sealed(sealed.map_err(|reason| Error::Certificate {
+                    object: "the fleet's authority".to_owned(),
+                    reason,
+                })?)
+            }
+            sealed @ Key::Sealed(_) => sealed,
+        };
+        Ok(Self { key, certificate })
+    }
+}
+
+async fn change(
+    store: &Store,
+    now: Timestamp,
+    action: &str,
+    statement: &'static str,
+    value: Option<String>,
+) -> Result<(), Error> {
+    let mut writing = store.begin().await?;
+    let query = sqlx::query(statement).bind(SETTING);
+    let query = if let Some(value) = value { query.bind(value) } else { query };
+    query.execute(&mut *writing).await.doing("change the fleet's authority")?;
+    audit::record(&mut writing, now, &Actor::Server, action, SETTING, serde_json::json!({})).await?;
+    Ok(commit(writing, "change the fleet's authority").await?)
 }
 
 async fn kept(store: &Store) -> Result<Option<String>, store::Error> {

@@ -117,7 +117,13 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     );
     let now = Timestamp::now();
     let store = Store::open(&config.store_url()?).await?;
-    let authority = Arc::new(Authority::open(&store, now).await?);
+    let key_file = config.authority_key();
+    let authority = Arc::new(Authority::open_sealed(&store, now, &key_file).await?);
+    if Authority::is_clear(&store).await? {
+        tracing::warn!(
+            "the authority's key lies in the store in clear: a backup, restored into an empty store, seals it"
+        );
+    }
     let app = Arc::new(App { config, store, told: Arc::new(Notify::new()) });
     // Followers begin where they were loaded: what happens meanwhile is followed afterwards, twice does no harm.
     let seen = events::last(&app.store).await?;

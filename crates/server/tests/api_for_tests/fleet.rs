@@ -88,7 +88,7 @@ pub async fn advisory(centre: &Centre, feed: &str, id: &str, cves: &str) {
     .await
     .unwrap();
     for cve in cves.split_ascii_whitespace() {
-        sqlx::query("INSERT INTO advisory_cves (cve, advisory) VALUES ($1, $2)")
+        sqlx::query("INSERT INTO advisory_cves (cve, advisory) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(cve.to_owned())
             .bind(id.to_owned())
             .execute(&mut *writing)

@@ -2,15 +2,19 @@
 
 use crate::fleet::{Agent, Centre, connect, csr, inventory, json, post, until};
 use crate::store_for_tests::on_each_store;
+use flate2::read::GzDecoder;
 use jiff::Timestamp;
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use server::identity::Authority;
 use server::store::audit::{self, Actor};
 use server::store::events::{self, Kind};
 use server::store::hosts::{self, Changed, HostState};
-use server::store::{Store, certificates, inventories};
+use server::store::{Store, backup, certificates, commit, inventories};
 use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use wire::v1::{CHECK_IN_PATH, CheckedIn, RENEW_PATH, Renew, Renewed, Reported};
 
 #[tokio::test]
@@ -175,6 +179,79 @@ async fn of_two_servers_that_start_at_once_one_makes_the_authority() {
         assert_eq!(two.unwrap().fingerprint(), again.fingerprint());
         assert_eq!(audited(&other).await, ["authority.create"]);
         other.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_has_the_store_alone_does_not_have_the_authority() {
+    on_each_store(async |fresh| {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, now) = (directory.path().join("authority.key"), Timestamp::now());
+        let made = Authority::open_sealed(&fresh.store, now, &file).await.unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let stored: Vec<String> =
+            sqlx::query_scalar("SELECT value FROM settings").fetch_all(fresh.store.reader()).await.unwrap();
+        assert!(stored.iter().all(|value| !value.contains("PRIVATE")), "{stored:?}");
+        let mut backed_up = Vec::new();
+        backup::write(&fresh.store, now, &mut backed_up, &mut |_, _| {}).await.unwrap();
+        let mut text = String::new();
+        GzDecoder::new(&*backed_up).read_to_string(&mut text).unwrap();
+        assert!(text.contains("BEGIN CERTIFICATE") && !text.contains("PRIVATE"));
+
+        // Again with the file; not without it, with another one, or with one that others may read.
+        let again = Authority::open_sealed(&fresh.store, now, &file).await.unwrap();
+        assert_eq!(again.fingerprint(), made.fingerprint());
+        let refused = async |file: &Path| {
+            let problem = Authority::open_sealed(&fresh.store, now, file).await.unwrap_err().to_string();
+            assert!(problem.contains("copy the file of the server that made the authority"), "{problem}");
+            problem
+        };
+        let other = directory.path().join("other.key");
+        assert!(refused(&other).await.contains("it is not there"));
+        assert!(!other.exists(), "a new key would hide that the right one is missing");
+        for (text, told) in [("0".repeat(64), "its key is another one"), ("0".repeat(63), "64 hex digits")] {
+            std::fs::write(&other, text).unwrap();
+            std::fs::set_permissions(&other, PermissionsExt::from_mode(0o600)).unwrap();
+            assert!(refused(&other).await.contains(told), "{told}");
+        }
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
+        assert!(refused(&file).await.contains("others may read it"));
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        assert!(Authority::open(&fresh.store, now).await.is_err());
+
+        // Restored without its key, it is of no use; one starts over.
+        Authority::forget(&fresh.store, now).await.unwrap();
+        let anew = Authority::open_sealed(&fresh.store, now, &other).await;
+        assert!(anew.is_err(), "the file is still no key");
+        std::fs::remove_file(&other).unwrap();
+        let anew = Authority::open_sealed(&fresh.store, now, &other).await.unwrap();
+        assert_ne!(anew.fingerprint(), made.fingerprint());
+        let told = ["authority.create", "authority.forget", "authority.create"];
+        assert_eq!(audited(&fresh.store).await, told);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_authority_in_clear_is_sealed_and_stays_the_same() {
+    on_each_store(async |fresh| {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, now) = (directory.path().join("authority.key"), Timestamp::now());
+        let clear = Authority::open(&fresh.store, now).await.unwrap();
+        assert!(Authority::is_clear(&fresh.store).await.unwrap());
+        Authority::seal(&fresh.store, now, &file).await.unwrap();
+        assert!(!Authority::is_clear(&fresh.store).await.unwrap());
+        let sealed = Authority::open_sealed(&fresh.store, now, &file).await.unwrap();
+        assert_eq!(sealed.fingerprint(), clear.fingerprint());
+        // Sealed about its certificate: it opens under no other.
+        let mut writing = fresh.store.begin().await.unwrap();
+        sqlx::query("UPDATE settings SET value = REPLACE(value, 'certificate\":\"', 'certificate\":\" ')")
+            .execute(&mut *writing)
+            .await
+            .unwrap();
+        commit(writing, "test").await.unwrap();
+        assert!(Authority::verify(&fresh.store, &file).await.is_err());
     })
     .await;
 }
