@@ -11,10 +11,10 @@ use server::store::events::{self, Kind};
 use server::store::hosts::{self, Changed, HostState};
 use server::store::{Store, backup, certificates, commit, inventories};
 use std::collections::BTreeMap;
-use tokio_util::sync::CancellationToken;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use tokio_util::sync::CancellationToken;
 use wire::v1::{CHECK_IN_PATH, CheckedIn, RENEW_PATH, Renew, Renewed, Reported};
 
 #[tokio::test]
