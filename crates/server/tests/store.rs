@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use server::store::audit::{self, Actor};
 use server::store::commit;
 use server::store::events::{self, Kind};
+use sqlx::Executor;
 use store_for_tests::on_each_store;
 
 #[tokio::test]
@@ -27,6 +28,26 @@ async fn what_is_told_and_recorded_is_read_back_in_order() {
         );
         let entries = audit::after(&store, 0, 10).await.unwrap();
         assert_eq!(entries[1].hash, entries[1].expected_hash(&entries[0].hash));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_the_database_ended_by_itself_stops_nothing_that_follows() {
+    on_each_store(async |fresh| {
+        let store = fresh.store;
+        let mut writing = store.begin().await.unwrap();
+        // As SQLite does by itself where the disk is full.
+        writing.execute("ROLLBACK").await.unwrap();
+        let _ = commit(writing, "test").await;
+
+        for _ in 0..3 {
+            let mut writing = store.begin().await.unwrap();
+            let detail = serde_json::json!({});
+            events::tell(&mut writing, Timestamp::UNIX_EPOCH, Kind::Host, "a", &detail).await.unwrap();
+            commit(writing, "test").await.unwrap();
+        }
+        assert_eq!(events::after(&store, 0, 10).await.unwrap().len(), 3);
     })
     .await;
 }

@@ -96,7 +96,8 @@ impl Agents {
 
     /// Lets all agents check in, spread evenly over their interval, for so long.
     pub(crate) async fn run(&self, lasts: Duration) -> Round {
-        let start = Instant::now() + Duration::from_millis(100);
+        // By then all of them stand ready.
+        let start = Instant::now() + Duration::from_secs(3);
         let end = start + lasts;
         let mut tasks = JoinSet::new();
         for (number, agent) in self.agents.iter().enumerate() {

@@ -7,7 +7,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -51,12 +51,8 @@ impl Authority {
     }
 }
 
-/// *ring*, with SHA-256 before SHA-384: a handshake hashes a hundred times, and processors have instructions for the
-/// former. 128 bits are as far out of reach as 256.
 fn provider() -> Arc<CryptoProvider> {
-    let mut provider = rustls::crypto::ring::default_provider();
-    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-    Arc::new(provider)
+    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 fn builder() -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, Error> {
@@ -73,7 +69,6 @@ fn resumable(mut config: ServerConfig) -> Result<Arc<ServerConfig>, Error> {
         rustls::crypto::ring::Ticketer::new().map_err(|problem| Error::Tls(problem.to_string()))?;
     // An agent has one connection at a time.
     config.send_tls13_tickets = 1;
-    config.ignore_client_order = true;
     Ok(Arc::new(config))
 }
 

@@ -123,7 +123,17 @@ impl Store {
 
     /// Begins a transaction that writes; waits its turn.
     pub async fn begin(&self) -> Result<Writing, Error> {
-        self.writers.begin_with(self.dialect.begin()).await.doing("begin to write")
+        let doing = "begin to write";
+        match self.writers.begin_with(self.dialect.begin()).await {
+            // SQLite ends a transaction by itself where the disk is full, and its driver goes on believing that there is
+            // one. Such a connection is of no use any more; it is the only one that writes.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let lost = self.writers.acquire().await.doing(doing)?;
+                lost.close().await.doing(doing)?;
+                self.writers.begin_with(self.dialect.begin()).await.doing(doing)
+            }
+            begun => begun.doing(doing),
+        }
     }
 
     /// For reading outside a transaction.
