@@ -30,7 +30,7 @@ fn collector() -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     thread::spawn(move || {
         for socket in listener.incoming() {
             let mut socket = socket.unwrap();
-            let (mut request, mut chunk) = (Vec::new(), [0; 64 << 10]);
+            let (mut request, mut chunk) = (Vec::new(), [0; 8 << 10]);
             let whole = |request: &[u8]| {
                 let head = request.windows(4).position(|four| four == b"\r\n\r\n")?;
                 let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();
@@ -58,7 +58,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_gets_requests_reports_feeds_and_matching() {
-    let (address, taken) = collector();
+    let (address, sent) = collector();
     let text = format!("[telemetry]\notlp = \"http://{address}/\"\nservice = \"centre-of-tests\"");
     let telemetry = Config::parse(&text).unwrap().telemetry;
     let traces = log::start(&Log::default(), telemetry.as_ref()).unwrap();
@@ -103,8 +103,8 @@ async fn a_collector_gets_requests_reports_feeds_and_matching() {
     while fleet.step(jiff::Timestamp::now()).await.unwrap() {}
 
     tokio::task::spawn_blocking(|| traces.stop()).await.unwrap();
-    let taken = taken.lock().unwrap();
-    let has = |what: &[u8]| taken.windows(what.len()).any(|some| some == what);
+    let sent = sent.lock().unwrap();
+    let has = |what: &[u8]| sent.windows(what.len()).any(|some| some == what);
     for what in [
         "POST /v1/traces HTTP/1.1",
         "centre-of-tests",
@@ -117,7 +117,7 @@ async fn a_collector_gets_requests_reports_feeds_and_matching() {
         "vendor-of-tests",
         "match",
     ] {
-        assert!(has(what.as_bytes()), "no {what} in {}", String::from_utf8_lossy(&taken));
+        assert!(has(what.as_bytes()), "no {what} in {}", String::from_utf8_lossy(&sent));
     }
     assert!(has(&bytes(TRACE)) && has(&bytes(CALLER)), "the caller's trace is lost");
     assert!(!has(b"GET /api/v1/feeds"), "sent, though the caller sampled it out");
