@@ -1,7 +1,7 @@
-//! Between TUF's documents, as `tough` has them, and our words: keys, moments, canonical bytes, single signatures.
+//! Between TUF's documents, as `tough` has them, and our words: keys, moments, canonical bytes, single signers.
 //!
 //! Thresholds are counted by `tough` alone (`verify_role`): there is no second loop here that could count differently.
-//! Where one signature is asked about, a copy of the role with threshold 1 is verified by the same code.
+//! Where one signer is asked about, a copy of the role with threshold 1 is verified by the same code.
 
 use crate::keys::{self, KeyId, PublicKey, Signer};
 use crate::plan::{PLANS, hex};
@@ -91,13 +91,13 @@ pub(crate) fn sign<T: Role>(document: &mut Signed<T>, signer: &Signer) -> Result
     Ok(())
 }
 
-/// The signer's signature over `document`.
+/// `document`, signed by one.
 pub(crate) fn signature<T: Serialize>(document: &T, signer: &Signer) -> Result<Signature, keys::Error> {
     let sig = signer.sign(&canonical(document))?.to_vec().into();
     Ok(Signature { keyid: tuf_id(&signer.public().id()), sig })
 }
 
-/// Whether `signature` over `document` counts for the role `held` of `root`.
+/// Whether what one has signed of `document` counts for its role in `root`.
 pub(crate) fn counts<T: Role + Serialize + Clone>(root: &Root, document: &T, signature: &Signature) -> bool {
     let mut one = root.clone();
     if let Some(role) = one.roles.get_mut(&T::TYPE) {
@@ -106,7 +106,7 @@ pub(crate) fn counts<T: Role + Serialize + Clone>(root: &Root, document: &T, sig
     one.verify_role(&Signed { signed: document.clone(), signatures: vec![signature.clone()] }).is_ok()
 }
 
-/// Whether `signature` over `plans` counts for the role that lists plans.
+/// Whether what one has signed of `plans` counts for the role that lists plans.
 pub(crate) fn counts_for_plans(delegations: &Delegations, plans: &Targets, signature: &Signature) -> bool {
     let mut one = delegations.clone();
     for role in &mut one.roles {

@@ -20,7 +20,7 @@ use tough::schema::{
 pub const ROOT_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// The list of plans is signed anew at least every 30 days. So long a captured server can hide that a key was revoked.
 pub const PLANS_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Keys of one role. Every signature is verified one by one.
+/// Keys of one role. What each has signed is verified one by one.
 const KEYS_MAX: usize = 64;
 /// Plans in force at once: each takes some 200 bytes of a list that every host reads.
 pub const PLANS_MAX: usize = 10_000;
@@ -35,9 +35,9 @@ pub struct Quorum {
 /// How a repository begins.
 #[derive(Clone, Debug)]
 pub struct Founding {
-    /// Whose signatures make a new root and say who approves.
+    /// Who sign a new root, and say who approves.
     pub owners: Quorum,
-    /// Whose signatures make a plan.
+    /// Who sign plans.
     pub approvers: Quorum,
     /// The server's own key: says what is newest, nothing else.
     pub online: PublicKey,
@@ -50,7 +50,7 @@ pub struct Founding {
 pub enum Custody {
     /// People: so many of their keys.
     People {
-        /// Signatures that a plan needs.
+        /// Signers that a plan needs.
         threshold: u64,
         /// Keys there are.
         keys: usize,
@@ -272,7 +272,7 @@ impl Standing {
         metadata::canonical(&self.root)
     }
 
-    /// Whose signatures make a new root.
+    /// Who sign a new root.
     pub fn owners(&self) -> Quorum {
         let root = &self.root.signed;
         root.roles.get(&RoleType::Root).map_or(Quorum { keys: Vec::new(), threshold: u32::MAX }, |role| {
@@ -280,7 +280,7 @@ impl Standing {
         })
     }
 
-    /// Whose signatures make a plan.
+    /// Who sign plans.
     pub fn approvers(&self) -> Quorum {
         let (delegations, role) = self.plans_role();
         quorum(&role.keyids, role.threshold, &delegations.keys, &self.root.signed)

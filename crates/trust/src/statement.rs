@@ -76,7 +76,7 @@ pub enum Error {
     },
 }
 
-/// What is signed. Its type is inside, so that no signature over one thing is one over another.
+/// What is signed. Its type is inside, so that one thing signed is never another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "_type", rename_all = "kebab-case", deny_unknown_fields)]
 enum Body {
@@ -169,7 +169,7 @@ impl Body {
     }
 }
 
-/// Only so that `tough` counts the signatures: a statement is verified as if it were a timestamp, by the same code and
+/// Only so that `tough` counts the signers: a statement is verified as if it were a timestamp, by the same code and
 /// keys. Its expiry is looked at in [`NotHalted::covers`].
 impl Role for Body {
     const TYPE: RoleType = RoleType::Timestamp;

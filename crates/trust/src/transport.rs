@@ -23,9 +23,9 @@ pub(crate) const ROOTS_MAX: u64 = 256;
 const FILES_MAX: usize = 256 + 12;
 /// Bytes in one update: 32 MiB. A list of 10,000 plans has 4 MiB, a root some 10 KiB.
 const UPDATE_BYTES_MAX: u64 = 32 << 20;
-/// Bytes of a root: 64 keys with names and 128 signatures take some 60 KiB.
+/// Bytes of a root: 64 keys with names and 128 signers take some 60 KiB.
 pub(crate) const ROOT_BYTES_MAX: u64 = 256 << 10;
-/// Bytes of a timestamp: it has one entry and one signature, some 600 bytes.
+/// Bytes of a timestamp: it has one entry and one signer, some 600 bytes.
 pub(crate) const TIMESTAMP_BYTES_MAX: u64 = 16 << 10;
 /// Bytes of a snapshot: one entry for each role.
 pub(crate) const SNAPSHOT_BYTES_MAX: u64 = 64 << 10;

@@ -30,7 +30,7 @@ static HOST: LazyLock<(Files, Mutex<Trusted>, TempDir)> = LazyLock::new(|| {
     };
     let mut proposal = founding.propose(NOW).expect("it is a good founding");
     for signed in proposal.sign(None, &Signer::File(person)).expect("the person is asked") {
-        proposal.add_signature(None, signed).expect("it counts");
+        proposal.add(None, signed).expect("it counts");
     }
     let files = Files::default();
     let publisher = Publisher::found(files.clone(), vec![Signer::File(online)], &proposal, NOW)

@@ -21,7 +21,7 @@ pub enum Difference {
     KeyAdded(Document, PublicKey),
     /// A key may sign this document no longer.
     KeyRemoved(Document, PublicKey),
-    /// Another number of signatures: before, after.
+    /// Another number of signers: before, after.
     Threshold(Document, u64, u64),
     /// The server's key: before, after.
     Online(Vec<PublicKey>, Vec<PublicKey>),

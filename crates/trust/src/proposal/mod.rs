@@ -1,4 +1,4 @@
-//! New documents on their way to being signed, one signature at a time. Takes a standing; gives the next.
+//! New documents on their way to being signed, one signer at a time. Takes a standing; gives the next.
 
 mod difference;
 
@@ -15,10 +15,10 @@ use tough::schema::{Delegations, RoleType, Root, Signature, Signed, Targets};
 /// Bytes of a proposal: 16 MiB, four times a list of 10,000 plans.
 pub const PROPOSAL_BYTES_MAX: usize = 16 << 20;
 
-/// Signatures on one document: old and new owners, 64 each. Each is verified by itself.
-const SIGNATURES_MAX: usize = 128;
+/// Signers of one document: old and new owners, 64 each. Each is verified by itself.
+const SIGNERS_MAX: usize = 128;
 
-/// Documents, and the signatures that they have so far. Only those that change are there.
+/// Documents, signed by some so far. Only those that change are there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Unread")]
 pub struct Proposal {
@@ -51,7 +51,7 @@ pub enum Document {
     Plans,
 }
 
-/// One key's signature over one document of a proposal.
+/// One document of a proposal, signed by one key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Countersigned {
     /// Which document.
@@ -60,7 +60,7 @@ pub struct Countersigned {
     signature: Signature,
 }
 
-/// Signatures that a document still lacks.
+/// Signers that a document still lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// Which document.
@@ -90,8 +90,8 @@ pub enum Error {
         /// The version in force.
         standing: u64,
     },
-    /// A signature that is none, or counts for nothing.
-    #[error("add a signature of key {key} to {document}: {reason}")]
+    /// What was signed is something else, or by somebody else.
+    #[error("add key {key} to the signers of {document}: {reason}")]
     DoesNotCount {
         /// The key.
         key: KeyId,
@@ -103,8 +103,8 @@ pub enum Error {
     /// The signer is none of those asked.
     #[error("sign with key {0}: it is none of the keys that this proposal asks for")]
     NotAsked(KeyId),
-    /// Not all signatures are there.
-    #[error("publish a proposal: {document} lacks {count} more signatures")]
+    /// Not all have signed.
+    #[error("publish a proposal: {document} lacks {count} more signers")]
     Incomplete {
         /// The first document that lacks some.
         document: Document,
@@ -140,7 +140,7 @@ impl Proposal {
         metadata::canonical(self)
     }
 
-    /// SHA-256 of what is to be signed, without the signatures: what two people compare who are asked for the same.
+    /// SHA-256 of what is to be signed, without who has signed: what two people compare who are asked for the same.
     pub fn digest(&self) -> String {
         let documents = (
             self.root.as_ref().map(|document| &document.signed),
@@ -157,7 +157,7 @@ impl Proposal {
 
     /// Signs every document for which the signer's key counts. `standing` is what the signer believes to be in force;
     /// `None` only for the documents that found a repository. The proposal is not changed: see
-    /// [`Proposal::add_signature`].
+    /// [`Proposal::add`].
     pub fn sign(&self, standing: Option<&Standing>, signer: &Signer) -> Result<Vec<Countersigned>, Error> {
         let roles = self.roles(standing)?;
         let id = signer.public().id();
@@ -179,8 +179,8 @@ impl Proposal {
         if given.is_empty() { Err(Error::NotAsked(id)) } else { Ok(given) }
     }
 
-    /// Adds a signature after verifying it. A key that has signed already changes nothing.
-    pub fn add_signature(
+    /// Adds a signer, after verifying. A key that has signed already changes nothing.
+    pub fn add(
         &mut self,
         standing: Option<&Standing>,
         Countersigned { document, signature }: Countersigned,
@@ -205,7 +205,7 @@ impl Proposal {
             }),
         };
         if !counts {
-            return Err(refused("it is not this key's signature over this document"));
+            return Err(refused("this key has not signed this document"));
         }
         let signatures = match document {
             Document::Root => self.root.as_mut().map(|root| &mut root.signatures),
@@ -219,7 +219,7 @@ impl Proposal {
         Ok(())
     }
 
-    /// The signatures that are still missing; empty when it is complete.
+    /// The signers that are still missing; empty when it is complete.
     pub fn missing(&self, standing: Option<&Standing>) -> Result<Vec<Missing>, Error> {
         let roles = self.roles(standing)?;
         let mut missing = Vec::new();
@@ -306,7 +306,7 @@ impl Proposal {
         Ok(Roles { before, root, delegations })
     }
 
-    /// The keys whose signatures on `document` count.
+    /// The keys that have signed `document`, and count.
     fn signed_by(&self, document: Document, roles: &Roles<'_>) -> Vec<KeyId> {
         let signatures: Vec<(&Signature, bool)> = match document {
             Document::Root => self
@@ -364,8 +364,8 @@ impl TryFrom<Unread> for Proposal {
         if signatures.iter().all(Option::is_none) {
             return Err("it changes nothing");
         }
-        if signatures.iter().flatten().any(|count| *count > SIGNATURES_MAX) {
-            return Err("it has more signatures than there can be keys");
+        if signatures.iter().flatten().any(|count| *count > SIGNERS_MAX) {
+            return Err("it has more signers than there can be keys");
         }
         let proposal = Self { root, targets, plans };
         metadata::spelled(&proposal).map_err(|_| "it has a number that cannot be signed")?;

@@ -1,6 +1,6 @@
 //! The host's side: from a root given at enrolment to plans that are verified.
 //!
-//! `tough` walks from root to targets, in the order of TUF's specification (section 5), and counts the signatures. Around
+//! `tough` walks from root to targets, in the order of TUF's specification (section 5), and counts the signers. Around
 //! it stand checks of our own, because hosts need more than it gives (docs/adr/0012-tuf-for-plans.md): the time is an
 //! argument; what is remembered changes in one step; a key counts once whatever its ids; everything has a bound.
 
@@ -35,6 +35,8 @@ use url::Url;
 
 /// How long one update, or the fetching of one plan, may take: longer than 32 MiB over a slow line.
 pub const WITHIN: Duration = Duration::from_secs(120);
+/// How the names of directories begin that last for one update.
+const SCRATCH: &str = ".update-";
 /// A clock may go back by so much, as clocks do that are set by the network; further back is an error.
 pub const CLOCK_BACK_MAX: SignedDuration = SignedDuration::from_mins(5);
 
@@ -43,6 +45,8 @@ pub const CLOCK_BACK_MAX: SignedDuration = SignedDuration::from_mins(5);
 pub struct Trusted {
     directory: PathBuf,
     kept: Kept,
+    /// What is on the disk of it.
+    written: Kept,
     root: Signed<Root>,
     session: Session,
     within: Duration,
@@ -75,7 +79,9 @@ impl Trusted {
     fn of(directory: &Path, kept: Kept, source: Arc<dyn Fetch>) -> Result<Self, Error> {
         let root = self_signed(&kept.root)?;
         let session = Session::new(source);
-        Ok(Self { directory: directory.to_owned(), kept, root, session, within: WITHIN, repository: None })
+        let directory = directory.to_owned();
+        let written = kept.clone();
+        Ok(Self { directory, kept, written, root, session, within: WITHIN, repository: None })
     }
 
     /// Waits for `within` at most, instead of [`WITHIN`].
@@ -107,11 +113,8 @@ impl Trusted {
             // tough would read the wall clock; `adopt` and `check_expiries` ask the one that we are given.
             .expiration_enforcement(ExpirationEnforcement::Unsafe);
         let walked = run(self.within, loader.load());
-        let before = self.kept.clone();
         let adopted = self.adopt(scratch.path(), now);
-        if self.kept != before {
-            self.kept.write(&self.directory).map_err(|problem| self.file(problem))?;
-        }
+        self.remember()?;
         adopted?;
         let repository = walked
             .map_err(|problem| self.file(problem))?
@@ -122,15 +125,13 @@ impl Trusted {
         // Only now: a clock that was wrong once, far ahead, finds everything expired and leaves no trace.
         self.kept.latest = self.kept.latest.max(Some(now));
         self.kept.targets = Some(text(&metadata::canonical(repository.targets())));
-        if self.kept != before {
-            self.kept.write(&self.directory).map_err(|problem| self.file(problem))?;
-        }
+        self.remember()?;
         self.repository = Some(repository);
         Ok(plans)
     }
 
     /// Fetches one of the plans that the last [`Trusted::update`] gave, and verifies it.
-    pub fn plan(&self, name: PlanName, now: Timestamp) -> Result<Vec<u8>, Error> {
+    pub fn plan(&mut self, name: PlanName, now: Timestamp) -> Result<Vec<u8>, Error> {
         let repository = self.current(now)?;
         let known = listed(&plans_of(repository)?.signed);
         let wanted = known.iter().find(|plan| plan.name == name).ok_or(Error::NoSuchPlan(name))?;
@@ -216,10 +217,26 @@ impl Trusted {
         unexpired("root", &self.root.signed, now)
     }
 
+    /// Writes what is not written yet; also what an earlier update could not write.
+    fn remember(&mut self) -> Result<(), Error> {
+        if self.kept != self.written {
+            self.kept.write(&self.directory).map_err(|problem| self.file(problem))?;
+            self.written = self.kept.clone();
+        }
+        Ok(())
+    }
+
     /// A directory for `tough` to work in, with what is remembered; gone when it is dropped. What it leaves there is
     /// taken over by [`Trusted::adopt`], in one step.
     fn scratch(&self) -> io::Result<tempfile::TempDir> {
-        let scratch = tempfile::Builder::new().prefix(".update-").tempdir_in(&self.directory)?;
+        // What an update left behind that was killed.
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(SCRATCH.as_bytes())) {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&self.directory)?;
         for (name, kept) in [("timestamp.json", &self.kept.timestamp), ("snapshot.json", &self.kept.snapshot)]
         {
             if let Some(text) = kept {

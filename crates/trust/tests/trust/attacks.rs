@@ -29,6 +29,15 @@ fn rollback_of_the_timestamp_is_refused() {
     assert_refused!(host.update(world.now), Error::Rollback(_));
     // Nor after a restart: what was seen is remembered on the disk.
     assert_refused!(world.again(directory.path()).update(world.now), Error::Rollback(_));
+    // Nor when both name the same snapshot, and only the timestamp itself is older.
+    let mut world = World::new(1, 1);
+    let (_directory, mut host) = world.host();
+    let old = world.files.get("timestamp.json");
+    world.passes(4);
+    assert!(!world.publisher.refresh(world.now).unwrap().snapshot);
+    host.update(world.now).unwrap();
+    world.files.put("timestamp.json", old);
+    assert_refused!(host.update(world.now), Error::Rollback(_));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod attacks;
 mod captured;
 mod endless;
 mod freeze;
+mod interop;
 mod keys;
 mod names;
 mod publishing;

@@ -178,7 +178,10 @@ fn damaged_memory_is_an_error_and_not_a_new_beginning() {
     }
     std::fs::write(&file, &whole).unwrap();
     world.again(directory.path()).update(world.now).unwrap();
-    // An update leaves nothing but its memory behind.
+    // An update leaves nothing but its memory behind, and clears up after one that was killed.
+    std::fs::create_dir(directory.path().join(".update-killed")).unwrap();
+    std::fs::write(directory.path().join(".update-killed/timestamp.json"), b"{").unwrap();
+    world.again(directory.path()).update(world.now).unwrap();
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 

@@ -38,7 +38,7 @@ fn a_proposal_travels_and_gathers_signatures() {
         assert_eq!(at_approver.digest(), proposal.digest());
         for countersigned in at_approver.sign(Some(&standing), &world.people[person]).unwrap() {
             let sent = serde_json::to_vec(&countersigned).unwrap();
-            at_server.add_signature(Some(&standing), serde_json::from_slice(&sent).unwrap()).unwrap();
+            at_server.add(Some(&standing), serde_json::from_slice(&sent).unwrap()).unwrap();
         }
         assert_eq!(at_server.is_complete(Some(&standing)), done);
     }
@@ -59,7 +59,7 @@ fn signatures_that_do_not_count_are_not_added() {
     }
     // Over another proposal.
     let elsewhere = other.sign(standing, &world.people[0]).unwrap().remove(0);
-    assert!(matches!(proposal.add_signature(standing, elsewhere), Err(Error::DoesNotCount { .. })));
+    assert!(matches!(proposal.add(standing, elsewhere), Err(Error::DoesNotCount { .. })));
     // Damaged, or for another document, or in another's name.
     let good = serde_json::to_value(&proposal.sign(standing, &world.people[0]).unwrap()[0]).unwrap();
     for (field, value) in [
@@ -72,7 +72,7 @@ fn signatures_that_do_not_count_are_not_added() {
         let mut bad = good.clone();
         bad[field] = value;
         let bad = serde_json::from_value(bad).unwrap();
-        assert!(matches!(proposal.add_signature(standing, bad), Err(Error::DoesNotCount { .. })));
+        assert!(matches!(proposal.add(standing, bad), Err(Error::DoesNotCount { .. })));
     }
     assert!(proposal.signers(standing, Document::Plans).unwrap().is_empty());
     // Signatures that came inside the proposal are counted by the same rule.

@@ -226,7 +226,7 @@ pub(crate) fn quorum(people: &[Signer], k: u32) -> Quorum {
 /// Signs and adds the signatures, as an approver and the server do between them.
 pub(crate) fn sign(proposal: &mut Proposal, standing: Option<&Standing>, signer: &Signer) {
     for countersigned in proposal.sign(standing, signer).unwrap() {
-        proposal.add_signature(standing, countersigned).unwrap();
+        proposal.add(standing, countersigned).unwrap();
     }
 }
 
