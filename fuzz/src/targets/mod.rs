@@ -19,6 +19,9 @@ mod host_os_release;
 mod host_proc_net;
 mod judge;
 mod selector;
+mod trust_host;
+mod trust_key;
+mod trust_proposal;
 mod wire_pieces;
 
 use advisory::Order;
@@ -51,6 +54,9 @@ pub const TARGETS: [(&str, fn(&[u8])); 26] = [
     ("order_rpm", |bytes| order(Order::Rpm, bytes)),
     ("order_semver", |bytes| order(Order::Semver, bytes)),
     ("selector", selector::run),
+    ("trust_host", trust_host::run),
+    ("trust_key", trust_key::run),
+    ("trust_proposal", trust_proposal::run),
     ("wire_pieces", wire_pieces::run),
 ];
 
