@@ -50,7 +50,7 @@ struct Options {
     #[arg(long)]
     cold_start: bool,
     /// Threads of the agents
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Leave the bare server out
     #[arg(long)]
@@ -75,7 +75,6 @@ fn main() {
         println!("run with cargo bench");
         return;
     }
-    // One thread suffices for two thousand check-ins a second; more would only take turns with the server's.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(options.threads).enable_all().build();
     runtime.expect("threads start").block_on(run(&options));
