@@ -3,7 +3,8 @@
 //!
 //! Every distinct installed build is one row with a bitmap of its hosts. A bulletin is two binary searches per claim and
 //! a union of bitmaps; a host's report touches only the rows that changed. The result does not depend on the order
-//! in which things came: an increment equals a rebuild.
+//! in which things came: an increment equals a rebuild. What hosts have in common is kept once: memory grows with distinct
+//! lists of rows, and little with hosts.
 
 mod builds;
 mod delta;

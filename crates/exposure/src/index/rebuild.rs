@@ -56,9 +56,12 @@ impl Index {
             RoaringBitmap::from_sorted_iter(hosts.iter().copied())
                 .unwrap_or_else(|_| hosts.iter().copied().collect())
         };
-        let many: Vec<Option<RoaringBitmap>> = (0..snapshot.lists.len())
+        let held_by: Vec<Held<'_>> = (0..snapshot.lists.len())
             .into_par_iter()
-            .map(|list| Some(hosts_of.of(list)).filter(|hosts| hosts.len() >= MANY).map(bitmap))
+            .map(|list| match hosts_of.of(list) {
+                few if few.len() < MANY => Held::Few(few),
+                many => Held::Many(bitmap(many)),
+            })
             .collect();
         let numbered: Vec<(u32, &[u32])> = (0..)
             .zip(&snapshot.lists)
@@ -75,18 +78,15 @@ impl Index {
         let hosts_with = |row: usize| {
             let (mut hosts, mut few) = (RoaringBitmap::new(), Vec::new());
             for list in lists_of(row) {
-                match &many[list as usize] {
-                    Some(of_list) => hosts |= of_list,
-                    None => few.extend_from_slice(hosts_of.of(list as usize)),
+                match &held_by[list as usize] {
+                    Held::Few([one]) => few.push(*one),
+                    Held::Few(some) => few.extend_from_slice(some),
+                    Held::Many(many) => hosts |= many,
                 }
             }
             few.sort_unstable();
             few.dedup();
-            let few = bitmap(&few);
-            if hosts.is_empty() {
-                return few;
-            }
-            hosts |= few;
+            hosts |= bitmap(&few);
             hosts
         };
         let topics: Vec<Option<u32>> = snapshot
@@ -205,6 +205,12 @@ impl Index {
         }
         parsed
     }
+}
+
+/// The hosts of a list.
+enum Held<'h> {
+    Few(&'h [u32]),
+    Many(RoaringBitmap),
 }
 
 /// In which lists each number is, in one piece: ten million of them would otherwise be a hundred thousand growing lists.
