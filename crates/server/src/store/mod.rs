@@ -54,7 +54,7 @@ pub enum Error {
     )]
     Url(String),
     /// The database answered with an error.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {source}{}", remedy(source))]
     Database {
         /// What was being done, in words.
         doing: &'static str,
@@ -72,6 +72,16 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+}
+
+/// What a person can do about it.
+fn remedy(problem: &sqlx::Error) -> &'static str {
+    let code = problem.as_database_error().and_then(|problem| problem.code());
+    match code.as_deref() {
+        // SQLITE_FULL, and PostgreSQL's disk_full.
+        Some("13" | "53100") => "; free space where the store lies, then try again",
+        _ => "",
+    }
 }
 
 /// Names what was being done when the database failed.
