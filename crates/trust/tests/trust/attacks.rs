@@ -263,3 +263,38 @@ fn what_a_later_version_adds_is_kept_and_verified() {
     world.capture([1, 2, 10], |_, _| ());
     assert_refused!(host.update(world.now), Error::Unsigned(_));
 }
+
+#[test]
+fn a_rotation_that_is_seen_before_the_rest_of_the_recovery_still_drops_the_floors() {
+    let world = World::new(1, 1);
+    let (directory, mut host) = world.host();
+    let good = world.files.copy();
+    world.capture([1, 1, u64::MAX], |document, signed| {
+        if document == "timestamp" {
+            signed["version"] = json!(u64::MAX);
+        }
+    });
+    host.update(world.now).unwrap();
+    // The owners add a key for the server; the one that was stolen stays for a while.
+    let new = key("new");
+    world.files.put("2.root.json", world.files.get("1.root.json"));
+    world.forge(
+        "2.root.json",
+        |root| {
+            root["version"] = json!(2);
+            let public = crate::world::hex(new.public().bytes());
+            root["keys"][new.public().id().as_str()] =
+                json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": public}});
+            for role in ["timestamp", "snapshot"] {
+                let ids = root["roles"][role]["keyids"].as_array_mut().unwrap();
+                ids.push(json!(new.public().id().as_str()));
+            }
+        },
+        &[&world.people[0]],
+    );
+    world.files.remove("timestamp.json");
+    assert_refused!(host.update(world.now), Error::Fetch(_));
+    assert_eq!(host.root_version(), 2);
+    world.files.put("timestamp.json", good["timestamp.json"].clone());
+    world.again(directory.path()).update(world.now).unwrap();
+}
