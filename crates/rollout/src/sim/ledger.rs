@@ -1,0 +1,1 @@
+//! Grants of a store against their model.

@@ -1,0 +1,245 @@
+//! What must be true at every moment of every history, whatever network, disks, clocks and servers do. It looks at the
+//! machines themselves, not at what they say.
+
+use super::centre::Book;
+use super::host::{Host, Version};
+use super::world::World;
+use crate::grant::{Door, Row};
+use crate::job::{Count, Job};
+use crate::order::{Direction, Stage};
+use crate::plan::PlanId;
+use crate::rollout::State;
+
+/// A clock since boot may be so wrong that a lease is an eighth longer than it says; and a message was on its way.
+const SLACK_SECONDS: i64 = 1;
+/// How long a host that went down may still be taken for heard: the silence allowed, and a delayed message.
+const DELAY_MS: u64 = 120_000;
+
+/// What was seen to be broken. The first is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Oath {
+    /// Which kind, and how.
+    pub broken: Option<(Kind, String)>,
+    /// Hosts that passed the point of no return forward: number, plan, machine.
+    commits: Vec<(usize, PlanId, u64)>,
+    /// Gates that opened.
+    pub opened: u32,
+}
+
+/// The four zeros, and that nothing else is installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// More hosts under change, away or failed than may be.
+    Overshoot,
+    /// A job lost, or run twice.
+    Job,
+    /// A host began after a halt, beyond its clearance; or before its wave's earliest time.
+    AfterHalt,
+    /// A gate opened without the evidence.
+    Silence,
+    /// Something was installed that no signed plan names.
+    Unsigned,
+}
+
+impl Oath {
+    pub(super) fn breaks(&mut self, kind: Kind, how: impl FnOnce() -> String) {
+        if self.broken.is_none() {
+            self.broken = Some((kind, how()));
+        }
+    }
+}
+
+impl World {
+    /// A machine has written that it passes the point of no return.
+    pub(super) fn swear_commit(&mut self, at: usize) {
+        let host = &self.hosts[at];
+        let work = host.journal.work.expect("only a job commits");
+        let (number, machine, now) = (host.number, host.machine, self.now());
+        let plan = self.plans.iter().find(|sealed| sealed.digest == work.digest && sealed.plan.id == work.plan);
+        let Some(sealed) = plan.filter(|sealed| sealed.is_verified()) else {
+            self.oath.breaks(Kind::Unsigned, || format!("host {number} begins plan {}", work.plan));
+            return;
+        };
+        let place = sealed.plan.place(host.id);
+        let wave = place.map_or(sealed.plan.waves.len() - 1, |place| place.wave);
+        if place.is_none() && sealed.plan.late().is_none() {
+            self.oath.breaks(Kind::Unsigned, || format!("host {number} is not in plan {}", work.plan));
+            return;
+        }
+        if work.direction == Direction::Forward {
+            if host.wall(self.now_ms) < sealed.plan.earliest(wave) {
+                self.oath.breaks(Kind::AfterHalt, || format!("host {number} begins before its wave may"));
+            }
+            if self.oath.commits.iter().any(|&(n, p, _)| (n, p) == (number, work.plan)) {
+                self.oath.breaks(Kind::Job, || format!("host {number} runs plan {} twice", work.plan));
+            }
+            self.oath.commits.push((number, work.plan, machine));
+        } else if !sealed.back {
+            self.oath.breaks(Kind::Unsigned, || format!("host {number} goes back without the approvers' word"));
+        }
+        if self.captured_from_ms.is_some() {
+            return;
+        }
+        let allowed = i64::from(sealed.plan.timing.clearance_seconds) + SLACK_SECONDS;
+        let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else { return };
+        if let Some(stopped) = book.stopped
+            && !matches!(book.rollout.state, State::Wave(_) | State::RollingBack { .. })
+            && now.duration_since(stopped).as_secs() > allowed
+        {
+            let late = now.duration_since(stopped).as_secs();
+            self.oath.breaks(Kind::AfterHalt, || format!("host {number} begins {late} s after the halt"));
+        }
+        let charged = book.jobs[number].is_some_and(|job| job.charged && job.begun && job.fence == work.fence);
+        if !charged {
+            let job = book.jobs[number];
+            self.oath.breaks(Kind::Overshoot, || format!("host {number} begins and holds no place: {job:?}"));
+        }
+    }
+
+    /// Packages of a machine changed.
+    pub(super) fn swear_installed(&mut self, at: usize) {
+        let host = &self.hosts[at];
+        let number = host.number;
+        let Some(work) = host.journal.work else {
+            self.oath.breaks(Kind::Unsigned, || format!("host {number} changes without a job"));
+            return;
+        };
+        let genuine = self.plans.iter().any(|sealed| sealed.digest == work.digest && sealed.is_verified());
+        if !genuine || !host.journal.stage.is_past_return() {
+            let stage = host.journal.stage;
+            self.oath.breaks(Kind::Unsigned, || format!("host {number} changes at {stage}"));
+        }
+    }
+
+    /// The books against the jobs, and the jobs against the machines.
+    pub(super) fn swear_books(&mut self) {
+        if self.captured_from_ms.is_some() {
+            return;
+        }
+        let mut broken: Option<(Kind, String)> = None;
+        let mut held = std::collections::BTreeMap::<String, u32>::new();
+        for book in &self.centre.books {
+            for (number, row) in book.rows.iter().enumerate() {
+                if let Some(how) = differs(book, number, row) {
+                    broken.get_or_insert((Kind::Overshoot, how));
+                }
+            }
+            for (number, job) in book.jobs.iter().enumerate().filter(|(_, job)| job.is_some_and(|job| job.charged)) {
+                let seat = book.seat(self.ids[number], number).expect("it has a job");
+                for group in seat.groups {
+                    *held.entry(group.clone()).or_default() += u32::from(job.is_some());
+                }
+            }
+        }
+        for (name, group) in self.centre.capacity.groups() {
+            let away = held.get(name).copied().unwrap_or(0);
+            if away > group.away_max || away as usize != group.holders.len() {
+                let how = format!("{away} of {name} away, {} held, {} may be", group.holders.len(), group.away_max);
+                broken.get_or_insert((Kind::Overshoot, how));
+            }
+        }
+        for host in &self.hosts {
+            if let Some(how) = self.uncharged(host) {
+                broken.get_or_insert((Kind::Overshoot, how));
+            }
+        }
+        if let Some((kind, how)) = broken {
+            self.oath.breaks(kind, || how);
+        }
+    }
+
+    /// A machine that is under change must be charged in the books.
+    fn uncharged(&self, host: &Host) -> Option<String> {
+        let work = host.journal.work?;
+        if host.journal.stage.is_final() || !host.journal.stage.is_past_return() {
+            return None;
+        }
+        let book = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan)?;
+        let job = book.jobs[host.number]?;
+        (!job.charged && !self.freed.contains(&host.number))
+            .then(|| format!("host {} is {} and holds no place: {job:?}", host.number, host.journal.stage))
+    }
+
+    /// A wave's gate opened: its machines must show it.
+    pub(super) fn swear_gate(&mut self, book: usize, wave: usize) {
+        self.oath.opened += 1;
+        let sealed = &self.centre.books[book].sealed;
+        let (plan, gate) = (&sealed.plan, sealed.plan.waves[wave].gate);
+        let ids: Vec<_> = plan.waves[wave].hosts().collect();
+        let fresh_ms = u64::from(plan.timing.silence_seconds) * 1_000 + DELAY_MS;
+        let packages = plan.classes[0].changes.len();
+        let shown = |host: &&Host| {
+            let alive = host.up || self.now_ms - host.turned_ms <= fresh_ms;
+            host.is_new(packages) && alive && host.journal.stage == Stage::Proven
+        };
+        let proven = self.hosts.iter().filter(|host| ids.contains(&host.id)).filter(shown).count();
+        let needed = (ids.len() * gate.proven_percent_min as usize).div_ceil(100);
+        if proven < needed {
+            let hosts = ids.len();
+            self.oath.breaks(Kind::Silence, || format!("the gate of wave {wave} opens on {proven} of {hosts} hosts"));
+        }
+    }
+
+    /// When all faults are over and everyone had time: no job is lost.
+    pub(super) fn swear_end(&mut self) {
+        if self.captured_from_ms.is_some() {
+            return;
+        }
+        let mut broken = None;
+        for host in self.hosts.iter().filter(|host| host.up && !host.dead && host.number < self.ids.len()) {
+            let Some(work) = host.journal.work else { continue };
+            let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else { continue };
+            let Some(job) = book.jobs[host.number] else { continue };
+            let stage = host.journal.stage;
+            let waits_for_person = stage == Stage::AwaitingReboot && book.sealed.plan.reboot == crate::plan::Reboot::Never;
+            if stage.is_past_return() && !stage.is_final() && !waits_for_person {
+                broken.get_or_insert(format!("host {} never ends: {stage}", host.number));
+            }
+            let quarantined = job.state == crate::job::State::Quarantined;
+            let heard = job.fence == work.fence && stage.is_final() && stage.is_past_return();
+            if heard && !quarantined && job.state.to_string() != stage.to_string() {
+                broken.get_or_insert(format!("host {} is {stage}, the books say {}", host.number, job.state));
+            }
+            if host.packages.contains(&Version::New) && !stage.is_past_return() && job.fence == work.fence {
+                broken.get_or_insert(format!("host {} has the new version and no job", host.number));
+            }
+        }
+        if let Some(how) = broken {
+            self.oath.breaks(Kind::Job, || how);
+        }
+    }
+}
+
+/// How a wave's row differs from its jobs, or goes beyond its bounds.
+fn differs(book: &Book, wave: usize, row: &Row) -> Option<String> {
+    let (mut inflight, mut proven, mut skipped, mut failed, mut lost) = (0, 0, 0, 0, 0);
+    for (number, job) in book.jobs.iter().enumerate() {
+        let Some(job): &Option<Job> = job else { continue };
+        let here = book.seat(super::fleet::host_id(number), number).is_some_and(|seat| seat.wave == wave);
+        if !here {
+            continue;
+        }
+        inflight += u32::from(job.charged);
+        match job.state.count() {
+            Count::Open => {}
+            Count::Proven => proven += u32::from(!job.late),
+            Count::Skipped => skipped += 1,
+            Count::Failed => failed += 1,
+            Count::Lost => lost += 1,
+        }
+    }
+    let counted = Row { inflight, proven, skipped, failed, lost, ..*row };
+    if counted != *row {
+        return Some(format!("wave {wave}: the books say {row:?}, the jobs {counted:?}"));
+    }
+    if row.inflight > row.inflight_max {
+        return Some(format!("wave {wave}: {} hosts under change, {} may be", row.inflight, row.inflight_max));
+    }
+    if row.bad() > row.bad_max && row.door == Door::Open {
+        return Some(format!("wave {wave}: grants with {} bad, {} borne", row.bad(), row.bad_max));
+    }
+    // Whoever was granted when the last failure that is borne came in may fail, too; nobody after.
+    let exposed = row.bad_max + row.inflight_max;
+    (row.bad() > exposed && row.door != Door::Back && book.rollout.generation == 0)
+        .then(|| format!("wave {wave}: {} bad, at most {exposed} could be exposed", row.bad()))
+}

@@ -1,0 +1,564 @@
+//! Time, messages and misfortune: one queue of happenings, in the order of their time.
+
+use super::captured::Captured;
+use super::centre::{Book, Centre};
+use super::chance::Chance;
+use super::fleet::{BEGIN, Sealed};
+use super::host::{Busy, Host};
+use super::oath::Oath;
+use crate::capacity::Capacity;
+use crate::converge::{Act, Approved, Input, Pause, step};
+use crate::order::{Answer, CheckIn, Stage};
+use crate::plan::HostId;
+use crate::rollout::State;
+use jiff::{SignedDuration, Timestamp};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::rc::Rc;
+
+/// Between two check-ins.
+pub const POLL_MS: u64 = 60_000;
+/// Between two sweeps of one server.
+const SWEEP_MS: u64 = 20_000;
+/// A server's lease on the sweep.
+const SWEEPER_MS: u64 = 45_000;
+/// Steps of one host at one instant; more is a step that does not come to rest.
+const STEPS_MAX: u32 = 100;
+
+/// What happens.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// The agent of a machine wakes; in which life of it.
+    Wake { host: usize, life: u32 },
+    /// A check-in reaches a server.
+    Asked { host: usize, said: CheckIn, server: usize },
+    /// An answer reaches a machine.
+    Answered { host: usize, answer: Answer },
+    /// What a machine began is done.
+    Done { host: usize, life: u32, begun: u32, busy: Busy },
+    /// A machine boots, or its agent starts.
+    Start { host: usize },
+    /// A server sweeps.
+    Sweep { server: usize },
+    /// A server is up again.
+    Serve { server: usize },
+    /// Misfortune, or a person.
+    Fate(Fate),
+}
+
+/// Misfortune, and people.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// A machine loses power; it comes back after so long, or never.
+    PowerCut(usize, Option<u64>),
+    /// No message to or from a machine for so long.
+    Part(usize, u64),
+    /// A machine's wall clock jumps.
+    Jump(usize, i64),
+    /// Somebody holds a machine's lock for so long.
+    Lock(usize, u64),
+    /// A server is killed, for so long.
+    Kill(usize, u64),
+    /// A machine's disk is copied to another machine, which starts.
+    Clone(usize),
+    /// The server is taken over.
+    Capture,
+    /// A person acts on a rollout.
+    Order(usize, crate::rollout::Event),
+    /// A person frees a host's places.
+    Free(usize, usize),
+    /// A person reboots a machine.
+    RebootByHand(usize),
+    /// All misfortune ends.
+    Heal,
+}
+
+/// How bad the world is, in a thousand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Messages lost.
+    pub lost: u64,
+    /// Messages doubled.
+    pub doubled: u64,
+    /// Messages that take up to 90 seconds, and so overtake each other.
+    pub slow: u64,
+    /// A crash at each point of a journal entry and its action: of the agent, or of the power.
+    pub crash: u64,
+    /// A server killed at a transaction: before it, or after it with the answer lost.
+    pub kill: u64,
+    /// Probes not looked at.
+    pub unseen: u64,
+}
+
+/// A fleet, its centre, and its time.
+#[derive(Debug)]
+pub struct World {
+    /// Milliseconds since [`BEGIN`].
+    pub now_ms: u64,
+    /// The machines; clones come after all originals.
+    pub hosts: Vec<Host>,
+    /// Their ids, by number.
+    pub ids: Vec<HostId>,
+    /// The store.
+    pub centre: Centre,
+    /// Every plan there is, forged ones, too.
+    pub plans: Vec<Rc<Sealed>>,
+    /// What must be true.
+    pub oath: Oath,
+    /// How bad it is.
+    pub faults: Faults,
+    /// Since when an attacker answers.
+    pub captured_from_ms: Option<u64>,
+    /// Hosts whose places a person freed.
+    pub freed: BTreeSet<usize>,
+    /// What happened, in words, if it is to be told.
+    pub told: Option<Vec<String>>,
+    /// Crash at this journal point: machine, count of points until then.
+    pub crash_at: Option<(usize, u32)>,
+    captured: Captured,
+    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    happenings: Vec<Option<Happening>>,
+    free: Vec<usize>,
+    order: u64,
+    serving: [bool; 2],
+    sweeper: (usize, u64),
+    net: Chance,
+}
+
+impl World {
+    /// A fleet of so many machines under this plan, armed.
+    pub fn new(seed: &Chance, hosts: usize, shape: &super::fleet::Shape) -> Self {
+        let sealed = Rc::new(Sealed::signed(shape.plan()));
+        let captured = Captured::new(seed, shape);
+        let ids: Vec<HostId> = (0..hosts).map(super::fleet::host_id).collect();
+        let capacity = Capacity::of(&sealed.plan);
+        let mut centre = Centre::new(hosts, capacity);
+        centre.books.push(Book::armed(Rc::clone(&sealed), &ids, BEGIN));
+        let mut world = Self {
+            now_ms: 0,
+            hosts: (0..hosts).map(|number| Host::new(number, seed)).collect(),
+            ids,
+            centre,
+            plans: vec![sealed, Rc::clone(&captured.forged)],
+            oath: Oath::default(),
+            faults: Faults::default(),
+            captured_from_ms: None,
+            freed: BTreeSet::new(),
+            told: None,
+            crash_at: None,
+            captured,
+            queue: BinaryHeap::new(),
+            happenings: Vec::new(),
+            free: Vec::new(),
+            order: 0,
+            serving: [true; 2],
+            sweeper: (0, 0),
+            net: seed.child(0x4E7),
+        };
+        for host in 0..hosts {
+            let first = world.hosts[host].chance.below(POLL_MS);
+            world.after(first, Happening::Wake { host, life: 0 });
+        }
+        world.after(SWEEP_MS, Happening::Sweep { server: 0 });
+        world.after(SWEEP_MS + SWEEP_MS / 2, Happening::Sweep { server: 1 });
+        world
+    }
+
+    /// Now, by the true clock.
+    pub fn now(&self) -> Timestamp {
+        let ms = i64::try_from(self.now_ms).expect("simulations are short");
+        BEGIN.checked_add(SignedDuration::from_millis(ms)).expect("simulations are short")
+    }
+
+    /// Lets something happen after so long.
+    pub fn fate(&mut self, delay_ms: u64, fate: Fate) {
+        self.after(delay_ms, Happening::Fate(fate));
+    }
+
+    fn after(&mut self, delay_ms: u64, happening: Happening) {
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.happenings[slot] = Some(happening);
+                slot
+            }
+            None => {
+                self.happenings.push(Some(happening));
+                self.happenings.len() - 1
+            }
+        };
+        self.order += 1;
+        self.queue.push(Reverse((self.now_ms + delay_ms, self.order, slot)));
+    }
+
+    pub(super) fn tell(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.told.is_some() {
+            let line = line(self);
+            if let Some(told) = &mut self.told {
+                told.push(line);
+            }
+        }
+    }
+
+    /// Runs until then, or until something is broken.
+    pub fn run_until(&mut self, until_ms: u64) {
+        while let Some(&Reverse((at, _, slot))) = self.queue.peek() {
+            if at > until_ms || self.oath.broken.is_some() {
+                break;
+            }
+            self.queue.pop();
+            self.now_ms = at;
+            let happening = self.happenings[slot].take().expect("each happens once");
+            self.free.push(slot);
+            self.happen(happening);
+        }
+        self.now_ms = self.now_ms.max(until_ms);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Wake { host, life } => {
+                if self.hosts[host].life == life && self.hosts[host].agent {
+                    self.drive(host);
+                    self.check_in(host);
+                    let jitter = self.hosts[host].chance.below(POLL_MS / 10);
+                    self.after(POLL_MS - POLL_MS / 20 + jitter, Happening::Wake { host, life });
+                }
+            }
+            Happening::Asked { host, said, server } => self.asked(host, &said, server),
+            Happening::Answered { host, answer } => {
+                let machine = &mut self.hosts[host];
+                if machine.agent && machine.parted_until_ms <= self.now_ms {
+                    machine.memory.hear(machine.id, &answer, machine.boot);
+                    self.drive(host);
+                }
+            }
+            Happening::Done { host, life, begun, busy } => self.done(host, life, begun, busy),
+            Happening::Start { host } => self.start(host),
+            Happening::Sweep { server } => self.sweep(server),
+            Happening::Serve { server } => self.serving[server] = true,
+            Happening::Fate(fate) => self.befall(fate),
+        }
+    }
+
+    fn start(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        if host.dead {
+            return;
+        }
+        if !host.up {
+            host.start(self.now_ms);
+        }
+        if !host.agent {
+            host.agent = true;
+            host.life += 1;
+            let life = host.life;
+            self.after(1_000, Happening::Wake { host: at, life });
+        }
+    }
+
+    fn done(&mut self, at: usize, life: u32, begun: u32, busy: Busy) {
+        let host = &mut self.hosts[at];
+        // A transaction outlives its agent, not the power.
+        if host.busy != Some((busy, begun)) {
+            return;
+        }
+        let packages = self.plans[0].plan.classes[0].changes.len();
+        let before = host.packages;
+        let goes_down = host.done(busy, packages);
+        if goes_down {
+            host.down(self.now_ms);
+            host.dead |= host.nature.bricks;
+            let delay = host.chance.within(20_000, 120_000);
+            self.after(delay, Happening::Start { host: at });
+            return;
+        }
+        if self.hosts[at].packages != before {
+            self.swear_installed(at);
+        }
+        if self.hosts[at].agent && self.hosts[at].life >= life {
+            self.drive(at);
+        }
+    }
+
+    /// The agent steps until it rests.
+    fn drive(&mut self, at: usize) {
+        let unseen = self.faults.unseen;
+        for count in 0..STEPS_MAX {
+            let host = &mut self.hosts[at];
+            if !host.agent {
+                return;
+            }
+            let packages = host.seen();
+            let looked = !host.chance.permille(unseen);
+            let step = {
+                let named = self.plans[0].plan.classes[0].changes.len();
+                let seen = host.observe(&packages[..named], self.now_ms, looked);
+                let verified = self.plans.iter().filter(|sealed| sealed.is_verified());
+                let book_back = |sealed: &Sealed| {
+                    self.centre.books.iter().any(|book| book.sealed.digest == sealed.digest && book.sealed.back)
+                };
+                let mut plans = Vec::with_capacity(2);
+                plans.extend(verified.map(|sealed| Approved {
+                    plan: &sealed.plan,
+                    digest: sealed.digest,
+                    calendar: &sealed.calendar,
+                    back: book_back(sealed),
+                }));
+                let local = host.local();
+                let input = Input {
+                    journal: &host.journal,
+                    memory: &host.memory,
+                    plans: &plans,
+                    local: &local,
+                    host: host.id,
+                    seen: &seen,
+                };
+                step(&input)
+            };
+            if let Some(journal) = step.journal {
+                if self.crashes(at) {
+                    return;
+                }
+                let committed = journal.stage == Stage::Committed && self.hosts[at].journal.stage != Stage::Committed;
+                let staged = journal.seq != self.hosts[at].journal.seq;
+                self.hosts[at].journal = journal;
+                if staged {
+                    self.tell(|world| {
+                        let host = &world.hosts[at];
+                        format!("{} {}", world.name(at), host.journal.stage)
+                    });
+                }
+                if committed {
+                    self.swear_commit(at);
+                }
+                if self.crashes(at) {
+                    return;
+                }
+            }
+            if let Act::Rest(pause) = step.act {
+                if self.hosts[at].journal.seq != self.hosts[at].sent_seq && pause != Pause::Idle
+                    || self.hosts[at].journal.report().is_some() && self.hosts[at].journal.seq != self.hosts[at].sent_seq
+                {
+                    self.hosts[at].sent_seq = self.hosts[at].journal.seq;
+                    self.check_in(at);
+                }
+                return;
+            }
+            self.begin(at, &step.act);
+            assert!(count + 1 < STEPS_MAX, "host {at} does not come to rest: {:?}", self.hosts[at].journal);
+        }
+    }
+
+    /// Begins what a step asks.
+    fn begin(&mut self, at: usize, act: &Act) {
+        let (busy, from, to) = match act {
+            Act::Go | Act::Rest(_) => return,
+            Act::Fetch => (Busy::Fetch, 2_000, 40_000),
+            Act::Apply => (Busy::Apply, 5_000, 60_000),
+            Act::Repair => (Busy::Repair, 2_000, 20_000),
+            Act::Revert => (Busy::Revert, 5_000, 60_000),
+            Act::Restart => (Busy::Restart, 1_000, 20_000),
+            Act::Reboot => (Busy::Reboot, 1_000, 5_000),
+        };
+        let host = &mut self.hosts[at];
+        host.begun += 1;
+        host.busy = Some((busy, host.begun));
+        let (life, begun) = (host.life, host.begun);
+        let delay = host.chance.within(from, to);
+        self.after(delay, Happening::Done { host: at, life, begun, busy });
+    }
+
+    /// Whether a machine crashes at this point of its journal.
+    fn crashes(&mut self, at: usize) -> bool {
+        let scripted = match &mut self.crash_at {
+            Some((host, points)) if *host == at => {
+                *points = points.saturating_sub(1);
+                *points == 0
+            }
+            Some(_) | None => false,
+        };
+        if scripted {
+            self.crash_at = None;
+        }
+        if !scripted && !self.hosts[at].chance.permille(self.faults.crash) {
+            return false;
+        }
+        self.tell(|world| format!("{} loses power", world.name(at)));
+        if scripted || self.hosts[at].chance.permille(500) {
+            self.power_cut(at, Some(30_000));
+        } else {
+            // Only the agent: what it began goes on.
+            let host = &mut self.hosts[at];
+            host.agent = false;
+            host.life += 1;
+            host.memory = crate::converge::Memory::default();
+            self.after(10_000, Happening::Start { host: at });
+        }
+        true
+    }
+
+    fn power_cut(&mut self, at: usize, back_ms: Option<u64>) {
+        let packages = self.plans[0].plan.classes[0].changes.len();
+        let before = self.hosts[at].packages;
+        self.hosts[at].cut(packages, self.now_ms);
+        if self.hosts[at].packages != before {
+            self.swear_installed(at);
+        }
+        match back_ms {
+            Some(delay) => self.after(delay, Happening::Start { host: at }),
+            None => self.hosts[at].dead = true,
+        }
+    }
+
+    fn check_in(&mut self, at: usize) {
+        let unseen = self.faults.unseen;
+        let host = &mut self.hosts[at];
+        host.asked += 1;
+        let nonce = host.asked.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ host.boot ^ host.machine;
+        let healthy = (!host.chance.permille(unseen)).then(|| host.is_healthy());
+        let (boot, uptime, machine) = (host.boot, host.uptime_ms(self.now_ms), host.machine);
+        let said = host.memory.ask(&host.journal, nonce, boot, uptime, machine, healthy);
+        if host.parted_until_ms > self.now_ms {
+            return;
+        }
+        let server = self.net.index(2);
+        self.send(|delay, world| world.after(delay, Happening::Asked { host: at, said, server }));
+    }
+
+    /// A message on its way: lost, doubled, or late.
+    fn send(&mut self, deliver: impl Fn(u64, &mut Self)) {
+        let faults = self.faults;
+        if self.net.permille(faults.lost) {
+            return;
+        }
+        let copies = if self.net.permille(faults.doubled) { 2 } else { 1 };
+        for _ in 0..copies {
+            let slow = self.net.permille(faults.slow);
+            let delay = if slow { self.net.within(500, 90_000) } else { self.net.within(5, 300) };
+            deliver(delay, self);
+        }
+    }
+
+    fn asked(&mut self, at: usize, said: &CheckIn, server: usize) {
+        if !self.serving[server] || self.hosts[at].parted_until_ms > self.now_ms {
+            return;
+        }
+        // Killed before the transaction, or after it: then it is written, and nobody is told.
+        let killed = self.net.permille(self.faults.kill);
+        let before = killed && self.net.permille(500);
+        if killed {
+            self.befall(Fate::Kill(server, 30_000));
+        }
+        if before {
+            return;
+        }
+        let (id, number, now) = (self.hosts[at].id, self.hosts[at].number, self.now());
+        let answer = if self.captured_from_ms.is_some() {
+            let genuine = Rc::clone(&self.centre.books[0].sealed);
+            self.captured.answer(id, said, &genuine)
+        } else {
+            let states: usize = self.stopped();
+            let answer = self.centre.check_in(id, number, said, now);
+            if self.stopped() != states {
+                self.told_states();
+            }
+            answer
+        };
+        self.captured.keep(answer);
+        if !killed && answer != Answer::default() {
+            self.send(|delay, world| world.after(delay, Happening::Answered { host: at, answer }));
+        }
+    }
+
+    fn stopped(&self) -> usize {
+        self.centre.books.iter().filter(|book| matches!(book.rollout.state, State::Wave(_))).count()
+    }
+
+    fn told_states(&mut self) {
+        for book in 0..self.centre.books.len() {
+            self.tell(|world| format!("plan {} is {}", book + 1, world.centre.books[book].rollout.state));
+        }
+    }
+
+    /// One server at a time sweeps, by a lease.
+    fn sweep(&mut self, server: usize) {
+        self.after(SWEEP_MS, Happening::Sweep { server });
+        let (holder, until) = self.sweeper;
+        if !self.serving[server] || holder != server && self.now_ms < until || self.captured_from_ms.is_some() {
+            return;
+        }
+        self.sweeper = (server, self.now_ms + SWEEPER_MS);
+        let before: Vec<State> = self.centre.books.iter().map(|book| book.rollout.state.clone()).collect();
+        let now = self.now();
+        let gates = self.centre.sweep(&self.ids, now);
+        for (book, wave, gate) in gates {
+            if gate.says() == crate::gate::Says::Open {
+                self.swear_gate(book, wave);
+            }
+        }
+        for (book, before) in before.iter().enumerate() {
+            if *before != self.centre.books[book].rollout.state {
+                self.tell(|world| format!("plan {} is {}", book + 1, world.centre.books[book].rollout.state));
+            }
+        }
+        self.swear_books();
+    }
+
+    pub(super) fn name(&self, at: usize) -> String {
+        let host = &self.hosts[at];
+        if at < self.ids.len() { format!("host-{at}") } else { format!("clone of host-{}", host.number) }
+    }
+
+    fn befall(&mut self, fate: Fate) {
+        match fate {
+            Fate::PowerCut(at, back) => {
+                self.tell(|world| format!("{} loses power", world.name(at)));
+                self.power_cut(at, back);
+            }
+            Fate::Part(at, lasting) => self.hosts[at].parted_until_ms = self.now_ms + lasting,
+            Fate::Jump(at, by) => self.hosts[at].clock_off_ms += by,
+            Fate::Lock(at, lasting) => self.hosts[at].locked_until_ms = self.now_ms + lasting,
+            Fate::Kill(server, lasting) => {
+                self.serving[server] = false;
+                self.after(lasting, Happening::Serve { server });
+            }
+            Fate::Clone(of) => {
+                let mut twin = self.hosts[of].clone();
+                twin.chance = twin.chance.child(0xC10E);
+                twin.machine = twin.chance.draw();
+                twin.down(self.now_ms);
+                self.hosts.push(twin);
+                let at = self.hosts.len() - 1;
+                self.after(1_000, Happening::Start { host: at });
+            }
+            Fate::Capture => self.captured_from_ms = Some(self.now_ms),
+            Fate::Order(book, event) => {
+                let now = self.now();
+                // A person who asks for what is refused is told so.
+                let refused = self.centre.order_of(book, event, now).err();
+                self.tell(|world| match refused {
+                    Some(refused) => format!("plan {}: {refused}", book + 1),
+                    None => format!("plan {} is {}", book + 1, world.centre.books[book].rollout.state),
+                });
+            }
+            Fate::Free(book, number) => {
+                let now = self.now();
+                self.freed.insert(number);
+                self.centre.free(book, self.ids[number], number, now);
+            }
+            Fate::RebootByHand(at) => {
+                self.hosts[at].down(self.now_ms);
+                self.after(30_000, Happening::Start { host: at });
+            }
+            Fate::Heal => {
+                self.faults = Faults::default();
+                self.crash_at = None;
+                for host in &mut self.hosts {
+                    host.parted_until_ms = 0;
+                    host.locked_until_ms = 0;
+                    host.clock_off_ms = 0;
+                }
+            }
+        }
+    }
+}
