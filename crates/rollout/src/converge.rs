@@ -86,6 +86,8 @@ pub enum Pause {
     Person,
     /// It watches itself.
     Watching,
+    /// Its journal was begun on another machine: its disk is a copy.
+    OtherMachine,
 }
 
 /// All that a step takes.
@@ -108,6 +110,11 @@ pub struct Input<'a> {
 /// The next step. The same input gives the same step.
 pub fn step(input: &Input<'_>) -> Step {
     let journal = input.journal;
+    // A journal that another machine wrote is a copy of its disk: that one goes on, not this one.
+    let begun = journal.stage.is_past_return() && !journal.stage.is_final();
+    if begun && journal.machine != input.seen.machine {
+        return rest(Pause::OtherMachine);
+    }
     let resting = journal.stage.is_final() || !journal.stage.is_past_return();
     if resting && let Some(step) = input.take_order() {
         return step;
@@ -489,6 +496,7 @@ impl fmt::Display for Pause {
             Self::Working => out.write_str("what was begun is not done"),
             Self::Person => out.write_str("a person must reboot it"),
             Self::Watching => out.write_str("watches itself"),
+            Self::OtherMachine => out.write_str("its disk is a copy of another machine's that is under change"),
         }
     }
 }

@@ -26,11 +26,11 @@ impl Captured {
         for change in &mut plan.classes[0].changes {
             "9:9-evil".clone_into(&mut change.to);
         }
-        let mut forged = Sealed::signed(plan);
+        let forged = Sealed::signed(plan);
         let genuine = Sealed::signed(shape.plan()).digest;
         // Its own key, the same approver twice over something else, and an approver's signature of the real plan.
-        forged.signatures = vec![(SERVER, forged.digest), (1, genuine), (1, genuine), (2, genuine)];
-        Self { chance: seed.child(0xBAD), kept: Vec::new(), forged: Rc::new(forged) }
+        let made = vec![(SERVER, forged.digest), (1, genuine), (1, genuine), (2, genuine)];
+        Self { chance: seed.child(0xBAD), kept: Vec::new(), forged: Rc::new(forged.resigned(made)) }
     }
 
     /// Remembers what an honest server said.

@@ -43,6 +43,8 @@ pub struct Sealed {
     pub calendar: Calendar,
     /// Key, and what it signed.
     pub signatures: Vec<(u8, Digest)>,
+    /// What every agent found when it looked at them.
+    pub verified: bool,
     /// Approvers have signed its rollback, too.
     pub back: bool,
 }
@@ -54,7 +56,17 @@ impl Sealed {
         let signatures = APPROVERS[..THRESHOLD].iter().map(|&key| (key, digest)).collect();
         let zones = jiff::tz::TimeZoneDatabase::bundled();
         let calendar = Calendar::read(&plan.windows, &plan.blackouts, &zones).expect("plans here have good windows");
-        Self { plan, digest, calendar, signatures, back: false }
+        let mut sealed = Self { plan, digest, calendar, signatures, verified: false, back: false };
+        sealed.verified = sealed.is_verified();
+        sealed
+    }
+
+    /// The same plan under other signatures.
+    #[must_use]
+    pub fn resigned(mut self, signatures: Vec<(u8, Digest)>) -> Self {
+        self.signatures = signatures;
+        self.verified = self.is_verified();
+        self
     }
 
     /// What every agent asks: enough different approvers' keys over exactly these bytes.

@@ -123,6 +123,8 @@ pub struct Host {
     pub asked: u64,
     /// The last journal entry that was sent.
     pub sent_seq: u64,
+    /// When it last passed the point of no return.
+    pub committed_ms: u64,
 }
 
 impl Host {
@@ -154,6 +156,7 @@ impl Host {
             drift_ppm: 0,
             asked: 0,
             sent_seq: 0,
+            committed_ms: 0,
             chance,
         }
     }

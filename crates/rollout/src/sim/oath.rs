@@ -14,6 +14,9 @@ use crate::rollout::State;
 const SLACK_SECONDS: i64 = 1;
 /// How long a host that went down may still be taken for heard: the silence allowed, and a delayed message.
 const DELAY_MS: u64 = 120_000;
+/// So long after its point of no return, and after the last fault, every machine has come to an end: five transactions,
+/// two reboots, verification and soak take less.
+const LONG_MS: u64 = 30 * 60_000;
 
 /// What was seen to be broken. The first is kept.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +58,8 @@ impl World {
         let host = &self.hosts[at];
         let work = host.journal.work.expect("only a job commits");
         let (number, machine, now) = (host.number, host.machine, self.now());
+        self.hosts[at].committed_ms = self.now_ms;
+        let host = &self.hosts[at];
         let plan = self.plans.iter().find(|sealed| sealed.digest == work.digest && sealed.plan.id == work.plan);
         let Some(sealed) = plan.filter(|sealed| sealed.is_verified()) else {
             self.oath.breaks(Kind::Unsigned, || format!("host {number} begins plan {}", work.plan));
@@ -70,18 +75,22 @@ impl World {
             if host.wall(self.now_ms) < sealed.plan.earliest(wave) {
                 self.oath.breaks(Kind::AfterHalt, || format!("host {number} begins before its wave may"));
             }
+        }
+        let allowed = i64::from(sealed.plan.timing.clearance_seconds) + SLACK_SECONDS;
+        let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else { return };
+        if work.direction == Direction::Back && !book.sealed.back {
+            self.oath.breaks(Kind::Unsigned, || format!("host {number} goes back without the approvers' word"));
+        }
+        // An attacker may let a proven host prove itself again; that installs nothing.
+        if self.captured_from_ms.is_some() {
+            return;
+        }
+        if work.direction == Direction::Forward {
             if self.oath.commits.iter().any(|&(n, p, _)| (n, p) == (number, work.plan)) {
                 self.oath.breaks(Kind::Job, || format!("host {number} runs plan {} twice", work.plan));
             }
             self.oath.commits.push((number, work.plan, machine));
-        } else if !sealed.back {
-            self.oath.breaks(Kind::Unsigned, || format!("host {number} goes back without the approvers' word"));
         }
-        if self.captured_from_ms.is_some() {
-            return;
-        }
-        let allowed = i64::from(sealed.plan.timing.clearance_seconds) + SLACK_SECONDS;
-        let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else { return };
         if let Some(stopped) = book.stopped
             && !matches!(book.rollout.state, State::Wave(_) | State::RollingBack { .. })
             && now.duration_since(stopped).as_secs() > allowed
@@ -117,23 +126,21 @@ impl World {
             return;
         }
         let mut broken: Option<(Kind, String)> = None;
-        let mut held = std::collections::BTreeMap::<String, u32>::new();
         for book in &self.centre.books {
             for (number, row) in book.rows.iter().enumerate() {
                 if let Some(how) = differs(book, number, row) {
                     broken.get_or_insert((Kind::Overshoot, how));
                 }
             }
-            for (number, job) in book.jobs.iter().enumerate().filter(|(_, job)| job.is_some_and(|job| job.charged)) {
-                let seat = book.seat(self.ids[number], number).expect("it has a job");
-                for group in seat.groups {
-                    *held.entry(group.clone()).or_default() += u32::from(job.is_some());
-                }
-            }
         }
         for (name, group) in self.centre.capacity.groups() {
-            let away = held.get(name).copied().unwrap_or(0);
-            if away > group.away_max || away as usize != group.holders.len() {
+            let takes = |book: &Book, number: usize| {
+                let charged = book.jobs[number].is_some_and(|job| job.charged);
+                charged && book.seat(self.ids[number], number).is_some_and(|seat| seat.groups.contains(name))
+            };
+            let charged = |book: &Book| (0..self.ids.len()).filter(|&number| takes(book, number)).count();
+            let away: usize = self.centre.books.iter().map(charged).sum();
+            if away > group.away_max as usize || away != group.holders.len() {
                 let how = format!("{away} of {name} away, {} held, {} may be", group.holders.len(), group.away_max);
                 broken.get_or_insert((Kind::Overshoot, how));
             }
@@ -151,7 +158,9 @@ impl World {
     /// A machine that is under change must be charged in the books.
     fn uncharged(&self, host: &Host) -> Option<String> {
         let work = host.journal.work?;
-        if host.journal.stage.is_final() || !host.journal.stage.is_past_return() {
+        // A copy of a disk goes on with nothing: it is another machine.
+        let copied = host.machine != host.journal.machine;
+        if copied || host.journal.stage.is_final() || !host.journal.stage.is_past_return() {
             return None;
         }
         let book = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan)?;
@@ -186,13 +195,14 @@ impl World {
             return;
         }
         let mut broken = None;
-        for host in self.hosts.iter().filter(|host| host.up && !host.dead && host.number < self.ids.len()) {
+        for host in self.hosts.iter().take(self.ids.len()).filter(|host| host.up && !host.dead) {
             let Some(work) = host.journal.work else { continue };
             let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else { continue };
             let Some(job) = book.jobs[host.number] else { continue };
             let stage = host.journal.stage;
             let waits_for_person = stage == Stage::AwaitingReboot && book.sealed.plan.reboot == crate::plan::Reboot::Never;
-            if stage.is_past_return() && !stage.is_final() && !waits_for_person {
+            let long = self.now_ms.saturating_sub(host.committed_ms.max(self.healed_ms)) > LONG_MS;
+            if stage.is_past_return() && !stage.is_final() && !waits_for_person && long {
                 broken.get_or_insert(format!("host {} never ends: {stage}", host.number));
             }
             let quarantined = job.state == crate::job::State::Quarantined;
@@ -212,7 +222,7 @@ impl World {
 
 /// How a wave's row differs from its jobs, or goes beyond its bounds.
 fn differs(book: &Book, wave: usize, row: &Row) -> Option<String> {
-    let (mut inflight, mut proven, mut skipped, mut failed, mut lost) = (0, 0, 0, 0, 0);
+    let (mut inflight, mut proven, mut skipped, mut failed, mut lost, mut hurt) = (0, 0, 0, 0, 0, 0);
     for (number, job) in book.jobs.iter().enumerate() {
         let Some(job): &Option<Job> = job else { continue };
         let here = book.seat(super::fleet::host_id(number), number).is_some_and(|seat| seat.wave == wave);
@@ -220,6 +230,7 @@ fn differs(book: &Book, wave: usize, row: &Row) -> Option<String> {
             continue;
         }
         inflight += u32::from(job.charged);
+        hurt += u32::from(job.begun && matches!(job.state.count(), Count::Failed | Count::Lost));
         match job.state.count() {
             Count::Open => {}
             Count::Proven => proven += u32::from(!job.late),
@@ -238,8 +249,9 @@ fn differs(book: &Book, wave: usize, row: &Row) -> Option<String> {
     if row.bad() > row.bad_max && row.door == Door::Open {
         return Some(format!("wave {wave}: grants with {} bad, {} borne", row.bad(), row.bad_max));
     }
-    // Whoever was granted when the last failure that is borne came in may fail, too; nobody after.
+    // Whoever was granted when the last failure that is borne came in may fail, too; nobody after. Hosts that fell silent
+    // or failed before the point of no return were not exposed.
     let exposed = row.bad_max + row.inflight_max;
-    (row.bad() > exposed && row.door != Door::Back && book.rollout.generation == 0)
-        .then(|| format!("wave {wave}: {} bad, at most {exposed} could be exposed", row.bad()))
+    (hurt > exposed && row.door != Door::Back && book.rollout.generation == 0)
+        .then(|| format!("wave {wave}: {hurt} hurt, at most {exposed} could be exposed"))
 }

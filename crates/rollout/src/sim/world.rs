@@ -7,13 +7,14 @@ use super::fleet::{BEGIN, Sealed};
 use super::host::{Busy, Host};
 use super::oath::Oath;
 use crate::capacity::Capacity;
+use crate::job::Count;
 use crate::converge::{Act, Approved, Input, Pause, step};
 use crate::order::{Answer, CheckIn, Stage};
 use crate::plan::HostId;
 use crate::rollout::State;
 use jiff::{SignedDuration, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 
 /// Between two check-ins.
@@ -113,8 +114,13 @@ pub struct World {
     pub freed: BTreeSet<usize>,
     /// What happened, in words, if it is to be told.
     pub told: Option<Vec<String>>,
+    /// When all misfortune ended.
+    pub healed_ms: u64,
+    /// When the last misfortune that is known comes.
+    pub last_fate_ms: u64,
     /// Crash at this journal point: machine, count of points until then.
     pub crash_at: Option<(usize, u32)>,
+    rests: BTreeMap<usize, String>,
     captured: Captured,
     queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
     happenings: Vec<Option<Happening>>,
@@ -145,7 +151,10 @@ impl World {
             captured_from_ms: None,
             freed: BTreeSet::new(),
             told: None,
+            healed_ms: 0,
+            last_fate_ms: 0,
             crash_at: None,
+            rests: BTreeMap::new(),
             captured,
             queue: BinaryHeap::new(),
             happenings: Vec::new(),
@@ -172,7 +181,25 @@ impl World {
 
     /// Lets something happen after so long.
     pub fn fate(&mut self, delay_ms: u64, fate: Fate) {
+        self.last_fate_ms = self.last_fate_ms.max(self.now_ms + delay_ms);
         self.after(delay_ms, Happening::Fate(fate));
+    }
+
+    /// Nothing follows any more: rollouts are over or stopped, and every machine rests.
+    pub fn is_settled(&self) -> bool {
+        let over = |book: &Book| !matches!(book.rollout.state, State::Wave(_) | State::RollingBack { .. });
+        let rests = |host: &Host| {
+            let heard = host.journal.work.is_none_or(|work| {
+                let book = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan);
+                let job = book.and_then(|book| book.jobs[host.number]);
+                job.is_none_or(|job| job.fence != work.fence || job.state.count() != Count::Open)
+            });
+            host.dead || host.up && host.journal.stage.is_final() && heard
+        };
+        self.now_ms > self.last_fate_ms
+            && self.captured_from_ms.is_none()
+            && self.centre.books.iter().all(over)
+            && self.hosts.iter().all(rests)
     }
 
     fn after(&mut self, delay_ms: u64, happening: Happening) {
@@ -293,9 +320,9 @@ impl World {
             let step = {
                 let named = self.plans[0].plan.classes[0].changes.len();
                 let seen = host.observe(&packages[..named], self.now_ms, looked);
-                let verified = self.plans.iter().filter(|sealed| sealed.is_verified());
+                let verified = self.plans.iter().filter(|sealed| sealed.verified);
                 let book_back = |sealed: &Sealed| {
-                    self.centre.books.iter().any(|book| book.sealed.digest == sealed.digest && book.sealed.back)
+                    self.centre.books.iter().any(|book| book.sealed.back && book.sealed.digest == sealed.digest)
                 };
                 let mut plans = Vec::with_capacity(2);
                 plans.extend(verified.map(|sealed| Approved {
@@ -335,10 +362,10 @@ impl World {
                     return;
                 }
             }
-            if let Act::Rest(pause) = step.act {
-                if self.hosts[at].journal.seq != self.hosts[at].sent_seq && pause != Pause::Idle
-                    || self.hosts[at].journal.report().is_some() && self.hosts[at].journal.seq != self.hosts[at].sent_seq
-                {
+            if let Act::Rest(pause) = &step.act {
+                self.tell_pause(at, pause);
+                // What changed is told at once.
+                if self.hosts[at].journal.seq != self.hosts[at].sent_seq {
                     self.hosts[at].sent_seq = self.hosts[at].journal.seq;
                     self.check_in(at);
                 }
@@ -346,6 +373,17 @@ impl World {
             }
             self.begin(at, &step.act);
             assert!(count + 1 < STEPS_MAX, "host {at} does not come to rest: {:?}", self.hosts[at].journal);
+        }
+    }
+
+    /// Tells why a machine rests, once.
+    fn tell_pause(&mut self, at: usize, pause: &Pause) {
+        let quiet = matches!(pause, Pause::Idle | Pause::Working | Pause::Watching | Pause::Clearance | Pause::Lease);
+        if self.told.is_some() && !quiet {
+            let line = format!("{} rests: {pause}", self.name(at));
+            if self.rests.insert(at, line.clone()).as_ref() != Some(&line) {
+                self.tell(|_| line);
+            }
         }
     }
 
@@ -552,6 +590,7 @@ impl World {
             }
             Fate::Heal => {
                 self.faults = Faults::default();
+                self.healed_ms = self.now_ms;
                 self.crash_at = None;
                 for host in &mut self.hosts {
                     host.parted_until_ms = 0;
