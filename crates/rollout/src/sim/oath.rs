@@ -210,7 +210,7 @@ impl World {
             if heard && !quarantined && job.state.to_string() != stage.to_string() {
                 broken.get_or_insert(format!("host {} is {stage}, the books say {}", host.number, job.state));
             }
-            if host.packages.contains(&Version::New) && !stage.is_past_return() && job.fence == work.fence {
+            if !quarantined && host.packages.contains(&Version::New) && !stage.is_past_return() && job.fence == work.fence {
                 broken.get_or_insert(format!("host {} has the new version and no job", host.number));
             }
         }
@@ -230,7 +230,8 @@ fn differs(book: &Book, wave: usize, row: &Row) -> Option<String> {
             continue;
         }
         inflight += u32::from(job.charged);
-        hurt += u32::from(job.begun && matches!(job.state.count(), Count::Failed | Count::Lost));
+        let forward = job.direction == Direction::Forward;
+        hurt += u32::from(forward && job.begun && matches!(job.state.count(), Count::Failed | Count::Lost));
         match job.state.count() {
             Count::Open => {}
             Count::Proven => proven += u32::from(!job.late),
