@@ -81,8 +81,9 @@ impl Desk<'_> {
             self.book(seat, job, Event::Reported(report), now);
         }
         self.book(seat, job, Event::Heard, now);
-        let alive = report.filter(|report| report.fence == job.fence);
-        let unbegun = alive.is_some_and(|report| report.stage == Stage::Fetched);
+        // Only the newest report asks: an old one that comes late is from before the host began.
+        let asks = report.filter(|report| job.last == Some(*report) && report.stage == Stage::Fetched);
+        let unbegun = asks.is_some();
         if job.state.is_preparing() || job.state == State::Committed && unbegun {
             if let Err(refusal) = self.may_go(seat, job.direction, now) {
                 // Not open now is not the same as not any more: a lease may wait for its window.
@@ -94,9 +95,11 @@ impl Desk<'_> {
                 return answer;
             }
             answer.order = Some(self.renew(seat, job, said, now));
-            if unbegun {
+            if let Some(boot) = asks.map(|report| report.boot)
+                && self.may_clear(job, boot, now)
+            {
                 let until = after(now, self.plan.timing.deadline_seconds.into());
-                self.book(seat, job, Event::Cleared { until }, now);
+                self.book(seat, job, Event::Cleared { until, boot }, now);
                 let (host, plan, fence) = (seat.host, self.plan.id, job.fence);
                 answer.clearance = Some(Clearance { host, plan, fence, nonce: said.nonce });
             }
@@ -194,7 +197,7 @@ impl Desk<'_> {
     /// Goes on, if what is known allows it. Gives the gate if it was read.
     pub fn advance(&mut self, tally: &Tally, now: Timestamp) -> Option<Gate> {
         if now >= self.plan.expires && !self.rollout.is_over() {
-            // Refused where it has no meaning: before the signatures, and on the way back.
+            // Refused where it has no meaning: before it is signed, and on the way back.
             let _ = self.order_of(rollout::Event::Expired, now);
         }
         let (event, read) = match &self.rollout.state {
@@ -247,9 +250,9 @@ impl Desk<'_> {
     pub fn waits(&self, tally: &Tally, now: Timestamp) -> Vec<Waiting> {
         let resumption = |why: String| vec![Waiting::Resumption { why }];
         match &self.rollout.state {
-            rollout::State::Draft => vec![Waiting::Signatures { have: 0, need: self.rollout.threshold }],
+            rollout::State::Draft => vec![Waiting::Signers { have: 0, need: self.rollout.threshold }],
             rollout::State::Signed { signers } => {
-                vec![Waiting::Signatures { have: signers.len(), need: self.rollout.threshold }]
+                vec![Waiting::Signers { have: signers.len(), need: self.rollout.threshold }]
             }
             rollout::State::Armed => vec![Waiting::Start],
             rollout::State::Paused { by, .. } => resumption(format!("paused by {by}")),
@@ -350,6 +353,13 @@ impl Desk<'_> {
         let fits = matches!(self.calendar.fit(now, self.expected()), Fit::Fits { .. });
         // The way back does not wait for a window: it is there to end harm.
         if direction == Direction::Forward && (early || !fits) { Err(Refused::NotNow) } else { Ok(()) }
+    }
+
+    /// A clearance given to one boot of a host goes to another boot of it only when the first can be used no more: what
+    /// checks in may be a copy of a host that is beginning right now.
+    fn may_clear(&self, job: &Job, boot: u64, now: Timestamp) -> bool {
+        let clearance = i64::from(self.plan.timing.clearance_seconds);
+        job.begun.is_none_or(|begun| begun.boot == boot || now >= after(begun.at, clearance))
     }
 
     fn renew(&mut self, seat: Seat<'_>, job: &mut Job, said: &CheckIn, now: Timestamp) -> Order {

@@ -56,10 +56,19 @@ pub struct Job {
     pub until: Timestamp,
     /// Whether it takes its places.
     pub charged: bool,
-    /// Whether it was cleared, and has not given the clearance back: never granted forward again.
-    pub begun: bool,
+    /// When it was cleared, if it has not given the clearance back: never granted forward again.
+    pub begun: Option<Begun>,
     /// Whether it joined late: not in the wave's frozen number.
     pub late: bool,
+}
+
+/// The last clearance of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The boot that asked.
+    pub boot: u64,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What happens to a job.
@@ -81,8 +90,10 @@ pub enum Event {
     },
     /// The host may pass the point of no return.
     Cleared {
-        /// The deadline of its final report.
+        /// The deadline of its final report; it stays what it was if it was cleared before.
         until: Timestamp,
+        /// The boot that asked.
+        boot: u64,
     },
     /// The host reported.
     Reported(Report),
@@ -168,7 +179,7 @@ impl Job {
             last: None,
             until: Timestamp::UNIX_EPOCH,
             charged: false,
-            begun: false,
+            begun: None,
             late,
         }
     }
@@ -179,16 +190,19 @@ impl Job {
         match event {
             Event::Granted { direction, machine, until } => self.granted(direction, machine, until),
             Event::Renewed { until } if self.state.is_preparing() => self.changed(|job| job.until = until),
-            Event::Cleared { until } if self.state == State::Fetched => self.changed(|job| {
+            Event::Cleared { until, boot } if self.state == State::Fetched => self.changed(|job| {
                 job.state = State::Committed;
                 job.until = until;
-                job.begun = true;
+                job.begun = Some(Begun { boot, at: now });
             }),
+            Event::Cleared { boot, .. } if self.state == State::Committed => {
+                self.changed(|job| job.begun = Some(Begun { boot, at: now }))
+            }
             Event::Renewed { .. } | Event::Cleared { .. } => (*self, Outcome::Same),
             Event::Reported(report) => self.reported(report),
             Event::Swept => self.swept(now),
             Event::Silent if self.state == State::Queued => self.changed(|job| job.state = State::Lost),
-            Event::Heard if self.state == State::Lost && !self.begun => {
+            Event::Heard if self.state == State::Lost && self.begun.is_none() => {
                 self.changed(|job| job.state = State::Queued)
             }
             Event::Silent | Event::Heard => (*self, Outcome::Same),
@@ -253,6 +267,7 @@ impl Job {
             job.last = None;
             job.until = until;
             job.charged = true;
+            job.begun = None;
         })
     }
 
@@ -278,6 +293,11 @@ impl Job {
         let cleared = !self.state.is_preparing();
         if report.stage.is_past_return() && !cleared {
             // A host that says it went on without our word is not the host we know.
+            return self.step(Event::Doubled, self.until);
+        }
+        // A journal does not go back: a host that has begun and says that it has not is two hosts.
+        let had_begun = self.last.is_some_and(|last| last.stage.is_past_return());
+        if had_begun && !report.stage.is_past_return() {
             return self.step(Event::Doubled, self.until);
         }
         // A lost host that says it has not begun yet stays lost until it has something final to say.
@@ -319,7 +339,9 @@ impl Job {
                 | Stage::Soaking
                 | Stage::Reverting => job.charged,
             };
-            job.begun &= report.stage != Stage::Withdrawn;
+            if report.stage == Stage::Withdrawn {
+                job.begun = None;
+            }
         })
     }
 

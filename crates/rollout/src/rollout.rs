@@ -1,7 +1,7 @@
 //! Where a rollout stands. `step` holds every transition; nothing else changes it.
 //!
-//! Draft → Signed → Armed → wave by wave {open → soak → gate} → Complete. It halts by itself and goes on only with a new
-//! signature. What is to be done comes out as values.
+//! Draft → Signed → Armed → wave by wave {open → soak → gate} → Complete. It halts by itself and goes on only when its
+//! approvers sign that. What is to be done comes out as values.
 
 pub mod waiting;
 
@@ -117,7 +117,7 @@ pub enum Halt {
 /// What happens to a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A verified signature of an approver.
+    /// An approver's signed word, verified.
     Signed {
         /// Whose.
         signer: String,
@@ -353,7 +353,7 @@ impl Rollout {
                 | Event::BackDone
                 | Event::Aborted { .. }
                 | Event::Superseded { .. }
-                | Event::Retracted { .. } => refuse(name, "it goes on only by a new signature of its approvers"),
+                | Event::Retracted { .. } => refuse(name, "it goes on only when its approvers sign that"),
             },
             State::RollingBack { .. } => match event {
                 Event::BackDone => to(State::RolledBack, &[Action::Shut]),
@@ -441,7 +441,7 @@ impl Rollout {
             return refuse("the plan has expired: make a new one");
         }
         if generation <= self.generation {
-            return refuse("that signature was used before");
+            return refuse("that word of the approvers was used before");
         }
         if signers.len() < self.threshold {
             return refuse("it is signed by too few approvers");
@@ -478,7 +478,7 @@ impl Rollout {
 impl Event {
     fn name(&self) -> &'static str {
         match self {
-            Self::Signed { .. } => "a signature",
+            Self::Signed { .. } => "signing",
             Self::Started => "start",
             Self::Settled | Self::Unsettled | Self::Soaked | Self::GateRead(_) => "going on",
             Self::Paused { .. } => "pause",

@@ -68,7 +68,7 @@ pub struct Local {
     pub calendar: crate::window::Calendar,
 }
 
-/// A plan whose signatures the agent has verified, as far as they go.
+/// A plan that the agent has verified: signed by enough approvers, not older than one it had.
 #[derive(Clone, Copy, Debug)]
 pub struct Approved<'a> {
     /// The plan.

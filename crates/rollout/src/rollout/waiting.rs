@@ -10,9 +10,9 @@ use std::fmt;
 /// Why a rollout does not go on right now, for the operator.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Waiting {
-    /// For signatures.
-    Signatures {
-        /// So many are there.
+    /// For approvers.
+    Signers {
+        /// So many have signed.
         have: usize,
         /// So many are needed.
         need: usize,
@@ -54,7 +54,7 @@ pub enum Waiting {
     },
     /// For the gate: the numbers that do not let it open.
     Gate(Vec<Number>),
-    /// For a new signature.
+    /// For the approvers' word that it goes on.
     Resumption {
         /// Why it stopped.
         why: String,
@@ -76,7 +76,7 @@ impl Waiting {
 impl fmt::Display for Waiting {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Signatures { have, need } => write!(out, "{have} of {need} signatures"),
+            Self::Signers { have, need } => write!(out, "{have} of {need} approvers have signed"),
             Self::Start => out.write_str("signed; to be started"),
             Self::NotBefore(at) => write!(out, "the plan begins at {at}"),
             Self::Window { opens: Some(at) } => write!(out, "no window is open for long enough; next at {at}"),
@@ -98,7 +98,7 @@ impl fmt::Display for Waiting {
                 }
                 Ok(())
             }
-            Self::Resumption { why } => write!(out, "{why}; goes on by a new signature"),
+            Self::Resumption { why } => write!(out, "{why}; goes on when its approvers sign that"),
             Self::Back { hosts } => write!(out, "{hosts} hosts are still to go back"),
         }
     }

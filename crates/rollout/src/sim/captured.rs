@@ -15,7 +15,7 @@ const KEPT_MAX: usize = 64;
 pub struct Captured {
     chance: Chance,
     kept: Vec<Answer>,
-    /// A plan that it made itself, with all the signatures it can make.
+    /// A plan that it made itself, with all the signers it can make up.
     pub forged: Rc<Sealed>,
 }
 
@@ -28,7 +28,7 @@ impl Captured {
         }
         let forged = Sealed::signed(plan);
         let genuine = Sealed::signed(shape.plan()).digest;
-        // Its own key, the same approver twice over something else, and an approver's signature of the real plan.
+        // Its own key, the same approver twice over something else, and approvers' words for the real plan.
         let made = vec![(SERVER, forged.digest), (1, genuine), (1, genuine), (2, genuine)];
         Self { chance: seed.child(0xBAD), kept: Vec::new(), forged: Rc::new(forged.resigned(made)) }
     }

@@ -50,7 +50,7 @@ impl Book {
         let mut rollout = Rollout::draft(super::fleet::THRESHOLD, plan.waves.len());
         for key in &super::fleet::APPROVERS[..super::fleet::THRESHOLD] {
             let signed = rollout::Event::Signed { signer: key.to_string() };
-            rollout = rollout.step(signed, now).expect("a draft takes signatures").0;
+            rollout = rollout.step(signed, now).expect("a draft takes signers").0;
         }
         let place = |host: &HostId| {
             let wave = plan.place(*host)?.wave;

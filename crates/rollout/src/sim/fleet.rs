@@ -32,7 +32,7 @@ pub fn plan_id(number: u32) -> PlanId {
     PlanId(Uuid::from_u128(0x914a_0000_0000_4000_8000_0000_0000_0000 + u128::from(number)))
 }
 
-/// A plan with signatures: who signed which digest. A signature is a value that only its key's holder makes.
+/// A plan with its signers: who signed which digest. A signed digest is a value that only its key's holder makes.
 #[derive(Clone, Debug)]
 pub struct Sealed {
     /// The plan.
@@ -42,7 +42,7 @@ pub struct Sealed {
     /// Its windows.
     pub calendar: Calendar,
     /// Key, and what it signed.
-    pub signatures: Vec<(u8, Digest)>,
+    pub signers: Vec<(u8, Digest)>,
     /// What every agent found when it looked at them.
     pub verified: bool,
     /// Approvers have signed its rollback, too.
@@ -53,25 +53,25 @@ impl Sealed {
     /// Signed by enough approvers.
     pub fn signed(plan: Plan) -> Self {
         let digest = plan.digest();
-        let signatures = APPROVERS[..THRESHOLD].iter().map(|&key| (key, digest)).collect();
+        let signers = APPROVERS[..THRESHOLD].iter().map(|&key| (key, digest)).collect();
         let zones = jiff::tz::TimeZoneDatabase::bundled();
         let calendar = Calendar::read(&plan.windows, &plan.blackouts, &zones).expect("plans here have good windows");
-        let mut sealed = Self { plan, digest, calendar, signatures, verified: false, back: false };
+        let mut sealed = Self { plan, digest, calendar, signers, verified: false, back: false };
         sealed.verified = sealed.is_verified();
         sealed
     }
 
-    /// The same plan under other signatures.
+    /// The same plan with other signers.
     #[must_use]
-    pub fn resigned(mut self, signatures: Vec<(u8, Digest)>) -> Self {
-        self.signatures = signatures;
+    pub fn resigned(mut self, signers: Vec<(u8, Digest)>) -> Self {
+        self.signers = signers;
         self.verified = self.is_verified();
         self
     }
 
     /// What every agent asks: enough different approvers' keys over exactly these bytes.
     pub fn is_verified(&self) -> bool {
-        let signed = |key: &&u8| self.signatures.contains(&(**key, self.digest));
+        let signed = |key: &&u8| self.signers.contains(&(**key, self.digest));
         APPROVERS.iter().filter(signed).count() >= THRESHOLD
     }
 }

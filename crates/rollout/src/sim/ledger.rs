@@ -113,7 +113,7 @@ fn outcome(chance: &mut Chance, job: &Job, plan: PlanId, now: jiff::Timestamp) -
             0 => Event::Swept,
             _ => report(Stage::Fetched),
         },
-        State::Fetched => Event::Cleared { until: now },
+        State::Fetched => Event::Cleared { until: now, boot: 1 },
         State::Committed => match chance.below(8) {
             0 => Event::Swept,
             1 => report(Stage::Failed(Failure::Unhealthy)),

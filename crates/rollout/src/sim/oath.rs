@@ -23,8 +23,8 @@ const LONG_MS: u64 = 30 * 60_000;
 pub struct Oath {
     /// Which kind, and how.
     pub broken: Option<(Kind, String)>,
-    /// Hosts that passed the point of no return forward: number, plan, machine.
-    commits: Vec<(usize, PlanId, u64)>,
+    /// Hosts that passed the point of no return forward: number, plan, which machine and what its firmware says.
+    commits: Vec<(usize, PlanId, (usize, u64))>,
     /// Gates that opened.
     pub opened: u32,
 }
@@ -86,10 +86,14 @@ impl World {
             return;
         }
         if work.direction == Direction::Forward {
-            if self.oath.commits.iter().any(|&(n, p, _)| (n, p) == (number, work.plan)) {
+            // Two machines whose firmware says the same, one cut off while it begins, are one machine to anybody.
+            let twice = |&(n, p, m): &(usize, PlanId, (usize, u64))| {
+                (n, p) == (number, work.plan) && (m.0 == at || m.1 != machine)
+            };
+            if self.oath.commits.iter().any(twice) {
                 self.oath.breaks(Kind::Job, || format!("host {number} runs plan {} twice", work.plan));
             }
-            self.oath.commits.push((number, work.plan, machine));
+            self.oath.commits.push((number, work.plan, (at, machine)));
         }
         if let Some(stopped) = book.stopped
             && !matches!(book.rollout.state, State::Wave(_) | State::RollingBack { .. })
@@ -98,7 +102,7 @@ impl World {
             let late = now.duration_since(stopped).as_secs();
             self.oath.breaks(Kind::AfterHalt, || format!("host {number} begins {late} s after the halt"));
         }
-        let charged = book.jobs[number].is_some_and(|job| job.charged && job.begun && job.fence == work.fence);
+        let charged = book.jobs[number].is_some_and(|job| job.charged && job.begun.is_some() && job.fence == work.fence);
         if !charged {
             let job = book.jobs[number];
             self.oath.breaks(Kind::Overshoot, || format!("host {number} begins and holds no place: {job:?}"));
@@ -231,7 +235,7 @@ fn differs(book: &Book, wave: usize, row: &Row) -> Option<String> {
         }
         inflight += u32::from(job.charged);
         let forward = job.direction == Direction::Forward;
-        hurt += u32::from(forward && job.begun && matches!(job.state.count(), Count::Failed | Count::Lost));
+        hurt += u32::from(forward && job.begun.is_some() && matches!(job.state.count(), Count::Failed | Count::Lost));
         match job.state.count() {
             Count::Open => {}
             Count::Proven => proven += u32::from(!job.late),

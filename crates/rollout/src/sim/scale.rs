@@ -14,6 +14,8 @@ use std::rc::Rc;
 
 /// Canaries of the large plan.
 const CANARIES: usize = 10;
+/// When it halts: after the canaries' soak, when the large wave is open.
+const HALT_MS: u64 = 600_000;
 /// Messages lost, in a thousand.
 const LOST: u64 = 10;
 /// A message takes up to so long.
@@ -83,10 +85,10 @@ pub fn measure(hosts: usize, seed: u64) -> Spread {
     centre.books[0].rows[1] = centre.books[0].rows[1].turn(crate::grant::Door::Open);
     for (number, &id) in ids.iter().enumerate().skip(CANARIES) {
         let mut of_host = chance.child(number as u64);
-        centre.check_in(id, number, &said(&mut of_host, None), BEGIN);
+        centre.check_in(id, number, &said(&mut of_host, None), time(HALT_MS));
         check_ins += 1;
     }
-    centre.order_of(0, Event::Paused { by: "a person".to_owned() }, BEGIN).expect("it is under way");
+    centre.order_of(0, Event::Paused { by: "a person".to_owned() }, time(HALT_MS)).expect("it is under way");
     let mut told: Vec<u64> = Vec::with_capacity(hosts);
     for (number, &id) in ids.iter().enumerate().skip(CANARIES) {
         let mut of_host = chance.child(number as u64);
@@ -97,7 +99,7 @@ pub fn measure(hosts: usize, seed: u64) -> Spread {
             let lost = of_host.permille(2 * LOST);
             let report = Report { plan: sealed.plan.id, fence: 1, seq: 1, machine, boot: 1, stage: Stage::Preflight };
             let said = CheckIn { nonce: at, machine, report: Some(report), healthy: None };
-            let answer = centre.check_in(id, number, &said, time(at));
+            let answer = centre.check_in(id, number, &said, time(HALT_MS + at));
             check_ins += 1;
             if answer.withdraw.is_some() && !lost {
                 told.push(at + of_host.below(DELAY_MS));

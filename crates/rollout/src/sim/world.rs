@@ -7,7 +7,7 @@ use super::fleet::{BEGIN, Sealed};
 use super::host::{Busy, Host};
 use super::oath::Oath;
 use crate::capacity::Capacity;
-use crate::job::Count;
+use crate::job::{Count, State as JobState};
 use crate::converge::{Act, Approved, Input, Pause, step};
 use crate::order::{Answer, CheckIn, Stage};
 use crate::plan::HostId;
@@ -192,7 +192,9 @@ impl World {
             let heard = host.journal.work.is_none_or(|work| {
                 let book = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan);
                 let job = book.and_then(|book| book.jobs[host.number]);
-                job.is_none_or(|job| job.fence != work.fence || job.state.count() != Count::Open)
+                // A lost one has yet to say how it ended.
+                let known = |state: JobState| state.count() != Count::Open && state != JobState::Lost;
+                job.is_none_or(|job| job.fence != work.fence || known(job.state))
             });
             host.dead || host.up && host.journal.stage.is_final() && heard
         };
@@ -562,8 +564,12 @@ impl World {
             }
             Fate::Clone(of) => {
                 let mut twin = self.hosts[of].clone();
-                twin.chance = twin.chance.child(0xC10E);
-                twin.machine = twin.chance.draw();
+                twin.chance = twin.chance.child(self.hosts.len() as u64);
+                // One in four cannot be told by its firmware.
+                let machine = twin.chance.draw();
+                if !twin.chance.permille(250) {
+                    twin.machine = machine;
+                }
                 twin.down(self.now_ms);
                 self.hosts.push(twin);
                 let at = self.hosts.len() - 1;

@@ -5,7 +5,7 @@ host 0 unhealthy
 start
 run 30m
 show
-# A resumption needs new signatures: none, used ones, then good ones.
+# Going on must be signed anew.
 resume 1 unsigned
 resume 1
 run 2h
