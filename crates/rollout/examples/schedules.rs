@@ -36,25 +36,23 @@ fn replay(seed: u64) -> ExitCode {
     for line in told {
         println!("{line}");
     }
-    match outcome.broken {
-        Some((kind, how)) => {
-            println!("broken ({kind:?}): {how}");
-            ExitCode::FAILURE
-        }
-        None => {
-            println!("nothing is broken; it ended {:?}; mark {:016x}", outcome.end, outcome.mark);
-            ExitCode::SUCCESS
-        }
+    if let Some((kind, how)) = outcome.broken {
+        println!("broken ({kind:?}): {how}");
+        return ExitCode::FAILURE;
     }
+    println!("nothing is broken; it ended {:?}; mark {:016x}", outcome.end, outcome.mark);
+    ExitCode::SUCCESS
 }
 
+#[expect(clippy::disallowed_methods, reason = "the crate is pure; this program tells how fast it runs")]
 fn run(first: u64, count: u64) -> ExitCode {
     let begun = Instant::now();
     let mut outcomes = schedule::Outcomes::default();
     while outcomes.count < count {
         let chunk = CHUNK.min(count - outcomes.count);
         outcomes = outcomes.clone().and(schedule::run_schedules(first + outcomes.count, chunk));
-        let rate = f64::from(u32::try_from(outcomes.count).unwrap_or(u32::MAX)) / begun.elapsed().as_secs_f64();
+        let rate =
+            f64::from(u32::try_from(outcomes.count).unwrap_or(u32::MAX)) / begun.elapsed().as_secs_f64();
         eprintln!("{} of {count}; {rate:.0} a second; {} broken", outcomes.count, outcomes.first.len());
     }
     for (seed, kind, how) in &outcomes.first {

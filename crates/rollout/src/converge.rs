@@ -256,7 +256,8 @@ impl Job<'_> {
                 Fit::Fits { .. } => None,
                 Fit::TooShort { opens, .. } | Fit::Closed { opens } => Some(opens),
             };
-            if let Some(opens) = closed(self.approved.calendar).or_else(|| closed(&self.input.local.calendar)) {
+            if let Some(opens) = closed(self.approved.calendar).or_else(|| closed(&self.input.local.calendar))
+            {
                 return Err(Pause::Window { opens });
             }
         }
@@ -331,7 +332,9 @@ impl Job<'_> {
         }
         match seen.installed(class) {
             Installed::New => self.input.enter(Stage::Restarting),
-            _ if seen.locked_by.is_some() => rest(Pause::Locked { by: seen.locked_by.unwrap_or_default().to_owned() }),
+            _ if seen.locked_by.is_some() => {
+                rest(Pause::Locked { by: seen.locked_by.unwrap_or_default().to_owned() })
+            }
             _ if self.input.journal.tries >= TRIES_MAX => self.turn_back(class, Failure::NotApplied),
             Installed::Half => self.retry(Act::Repair),
             Installed::Old | Installed::Mixed | Installed::Other => self.retry(Act::Apply),
@@ -448,8 +451,12 @@ impl Job<'_> {
         }
         match seen.installed(class) {
             Installed::Old if !seen.stale => self.end(Stage::RolledBack),
-            _ if seen.locked_by.is_some() => rest(Pause::Locked { by: seen.locked_by.unwrap_or_default().to_owned() }),
-            Installed::Old if self.input.journal.tries >= TRIES_MAX + RESTARTS_MAX => self.end(Stage::RolledBack),
+            _ if seen.locked_by.is_some() => {
+                rest(Pause::Locked { by: seen.locked_by.unwrap_or_default().to_owned() })
+            }
+            Installed::Old if self.input.journal.tries >= TRIES_MAX + RESTARTS_MAX => {
+                self.end(Stage::RolledBack)
+            }
             Installed::Old => self.retry(Act::Restart),
             Installed::New | Installed::Half | Installed::Mixed | Installed::Other
                 if self.input.journal.tries < TRIES_MAX =>
@@ -496,7 +503,9 @@ impl fmt::Display for Pause {
             Self::Working => out.write_str("what was begun is not done"),
             Self::Person => out.write_str("a person must reboot it"),
             Self::Watching => out.write_str("watches itself"),
-            Self::OtherMachine => out.write_str("its disk is a copy of another machine's that is under change"),
+            Self::OtherMachine => {
+                out.write_str("its disk is a copy of another machine's that is under change")
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What failed before: a package's version on a class of hosts. It outlives the rollback, so that the next plan does not
 //! install again what the last one had to take back.
 
-use crate::plan::{PlanId, Plan};
+use crate::plan::{Plan, PlanId};
 use advisory::Problem;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,8 +42,7 @@ impl Denylist {
     pub fn deny(&mut self, plan: &Plan, class: &str, at: Timestamp, why: &str) {
         let Some(class) = plan.class(class) else { return };
         for change in &class.changes {
-            let key =
-                Key { package: change.name.clone(), version: change.to.clone(), class: class.kind() };
+            let key = Key { package: change.name.clone(), version: change.to.clone(), class: class.kind() };
             self.entries.entry(key).or_insert_with(|| Entry { plan: plan.id, at, why: why.to_owned() });
         }
     }
@@ -55,7 +54,8 @@ impl Denylist {
 
     /// Everything a plan installs that is on it and that the plan does not overrule by name.
     pub fn refuses(&self, plan: &Plan) -> Vec<Problem> {
-        let changes = plan.classes.iter().flat_map(|class| class.changes.iter().map(move |change| (class, change)));
+        let changes =
+            plan.classes.iter().flat_map(|class| class.changes.iter().map(move |change| (class, change)));
         let keys = changes.map(|(class, change)| Key {
             package: change.name.clone(),
             version: change.to.clone(),
@@ -70,7 +70,10 @@ impl Denylist {
             let entry = self.entries.get(&key)?;
             let object = format!("{} {} on {}", key.package, key.version, key.class);
             let reason = format!("failed at {} in plan {}: {}", entry.at, entry.plan, entry.why);
-            Some(Problem::new("check plan", object, reason).remedy("leave it out, or add an override that says why it is safe now"))
+            Some(
+                Problem::new("check plan", object, reason)
+                    .remedy("leave it out, or add an override that says why it is safe now"),
+            )
         })
         .collect()
     }

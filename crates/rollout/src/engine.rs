@@ -48,7 +48,8 @@ pub struct Tally {
     pub queued: u32,
     /// The job that has been under change for longest.
     pub longest: Option<(HostId, State)>,
-    /// Proven hosts of the present wave, late joiners left out, that were heard and are healthy.
+    /// Proven hosts of the present wave, late joiners left out, that were heard since [`Desk::evidence_from`] and were
+    /// healthy then.
     pub proven_heard: u32,
     /// Answers about health from the present wave's hosts since it settled.
     pub samples: u32,
@@ -105,7 +106,8 @@ impl Desk<'_> {
             }
         } else if let Ok(()) = self.grant(seat, job, said.machine, busy, now) {
             answer.order = Some(self.order(seat, job, said));
-        } else if let Some(report) = report.filter(|report| !report.stage.is_final() && report.fence <= job.fence)
+        } else if let Some(report) =
+            report.filter(|report| !report.stage.is_final() && report.fence <= job.fence)
             && !job.state.is_under_change()
         {
             // Its grant is dead: it may forget it, unless it is past the point of no return.
@@ -123,10 +125,8 @@ impl Desk<'_> {
         busy: bool,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let direction = match self.rollout.state {
-            rollout::State::RollingBack { .. } => Direction::Back,
-            _ => Direction::Forward,
-        };
+        let back = matches!(self.rollout.state, rollout::State::RollingBack { .. });
+        let direction = if back { Direction::Back } else { Direction::Forward };
         if busy || !job.can_be_granted(direction) || self.may_go(seat, direction, now).is_err() {
             return Err(Refusal::Job);
         }
@@ -143,7 +143,13 @@ impl Desk<'_> {
     }
 
     /// The sweep looks at one job. `heard`: when its host was last heard.
-    pub fn sweep(&mut self, seat: Seat<'_>, job: &mut Job, heard: Option<Timestamp>, now: Timestamp) -> Outcome {
+    pub fn sweep(
+        &mut self,
+        seat: Seat<'_>,
+        job: &mut Job,
+        heard: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Outcome {
         if let rollout::State::Wave(at) = self.rollout.state
             && at.wave == seat.wave
             && job.state == State::Queued
@@ -203,7 +209,9 @@ impl Desk<'_> {
         let (event, read) = match &self.rollout.state {
             rollout::State::Wave(at) => match at.phase {
                 Phase::Open if tally.open == 0 => (rollout::Event::Settled, None),
-                Phase::Soak { .. } | Phase::Gate { .. } if tally.open > 0 => (rollout::Event::Unsettled, None),
+                Phase::Soak { .. } | Phase::Gate { .. } if tally.open > 0 => {
+                    (rollout::Event::Unsettled, None)
+                }
                 Phase::Soak { since } if self.soaked(at.wave, since, now) => (rollout::Event::Soaked, None),
                 Phase::Open | Phase::Soak { .. } => return None,
                 Phase::Gate { since } => {
@@ -226,6 +234,30 @@ impl Desk<'_> {
         };
         self.order_of(event, now).expect("chosen by the state it is in");
         read
+    }
+
+    /// From when on a check-in counts as evidence: within the silence borne, and at the gate only after the whole soak,
+    /// so that a host that fell silent during it is not taken for well.
+    pub fn evidence_from(&self, now: Timestamp) -> Timestamp {
+        let silence = SignedDuration::from_secs(self.plan.timing.silence_seconds.into());
+        let fresh = now.saturating_sub(silence).unwrap_or(Timestamp::MIN);
+        match &self.rollout.state {
+            rollout::State::Wave(rollout::At { wave, phase: Phase::Gate { since }, .. }) => {
+                fresh.max(after(*since, self.plan.waves[*wave].gate.soak_seconds.into()))
+            }
+            rollout::State::Wave(_)
+            | rollout::State::Draft
+            | rollout::State::Signed { .. }
+            | rollout::State::Armed
+            | rollout::State::Paused { .. }
+            | rollout::State::Halted { .. }
+            | rollout::State::RollingBack { .. }
+            | rollout::State::RolledBack
+            | rollout::State::Complete
+            | rollout::State::Aborted { .. }
+            | rollout::State::Superseded { .. }
+            | rollout::State::Retracted { .. } => fresh,
+        }
     }
 
     fn soaked(&self, wave: usize, since: Timestamp, now: Timestamp) -> bool {
@@ -265,7 +297,9 @@ impl Desk<'_> {
                 }
                 Phase::Gate { since } => {
                     let numbers = self.gate(at.wave, since, tally, now).numbers;
-                    vec![Waiting::Gate(numbers.into_iter().filter(|number| number.says != Says::Open).collect())]
+                    vec![Waiting::Gate(
+                        numbers.into_iter().filter(|number| number.says != Says::Open).collect(),
+                    )]
                 }
             },
             rollout::State::RolledBack
@@ -284,11 +318,10 @@ impl Desk<'_> {
             waits.push(Waiting::NotBefore(earliest));
         }
         match self.calendar.fit(now, self.expected()) {
-            Fit::Fits { .. } => {}
             Fit::TooShort { opens, .. } | Fit::Closed { opens } if tally.queued > 0 => {
                 waits.push(Waiting::Window { opens });
             }
-            Fit::TooShort { .. } | Fit::Closed { .. } => {}
+            Fit::Fits { .. } | Fit::TooShort { .. } | Fit::Closed { .. } => {}
         }
         if tally.queued > 0 && row.inflight >= row.inflight_max {
             waits.push(Waiting::Slots { inflight: row.inflight, inflight_max: row.inflight_max });
@@ -339,12 +372,13 @@ impl Desk<'_> {
 
     /// Whether a host of this seat may be granted or cleared now, as far as the rollout and the clock go.
     fn may_go(&self, seat: Seat<'_>, direction: Direction, now: Timestamp) -> Result<(), Refused> {
-        let open = match (&self.rollout.state, direction) {
-            (rollout::State::Wave(at), Direction::Forward) => {
-                at.wave == seat.wave && at.phase == Phase::Open && self.rows[seat.wave].door == Door::Open
+        let open = match direction {
+            Direction::Forward => {
+                let here = matches!(&self.rollout.state,
+                    rollout::State::Wave(at) if at.wave == seat.wave && at.phase == Phase::Open);
+                here && self.rows[seat.wave].door == Door::Open
             }
-            (rollout::State::RollingBack { .. }, Direction::Back) => true,
-            _ => false,
+            Direction::Back => matches!(self.rollout.state, rollout::State::RollingBack { .. }),
         };
         if !open || direction == Direction::Forward && now >= self.plan.expires {
             return Err(Refused::Stopped);
@@ -370,14 +404,7 @@ impl Desk<'_> {
 
     fn order(&self, seat: Seat<'_>, job: &Job, said: &CheckIn) -> Order {
         let (plan, digest): (PlanId, Digest) = (self.plan.id, self.digest);
-        Order {
-            host: seat.host,
-            plan,
-            digest,
-            direction: job.direction,
-            fence: job.fence,
-            nonce: said.nonce,
-        }
+        Order { host: seat.host, plan, digest, direction: job.direction, fence: job.fence, nonce: said.nonce }
     }
 }
 

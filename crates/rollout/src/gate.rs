@@ -125,7 +125,7 @@ pub fn gate(terms: &GateTerms, readings: &Readings) -> Gate {
         least(What::Samples, Some(readings.samples.into()), terms.samples_min.into()),
         most(What::Alerts, readings.alerts.map(i64::from), 0, Says::Hold),
     ];
-    if let Some(control) = &terms.control {
+    if let Some(control) = terms.control {
         numbers.extend(compare(control, readings.patched, readings.unpatched));
     }
     Gate { numbers }
@@ -135,17 +135,18 @@ pub fn gate(terms: &GateTerms, readings: &Readings) -> Gate {
 /// one that chance makes in fewer than one case of twenty (Fisher's exact test, one-sided) halts.
 ///
 /// On small samples the test is cautious, not blind: 3 of 5 against 0 of 5 holds (p = 0.08), 4 of 5 halts (p = 0.02).
-fn compare(control: &Control, patched: Health, unpatched: Health) -> [Number; 2] {
+fn compare(control: Control, patched: Health, unpatched: Health) -> [Number; 2] {
     let fewer = patched.heard.min(unpatched.heard);
     let enough = fewer >= control.hosts_min && fewer > 0;
     let points = |health: Health| 100 * i64::from(health.unhealthy) / i64::from(health.heard.max(1));
     let worse = points(patched) - points(unpatched);
     let threshold = i64::from(control.worse_percent_max);
-    let says = match enough {
-        false => Says::Hold,
-        true if worse <= threshold => Says::Open,
-        true if fisher(patched, unpatched) < SIGNIFICANT => Says::Halt,
-        true => Says::Hold,
+    let says = if enough && worse <= threshold {
+        Says::Open
+    } else if enough && fisher(patched, unpatched) < SIGNIFICANT {
+        Says::Halt
+    } else {
+        Says::Hold
     };
     [
         Number {

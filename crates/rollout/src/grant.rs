@@ -199,7 +199,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::Shut => out.write_str("its wave is not open"),
             Self::Epoch => out.write_str("its wave was opened or shut meanwhile"),
-            Self::Slots { inflight } => write!(out, "{inflight} hosts of its wave are under change, the most at once"),
+            Self::Slots { inflight } => {
+                write!(out, "{inflight} hosts of its wave are under change, the most at once")
+            }
             Self::Budget { bad, bad_max } => {
                 write!(out, "{bad} hosts of its wave failed or were lost; {bad_max} are borne")
             }

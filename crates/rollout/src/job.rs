@@ -4,7 +4,7 @@
 //! return a lease that ran out gives the place back. After it only the host's own final report does, or a person: a
 //! host that is silent, broken or half patched may be away, so it counts as away.
 
-use crate::order::{Direction, Report, Skip, Failure, Stage};
+use crate::order::{Direction, Failure, Report, Skip, Stage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -198,24 +198,27 @@ impl Job {
             Event::Cleared { boot, .. } if self.state == State::Committed => {
                 self.changed(|job| job.begun = Some(Begun { boot, at: now }))
             }
-            Event::Renewed { .. } | Event::Cleared { .. } => (*self, Outcome::Same),
             Event::Reported(report) => self.reported(report),
             Event::Swept => self.swept(now),
             Event::Silent if self.state == State::Queued => self.changed(|job| job.state = State::Lost),
             Event::Heard if self.state == State::Lost && self.begun.is_none() => {
                 self.changed(|job| job.state = State::Queued)
             }
-            Event::Silent | Event::Heard => (*self, Outcome::Same),
             // Its places stay taken if it may be under change: one of the two machines may be away.
-            Event::Doubled if self.state == State::Quarantined => (*self, Outcome::Same),
-            Event::Doubled => self.changed(|job| {
+            Event::Doubled if self.state != State::Quarantined => self.changed(|job| {
                 job.charged = job.charged && !job.state.is_preparing();
                 job.state = State::Quarantined;
             }),
             Event::Freed if self.charged && self.state.count() != Count::Open => {
                 self.changed(|job| job.charged = false)
             }
-            Event::Freed => (*self, Outcome::Same),
+            // Not for this state: nothing happens.
+            Event::Renewed { .. }
+            | Event::Cleared { .. }
+            | Event::Silent
+            | Event::Heard
+            | Event::Doubled
+            | Event::Freed => (*self, Outcome::Same),
         }
     }
 

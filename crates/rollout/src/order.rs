@@ -171,9 +171,12 @@ impl Stage {
     /// Nothing follows by itself.
     pub fn is_final(self) -> bool {
         match self {
-            Self::Proven | Self::Skipped(_) | Self::Withdrawn | Self::Failed(_) | Self::RolledBack | Self::Inconsistent => {
-                true
-            }
+            Self::Proven
+            | Self::Skipped(_)
+            | Self::Withdrawn
+            | Self::Failed(_)
+            | Self::RolledBack
+            | Self::Inconsistent => true,
             Self::Preflight
             | Self::Fetched
             | Self::Committed
@@ -210,7 +213,9 @@ impl Failure {
     pub fn is_past_return(self) -> bool {
         match self {
             Self::Fetch | Self::Disk | Self::Inodes | Self::Locked => false,
-            Self::NotApplied | Self::Unhealthy | Self::StillMapped | Self::Reboots | Self::NotReverted => true,
+            Self::NotApplied | Self::Unhealthy | Self::StillMapped | Self::Reboots | Self::NotReverted => {
+                true
+            }
         }
     }
 }

@@ -284,7 +284,7 @@ impl Rollout {
         let name = event.name();
         match &self.state {
             State::Draft => match event {
-                Event::Signed { signer } => self.signed(BTreeSet::new(), signer),
+                Event::Signed { signer } => Ok(self.signed(BTreeSet::new(), signer)),
                 Event::Started
                 | Event::Settled
                 | Event::Unsettled
@@ -301,7 +301,7 @@ impl Rollout {
                 | Event::Expired => refuse(name, "it is to be signed first"),
             },
             State::Signed { signers } => match event {
-                Event::Signed { signer } => self.signed(signers.clone(), signer),
+                Event::Signed { signer } => Ok(self.signed(signers.clone(), signer)),
                 Event::Started
                 | Event::Settled
                 | Event::Unsettled
@@ -318,9 +318,10 @@ impl Rollout {
                 | Event::Expired => refuse(name, "it is to be signed by more approvers first"),
             },
             State::Armed => match event {
-                Event::Started => {
-                    to(State::Wave(At { wave: 0, phase: Phase::Open, opened: now }), &[Action::Open { wave: 0 }])
-                }
+                Event::Started => to(
+                    State::Wave(At { wave: 0, phase: Phase::Open, opened: now }),
+                    &[Action::Open { wave: 0 }],
+                ),
                 Event::Expired => to(State::Aborted { by: "expiry".to_owned() }, &[]),
                 Event::Signed { .. }
                 | Event::Settled
@@ -336,7 +337,7 @@ impl Rollout {
                 | Event::Superseded { .. }
                 | Event::Retracted { .. } => refuse(name, "it is to be started first"),
             },
-            State::Wave(at) => self.in_wave(*at, event, now),
+            State::Wave(at) => self.in_wave(*at, &event, now),
             State::Paused { at, .. } | State::Halted { at, .. } => match event {
                 Event::Resumed { generation, signers } => self.resumed(*at, generation, &signers, now),
                 // What made it stop may get worse; it stays stopped where it is.
@@ -380,20 +381,20 @@ impl Rollout {
         }
     }
 
-    fn signed(&self, mut signers: BTreeSet<String>, signer: String) -> Result<(Self, Vec<Action>), Refused> {
+    fn signed(&self, mut signers: BTreeSet<String>, signer: String) -> (Self, Vec<Action>) {
         // A key that signs twice is one signer.
         signers.insert(signer);
         let state = if signers.len() >= self.threshold { State::Armed } else { State::Signed { signers } };
-        Ok((Self { state, ..self.clone() }, Vec::new()))
+        (Self { state, ..self.clone() }, Vec::new())
     }
 
-    fn in_wave(&self, at: At, event: Event, now: Timestamp) -> Result<(Self, Vec<Action>), Refused> {
+    fn in_wave(&self, at: At, event: &Event, now: Timestamp) -> Result<(Self, Vec<Action>), Refused> {
         let to = |state: State, actions: &[Action]| Ok((Self { state, ..self.clone() }, actions.to_vec()));
         let phase = |phase: Phase| to(State::Wave(At { phase, ..at }), &[]);
         let refuse = |reason: &'static str| {
             Err(Refused { state: self.state.to_string(), event: event.name(), reason })
         };
-        match (&event, at.phase) {
+        match (event, at.phase) {
             (Event::Settled, Phase::Open) => phase(Phase::Soak { since: now }),
             (Event::Unsettled, Phase::Soak { .. } | Phase::Gate { .. }) => phase(Phase::Open),
             (Event::Soaked, Phase::Soak { since }) => phase(Phase::Gate { since }),
@@ -435,8 +436,7 @@ impl Rollout {
         signers: &BTreeSet<String>,
         now: Timestamp,
     ) -> Result<(Self, Vec<Action>), Refused> {
-        let refuse =
-            |reason| Err(Refused { state: self.state.to_string(), event: "resume", reason });
+        let refuse = |reason| Err(Refused { state: self.state.to_string(), event: "resume", reason });
         if matches!(&self.state, State::Halted { why: Halt::Expired, .. }) {
             return refuse("the plan has expired: make a new one");
         }
@@ -453,8 +453,7 @@ impl Rollout {
     }
 
     fn back(&self, by: &str, signers: &BTreeSet<String>) -> Result<(Self, Vec<Action>), Refused> {
-        let refuse =
-            |reason| Err(Refused { state: self.state.to_string(), event: "rollback", reason });
+        let refuse = |reason| Err(Refused { state: self.state.to_string(), event: "rollback", reason });
         match &self.state {
             State::Draft | State::Signed { .. } | State::Armed => refuse("nothing was installed"),
             State::RollingBack { .. } | State::RolledBack => refuse("it is rolled back already"),

@@ -60,8 +60,9 @@ pub const EMERGENCY_SOAK_DIVISOR: u32 = 6;
 
 /// Cuts a fleet into waves.
 pub fn waves(members: &[Member], cut: &Cut<'_>) -> Result<Vec<Wave>, Problem> {
-    let refused =
-        |object: &str, reason: String, remedy: &str| Err(Problem::new("cut waves", object, reason).remedy(remedy));
+    let refused = |object: &str, reason: String, remedy: &str| {
+        Err(Problem::new("cut waves", object, reason).remedy(remedy))
+    };
     if members.is_empty() {
         return refused("fleet", "no host".to_owned(), "select hosts");
     }
@@ -102,8 +103,10 @@ pub fn waves(members: &[Member], cut: &Cut<'_>) -> Result<Vec<Wave>, Problem> {
     if let Some(last) = waves.last_mut() {
         last.gate.control = None;
     }
-    if waves.len() > 1 && let Some(last) = waves.last_mut() {
-        last.late = cut.late.clone();
+    if waves.len() > 1
+        && let Some(last) = waves.last_mut()
+    {
+        last.late.clone_from(&cut.late);
     }
     Ok(waves)
 }
@@ -143,7 +146,9 @@ fn stratified<'a>(seed: &[u8; 32], members: Vec<&'a Member>) -> Vec<&'a Member> 
         let mut groups = member.groups.clone();
         groups.sort_unstable();
         // A character that no label has stands between them.
-        let stratum = [&member.role, &member.region, &member.os, &groups.join("\u{1f}")].map(String::as_str).join("\u{1e}");
+        let stratum = [&member.role, &member.region, &member.os, &groups.join("\u{1f}")]
+            .map(String::as_str)
+            .join("\u{1e}");
         strata.entry(stratum).or_default().push((chance(seed, member.host.0.as_bytes()), member));
     }
     // The i-th of n hosts stands at (i + u) / n; u is the stratum's own, so that small strata do not all stand together.

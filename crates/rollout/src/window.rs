@@ -62,7 +62,11 @@ impl Calendar {
         };
         let zone = |name: &str| {
             zones.get(name).map_err(|error| {
-                refused(format!("zone {name:?}"), error.to_string(), "name it as in the IANA database: Europe/Zurich")
+                refused(
+                    format!("zone {name:?}"),
+                    error.to_string(),
+                    "name it as in the IANA database: Europe/Zurich",
+                )
             })
         };
         let windows = windows.iter().map(|window| {
@@ -83,7 +87,10 @@ impl Calendar {
             }
             Ok((blackout.clone(), zone(&blackout.zone)?))
         });
-        Ok(Self { windows: windows.collect::<Result<_, _>>()?, blackouts: blackouts.collect::<Result<_, _>>()? })
+        Ok(Self {
+            windows: windows.collect::<Result<_, _>>()?,
+            blackouts: blackouts.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Whether something that takes `length` can begin now and end before the window does.
@@ -104,10 +111,8 @@ impl Calendar {
         let mut closes = None;
         // Windows that meet are one: follow them, for at most a year.
         let mut at = now;
-        while let Some((_, until)) = self
-            .open_between(at, 8, 32)
-            .into_iter()
-            .find(|&(from, until)| from <= at && at < until)
+        while let Some((_, until)) =
+            self.open_between(at, 8, 32).into_iter().find(|&(from, until)| from <= at && at < until)
         {
             closes = Some(until);
             at = until;
@@ -123,11 +128,10 @@ impl Calendar {
         let mut day = 0;
         while day < DAYS_AHEAD {
             let from = now.saturating_add(SignedDuration::from_hours(24 * i64::from(day))).ok()?;
-            let found = self
-                .open_between(from, 8, 32)
-                .into_iter()
-                .map(|(from, _)| from.max(now))
-                .find(|&from| self.open_at(from).is_some_and(|until| until.duration_since(from) >= length));
+            let found =
+                self.open_between(from, 8, 32).into_iter().map(|(from, _)| from.max(now)).find(|&from| {
+                    self.open_at(from).is_some_and(|until| until.duration_since(from) >= length)
+                });
             if found.is_some() {
                 return found;
             }
@@ -146,10 +150,12 @@ impl Calendar {
                 if !window.every.on(date) {
                     continue;
                 }
-                let Ok(from) = zone.to_ambiguous_timestamp(date.to_datetime(window.opens)).compatible() else {
+                let Ok(from) = zone.to_ambiguous_timestamp(date.to_datetime(window.opens)).compatible()
+                else {
                     continue;
                 };
-                let Ok(until) = from.saturating_add(SignedDuration::from_mins(i64::from(window.minutes))) else {
+                let Ok(until) = from.saturating_add(SignedDuration::from_mins(i64::from(window.minutes)))
+                else {
                     continue;
                 };
                 open.push((from, until));

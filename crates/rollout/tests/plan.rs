@@ -73,12 +73,18 @@ fn each_fault_is_named_with_its_remedy() {
     ];
     for (named, change) in cases {
         let faults = faults(change);
-        assert!(faults.iter().any(|fault| fault.contains(named) && fault.contains("; ")), "{named}: {faults:#?}");
+        assert!(
+            faults.iter().any(|fault| fault.contains(named) && fault.contains("; ")),
+            "{named}: {faults:#?}"
+        );
     }
-    assert_eq!(faults(|plan| {
-        plan.rollback = Rollback::Never;
-        plan.classes[0].changes[0].back = None;
-    }), Vec::<String>::new());
+    assert_eq!(
+        faults(|plan| {
+            plan.rollback = Rollback::Never;
+            plan.classes[0].changes[0].back = None;
+        }),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -89,7 +95,11 @@ fn what_failed_is_refused_in_the_next_plan_unless_the_approvers_overrule_it_by_n
     let mut next = Shape { number: 2, ..Shape::default() }.plan();
     let refused = kept.refuses(&next);
     assert_eq!(refused.len(), 1);
-    assert!(refused[0].to_string().contains("openssl 3.0.15-2 on debian:12/amd64: failed at"), "{}", refused[0]);
+    assert!(
+        refused[0].to_string().contains("openssl 3.0.15-2 on debian:12/amd64: failed at"),
+        "{}",
+        refused[0]
+    );
     next.overrides.push(Override {
         package: "openssl".to_owned(),
         version: "3.0.15-2".to_owned(),

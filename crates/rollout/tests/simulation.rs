@@ -38,8 +38,14 @@ fn word_of_a_halt_reaches_a_large_fleet_in_time() {
 
 #[test]
 fn a_ledger_is_held_against_its_model() {
-    let plan: Plan = Shape { waves: vec![2, 10], away_max: vec![2, 1], bad_max: 1, hosts_at_once_max: 3, ..Shape::default() }
-        .plan();
+    let plan: Plan = Shape {
+        waves: vec![2, 10],
+        away_max: vec![2, 1],
+        bad_max: 1,
+        hosts_at_once_max: 3,
+        ..Shape::default()
+    }
+    .plan();
     for seed in 0..50 {
         exercise(&mut Books::of(&plan), &plan, seed, 400).expect("the model is itself");
     }

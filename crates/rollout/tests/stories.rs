@@ -9,7 +9,8 @@ use std::path::Path;
 fn every_story_goes_as_it_is_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
     let mut wrong = Vec::new();
-    let mut stories: Vec<_> = fs::read_dir(&folder).expect("it is there").flatten().map(|entry| entry.path()).collect();
+    let mut stories: Vec<_> =
+        fs::read_dir(&folder).expect("it is there").flatten().map(|entry| entry.path()).collect();
     stories.retain(|path| path.extension().is_some_and(|ending| ending == "story"));
     stories.sort();
     assert!(stories.len() >= 12, "stories are missing");

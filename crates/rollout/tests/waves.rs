@@ -22,7 +22,8 @@ fn terms() -> GateTerms {
 }
 
 fn cut<'a>(seed: u8, canaries: &'a BTreeSet<HostId>, sizes: &'a [Size]) -> Cut<'a> {
-    let late = Late { group: GROUP.to_owned(), hosts_max: 3, class: "debian-12".to_owned(), groups: Vec::new() };
+    let late =
+        Late { group: GROUP.to_owned(), hosts_max: 3, class: "debian-12".to_owned(), groups: Vec::new() };
     Cut {
         seed: [seed; 32],
         canaries,
@@ -36,7 +37,8 @@ fn cut<'a>(seed: u8, canaries: &'a BTreeSet<HostId>, sizes: &'a [Size]) -> Cut<'
 }
 
 fn of(stratum: (usize, usize), members: &[(usize, usize)], hosts: &BTreeSet<HostId>) -> usize {
-    let here = |&(number, &labels): &(usize, &(usize, usize))| labels == stratum && hosts.contains(&host_id(number));
+    let here =
+        |&(number, &labels): &(usize, &(usize, usize))| labels == stratum && hosts.contains(&host_id(number));
     members.iter().enumerate().filter(here).count()
 }
 
@@ -80,11 +82,10 @@ proptest! {
             let begun = rest(&until);
             for stratum in labels.iter().copied().collect::<BTreeSet<_>>() {
                 let (have, size) = (of(stratum, &drawn, &begun), of(stratum, &drawn, &everyone));
-                let strata = 9.0_f64;
-                let share = size as f64 * begun.len() as f64 / everyone.len().max(1) as f64;
-                // One for its own rounding, and its part of the others'.
-                let bound = 1.0 + size as f64 * strata / everyone.len().max(1) as f64;
-                prop_assert!((have as f64 - share).abs() <= bound, "{have} of {share}, give or take {bound}");
+                // Share and bound times the number of hosts: one for its own rounding, and its part of nine strata's.
+                let count = everyone.len().max(1);
+                let (share, bound) = (size * begun.len(), count + size * 9);
+                prop_assert!((have * count).abs_diff(share) <= bound, "{have} × {count}, not {share} ± {bound}");
             }
         }
     }

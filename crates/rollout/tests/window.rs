@@ -19,7 +19,9 @@ fn at(text: &str) -> Timestamp {
 
 fn opens(calendar: &Calendar, now: &str, minutes: i64) -> String {
     match calendar.fit(at(now), SignedDuration::from_mins(minutes)) {
-        Fit::Fits { closes } => format!("open until {}", closes.map_or("ever".to_owned(), |at| at.to_string())),
+        Fit::Fits { closes } => {
+            format!("open until {}", closes.map_or("ever".to_owned(), |at| at.to_string()))
+        }
         Fit::TooShort { opens: Some(at), .. } => format!("too short, {at}"),
         Fit::TooShort { opens: None, .. } => "never".to_owned(),
         Fit::Closed { opens } => opens.map_or("never".to_owned(), |at| at.to_string()),
@@ -60,7 +62,10 @@ fn monthly_windows_count_their_weekdays() {
     let monthly = |nth, day| {
         calendar(&[window("America/New_York", Recurrence::Monthly { nth, day }, "03:00", 60)], &[])
     };
-    assert_eq!(opens(&monthly(Nth::Second, Day::Tuesday), "2026-06-01T00:00:00Z", 30), "2026-06-09T07:00:00Z");
+    assert_eq!(
+        opens(&monthly(Nth::Second, Day::Tuesday), "2026-06-01T00:00:00Z", 30),
+        "2026-06-09T07:00:00Z"
+    );
     assert_eq!(opens(&monthly(Nth::Last, Day::Friday), "2026-06-27T00:00:00Z", 30), "2026-07-31T07:00:00Z");
 }
 
@@ -81,7 +86,8 @@ fn a_blackout_cuts_a_window_in_its_own_zone() {
         Day::Saturday,
         Day::Sunday,
     ]);
-    let nightly = calendar(&[window("UTC", every_day, "22:00", 240)], &[blackout("2026-12-24", "2027-01-03")]);
+    let nightly =
+        calendar(&[window("UTC", every_day, "22:00", 240)], &[blackout("2026-12-24", "2027-01-03")]);
     // In Zurich the 24th begins at 23:00 UTC: an hour of the night's four is left.
     assert_eq!(opens(&nightly, "2026-12-23T22:00:00Z", 60), "open until 2026-12-23T23:00:00Z");
     assert_eq!(opens(&nightly, "2026-12-23T22:30:00Z", 60), "too short, 2027-01-03T23:00:00Z");

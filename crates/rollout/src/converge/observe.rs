@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 /// One look at the host. Everything that decides is looked up anew; no exit code is in it.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, looked up by itself")]
 pub struct Observation<'a> {
     /// The wall clock, which may be wrong.
     pub now: Timestamp,

@@ -77,8 +77,7 @@ impl Plan {
     pub fn check(&self, zones: &TimeZoneDatabase) -> Vec<Problem> {
         let mut faults = Faults(Vec::new());
         self.check_head(&mut faults);
-        let classes =
-            faults.distinct("classes", self.classes.iter().map(|class| class.name.as_str()));
+        let classes = faults.distinct("classes", self.classes.iter().map(|class| class.name.as_str()));
         faults.count("classes", self.classes.len(), CLASSES_MAX);
         for class in &self.classes {
             self.check_class(class, &mut faults);
@@ -140,7 +139,9 @@ impl Plan {
         let mut seen = BTreeSet::new();
         for change in &class.changes {
             let object = format!("{object}, {}", change.name);
-            for word in [&change.name, &change.arch, &change.source, &change.to].into_iter().chain(&change.from) {
+            for word in
+                [&change.name, &change.arch, &change.source, &change.to].into_iter().chain(&change.from)
+            {
                 faults.word(&object, word);
             }
             faults.text(&object, &change.archive);
@@ -177,10 +178,18 @@ impl Plan {
             }
             for cohort in &wave.cohorts {
                 if !classes.contains(cohort.class.as_str()) {
-                    faults.add(&object, format!("class {} is not in the plan", cohort.class), "add the class");
+                    faults.add(
+                        &object,
+                        format!("class {} is not in the plan", cohort.class),
+                        "add the class",
+                    );
                 }
                 for group in cohort.groups.iter().filter(|group| !groups.contains(group.as_str())) {
-                    faults.add(&object, format!("group {group} is not in the plan"), "say how many may be away");
+                    faults.add(
+                        &object,
+                        format!("group {group} is not in the plan"),
+                        "say how many may be away",
+                    );
                 }
                 if !cohort.hosts.is_sorted() {
                     faults.add(&object, "hosts are not sorted", "sort them by id");
@@ -200,7 +209,11 @@ impl Plan {
             }
             if let Some(late) = &wave.late {
                 if number + 1 != self.waves.len() || number == 0 {
-                    faults.add(&object, "late joiners", "only the last wave takes them, and never the canaries'");
+                    faults.add(
+                        &object,
+                        "late joiners",
+                        "only the last wave takes them, and never the canaries'",
+                    );
                 }
                 faults.text(&object, &late.group);
                 faults.count(&object, usize::try_from(late.hosts_max).unwrap_or(usize::MAX), HOSTS_MAX);
@@ -244,7 +257,11 @@ impl Plan {
         if let Some(control) = gate.control
             && (control.hosts_min == 0 || control.worse_percent_max > 100)
         {
-            faults.add(object, "the comparison compares nothing", "at least one host on either side, at most 100 %");
+            faults.add(
+                object,
+                "the comparison compares nothing",
+                "at least one host on either side, at most 100 %",
+            );
         }
     }
 
@@ -285,10 +302,17 @@ impl Plan {
         faults.seconds("expected time", timing.expected_seconds, 1, SECONDS_MAX);
         faults.seconds("time to verify", timing.verify_seconds, 1, SECONDS_MAX);
         faults.seconds("host's soak", timing.host_soak_seconds, 0, SECONDS_MAX);
-        let needs = timing.expected_seconds.saturating_add(timing.verify_seconds).saturating_add(timing.host_soak_seconds);
+        let needs = timing
+            .expected_seconds
+            .saturating_add(timing.verify_seconds)
+            .saturating_add(timing.host_soak_seconds);
         if timing.deadline_seconds < needs {
             let reason = format!("{} s, but a host takes {needs} s", timing.deadline_seconds);
-            faults.add("deadline", reason, "make it longer than expected time, verification and soak together");
+            faults.add(
+                "deadline",
+                reason,
+                "make it longer than expected time, verification and soak together",
+            );
         }
         if let Reboot::IfNeeded { reboots_max } = self.reboot
             && !(1..=REBOOTS_MAX).contains(&reboots_max)

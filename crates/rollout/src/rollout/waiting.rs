@@ -79,7 +79,9 @@ impl fmt::Display for Waiting {
             Self::Signers { have, need } => write!(out, "{have} of {need} approvers have signed"),
             Self::Start => out.write_str("signed; to be started"),
             Self::NotBefore(at) => write!(out, "the plan begins at {at}"),
-            Self::Window { opens: Some(at) } => write!(out, "no window is open for long enough; next at {at}"),
+            Self::Window { opens: Some(at) } => {
+                write!(out, "no window is open for long enough; next at {at}")
+            }
             Self::Window { opens: None } => out.write_str("no window opens for long enough within a year"),
             Self::Asking { hosts } => write!(out, "{hosts} hosts have not asked yet"),
             Self::Slots { inflight, inflight_max } => {
@@ -107,7 +109,9 @@ impl fmt::Display for Waiting {
 impl fmt::Display for Halt {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Budget { bad, bad_max } => write!(out, "{bad} hosts failed or were lost; {bad_max} are borne"),
+            Self::Budget { bad, bad_max } => {
+                write!(out, "{bad} hosts failed or were lost; {bad_max} are borne")
+            }
             Self::Worse => out.write_str("patched hosts do worse than others"),
             Self::Expired => out.write_str("the plan has expired"),
         }

@@ -6,10 +6,10 @@ use crate::engine::{Desk, Seat, Tally};
 use crate::gate::{Gate, Health};
 use crate::grant::Row;
 use crate::job::{Count, Job, State};
-use crate::order::{Answer, CheckIn};
-use crate::plan::HostId;
+use crate::order::{Answer, CheckIn, Direction};
+use crate::plan::{HostId, Plan};
 use crate::rollout::{self, Phase, Rollout};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::rc::Rc;
 
 /// What the store holds of one rollout.
@@ -72,15 +72,15 @@ impl Book {
 
     /// A host's seat: its named one, or the late joiners'.
     pub fn seat(&self, host: HostId, number: usize) -> Option<Seat<'_>> {
-        let plan = &self.sealed.plan;
-        match self.places[number] {
-            Some((wave, cohort)) => {
-                Some(Seat { host, wave, groups: &plan.waves[wave].cohorts[cohort].groups })
-            }
-            None => {
-                plan.late().map(|late| Seat { host, wave: plan.waves.len() - 1, groups: &late.groups })
-            }
-        }
+        seat(&self.sealed.plan, self.places[number], host)
+    }
+}
+
+/// A host's seat: its named one, or the late joiners'.
+fn seat(plan: &Plan, place: Option<(usize, usize)>, host: HostId) -> Option<Seat<'_>> {
+    match place {
+        Some((wave, cohort)) => Some(Seat { host, wave, groups: &plan.waves[wave].cohorts[cohort].groups }),
+        None => plan.late().map(|late| Seat { host, wave: plan.waves.len() - 1, groups: &late.groups }),
     }
 }
 
@@ -113,16 +113,10 @@ impl Centre {
             let busy = self.books.iter().enumerate().any(|(other, book)| other != at && under_change(book));
             let sealed = Rc::clone(&self.books[at].sealed);
             let book = &mut self.books[at];
-            let was_over = book.rollout.at().is_some() && matches!(book.rollout.state, rollout::State::Wave(_));
-            let Some(places) = book.places.get(number) else { continue };
-            let (wave, groups): (usize, &[String]) = match *places {
-                Some((wave, cohort)) => (wave, &sealed.plan.waves[wave].cohorts[cohort].groups),
-                None => match sealed.plan.late() {
-                    Some(late) => (sealed.plan.waves.len() - 1, &late.groups),
-                    None => continue,
-                },
-            };
-            let seat = Seat { host, wave, groups };
+            let was_over =
+                book.rollout.at().is_some() && matches!(book.rollout.state, rollout::State::Wave(_));
+            let Some(seat) = seat(&sealed.plan, book.places[number], host) else { continue };
+            let wave = seat.wave;
             if book.jobs[number].is_none() {
                 let mut desk = desk!(book, self.capacity);
                 let job = desk.join(GROUP);
@@ -131,7 +125,9 @@ impl Centre {
             let Some(mut job) = book.jobs[number] else { continue };
             let here = desk!(book, self.capacity).check_in(seat, &mut job, said, busy, now);
             book.jobs[number] = Some(job);
-            if job.state == State::Proven && said.healthy.is_some() && book.rollout.at().is_some_and(|at| at.wave == wave)
+            if job.state == State::Proven
+                && said.healthy.is_some()
+                && book.rollout.at().is_some_and(|at| at.wave == wave)
             {
                 book.samples += 1;
             }
@@ -154,15 +150,9 @@ impl Centre {
             let running = matches!(book.rollout.state, rollout::State::Wave(_));
             for (number, &host) in hosts.iter().enumerate() {
                 let Some(mut job) = book.jobs[number] else { continue };
-                let (wave, groups): (usize, &[String]) = match book.places[number] {
-                    Some((wave, cohort)) => (wave, &sealed.plan.waves[wave].cohorts[cohort].groups),
-                    None => {
-                        let late = sealed.plan.late().expect("only plans with late joiners have such jobs");
-                        (sealed.plan.waves.len() - 1, &late.groups)
-                    }
-                };
+                let Some(seat) = seat(&sealed.plan, book.places[number], host) else { continue };
                 let heard = self.heard[number].map(|(at, _)| at);
-                desk!(book, self.capacity).sweep(Seat { host, wave, groups }, &mut job, heard, now);
+                desk!(book, self.capacity).sweep(seat, &mut job, heard, now);
                 book.jobs[number] = Some(job);
             }
             let tally = self.tally(at, hosts, now);
@@ -170,7 +160,9 @@ impl Centre {
             let before = book.rollout.at();
             let gate = desk!(book, self.capacity).advance(&tally, now);
             let after = book.rollout.at();
-            if before != after && matches!(after, Some(at) if matches!(at.phase, Phase::Soak { .. } | Phase::Open)) {
+            if before != after
+                && matches!(after, Some(at) if matches!(at.phase, Phase::Soak { .. } | Phase::Open))
+            {
                 book.samples = 0;
             }
             if running && !matches!(book.rollout.state, rollout::State::Wave(_)) {
@@ -184,9 +176,12 @@ impl Centre {
     }
 
     /// Counts what the engine asks about one rollout.
-    pub fn tally(&self, at: usize, hosts: &[HostId], now: Timestamp) -> Tally {
+    pub fn tally(&mut self, at: usize, hosts: &[HostId], now: Timestamp) -> Tally {
+        let evidence = {
+            let book = &mut self.books[at];
+            desk!(book, self.capacity).evidence_from(now)
+        };
         let book = &self.books[at];
-        let silence = SignedDuration::from_secs(book.sealed.plan.timing.silence_seconds.into());
         let present = book.rollout.at().map(|at| at.wave);
         let last = book.sealed.plan.waves.len() - 1;
         let mut tally = Tally { samples: book.samples, alerts: self.alerts, ..Tally::default() };
@@ -194,21 +189,20 @@ impl Centre {
         for (number, job) in book.jobs.iter().enumerate() {
             let Some(job) = job else { continue };
             let wave = book.places[number].map_or(last, |(wave, _)| wave);
-            let heard = self.heard[number]
-                .filter(|(heard, _)| now.duration_since(*heard) <= silence)
-                .and_then(|(_, healthy)| healthy);
-            let group: Option<&mut Health> = match job.state {
-                State::Proven => Some(&mut tally.patched),
-                State::Queued if job.direction == crate::order::Direction::Forward => Some(&mut tally.unpatched),
-                _ => None,
+            let heard =
+                self.heard[number].filter(|(heard, _)| *heard >= evidence).and_then(|(_, healthy)| healthy);
+            let group: Option<&mut Health> = if job.state == State::Proven {
+                Some(&mut tally.patched)
+            } else if job.state == State::Queued && job.direction == Direction::Forward {
+                Some(&mut tally.unpatched)
+            } else {
+                None
             };
             if let (Some(group), Some(healthy)) = (group, heard) {
                 group.heard += 1;
                 group.unhealthy += u32::from(!healthy);
             }
-            if job.can_be_granted(crate::order::Direction::Back)
-                || job.charged && job.state.count() == Count::Open
-            {
+            if job.can_be_granted(Direction::Back) || job.charged && job.state.count() == Count::Open {
                 tally.back += 1;
             }
             if present != Some(wave) {
@@ -230,7 +224,12 @@ impl Centre {
     }
 
     /// What a person or an approver asks.
-    pub fn order_of(&mut self, at: usize, event: rollout::Event, now: Timestamp) -> Result<(), rollout::Refused> {
+    pub fn order_of(
+        &mut self,
+        at: usize,
+        event: rollout::Event,
+        now: Timestamp,
+    ) -> Result<(), rollout::Refused> {
         let book = &mut self.books[at];
         let running = matches!(book.rollout.state, rollout::State::Wave(_));
         let back = matches!(event, rollout::Event::BackOrdered { .. });
@@ -248,8 +247,7 @@ impl Centre {
     pub fn free(&mut self, at: usize, host: HostId, number: usize, now: Timestamp) {
         let sealed = Rc::clone(&self.books[at].sealed);
         let book = &mut self.books[at];
-        let Some((wave, cohort)) = book.places[number] else { return };
-        let seat = Seat { host, wave, groups: &sealed.plan.waves[wave].cohorts[cohort].groups };
+        let Some(seat) = seat(&sealed.plan, book.places[number], host) else { return };
         if let Some(mut job) = book.jobs[number] {
             desk!(book, self.capacity).free(seat, &mut job, now);
             book.jobs[number] = Some(job);

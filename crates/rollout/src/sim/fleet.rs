@@ -1,8 +1,8 @@
 //! The fleets and plans of the simulation.
 
 use crate::plan::{
-    Asked, Change, Cohort, Control, Digest, File, GateTerms, HostClass, HostId, Late, Plan, PlanId, Probe, Reboot,
-    Rollback, ServiceGroup, Timing, Track, Wave, after,
+    Asked, Change, Cohort, Control, Digest, File, GateTerms, HostClass, HostId, Late, Plan, PlanId, Probe,
+    Reboot, Rollback, ServiceGroup, Timing, Track, Wave, after,
 };
 use crate::window::Calendar;
 use jiff::Timestamp;
@@ -55,7 +55,8 @@ impl Sealed {
         let digest = plan.digest();
         let signers = APPROVERS[..THRESHOLD].iter().map(|&key| (key, digest)).collect();
         let zones = jiff::tz::TimeZoneDatabase::bundled();
-        let calendar = Calendar::read(&plan.windows, &plan.blackouts, &zones).expect("plans here have good windows");
+        let calendar =
+            Calendar::read(&plan.windows, &plan.blackouts, &zones).expect("plans here have good windows");
         let mut sealed = Self { plan, digest, calendar, signers, verified: false, back: false };
         sealed.verified = sealed.is_verified();
         sealed
@@ -184,7 +185,8 @@ impl Shape {
                 }
             }
             next += hosts;
-            let control = (self.control && number < last).then_some(Control { hosts_min: 1, worse_percent_max: 20 });
+            let control =
+                (self.control && number < last).then_some(Control { hosts_min: 1, worse_percent_max: 20 });
             Wave {
                 name: format!("wave {number}"),
                 cohorts,

@@ -22,6 +22,7 @@ pub enum Version {
 
 /// What is wrong with a machine. It is its nature: the agent does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flaw of its own")]
 pub struct Nature {
     /// Fetching fails so many times.
     pub fetch_fails: u32,
@@ -70,6 +71,7 @@ pub enum Busy {
 
 /// A machine.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Host {
     /// The id in its certificate; a clone has its original's.
     pub id: HostId,
@@ -170,12 +172,15 @@ impl Host {
     /// Its wall clock.
     pub fn wall(&self, now_ms: u64) -> Timestamp {
         let ms = i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_add(self.clock_off_ms);
-        super::fleet::BEGIN.saturating_add(SignedDuration::from_millis(ms)).unwrap_or_else(|_| after(super::fleet::BEGIN, 0))
+        super::fleet::BEGIN
+            .saturating_add(SignedDuration::from_millis(ms))
+            .unwrap_or_else(|_| after(super::fleet::BEGIN, 0))
     }
 
     /// Whether its service answers.
     pub fn is_healthy(&self) -> bool {
-        let bad = |&version: &Version| version == Version::Half || version == Version::New && self.nature.unhealthy;
+        let bad =
+            |&version: &Version| version == Version::Half || version == Version::New && self.nature.unhealthy;
         !self.packages.iter().any(bad)
     }
 

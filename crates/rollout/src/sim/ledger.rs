@@ -6,7 +6,7 @@ use crate::capacity::Capacity;
 use crate::grant::{Ask, Door, Ledger, Refusal, Row};
 use crate::job::{Event, Job, State};
 use crate::order::{Direction, Failure, Report, Stage};
-use crate::plan::{PlanId, Plan, after};
+use crate::plan::{Plan, PlanId, after};
 use std::convert::Infallible;
 
 /// The model: rows and groups in memory.
@@ -97,7 +97,10 @@ pub fn exercise<L: Ledger>(ledger: &mut L, plan: &Plan, seed: u64, steps: u32) -
         for wave in 0..plan.waves.len() {
             let theirs = ledger.row(wave).map_err(failed)?;
             if theirs != model.rows[wave] {
-                return Err(format!("step {step}, wave {wave}: the store has {theirs:?}, the model {:?}", model.rows[wave]));
+                return Err(format!(
+                    "step {step}, wave {wave}: the store has {theirs:?}, the model {:?}",
+                    model.rows[wave]
+                ));
             }
         }
     }
@@ -121,7 +124,20 @@ fn outcome(chance: &mut Chance, job: &Job, plan: PlanId, now: jiff::Timestamp) -
             3 => report(Stage::Inconsistent),
             _ => report(Stage::Proven),
         },
-        _ => match chance.below(2) {
+        State::Queued
+        | State::Applying
+        | State::Restarting
+        | State::AwaitingReboot
+        | State::Verifying
+        | State::Soaking
+        | State::Reverting
+        | State::Proven
+        | State::Skipped(_)
+        | State::Failed(_)
+        | State::Lost
+        | State::RolledBack
+        | State::Inconsistent
+        | State::Quarantined => match chance.below(2) {
             0 => Event::Freed,
             _ => report(Stage::Proven),
         },

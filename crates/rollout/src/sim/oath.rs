@@ -12,7 +12,7 @@ use crate::rollout::State;
 
 /// A clock since boot may be so wrong that a lease is an eighth longer than it says; and a message was on its way.
 const SLACK_SECONDS: i64 = 1;
-/// How long a host that went down may still be taken for heard: the silence allowed, and a delayed message.
+/// How long a host that went down may still be taken for heard: since the soak ended, and a delayed message.
 const DELAY_MS: u64 = 120_000;
 /// So long after its point of no return, and after the last fault, every machine has come to an end: five transactions,
 /// two reboots, verification and soak take less.
@@ -60,7 +60,8 @@ impl World {
         let (number, machine, now) = (host.number, host.machine, self.now());
         self.hosts[at].committed_ms = self.now_ms;
         let host = &self.hosts[at];
-        let plan = self.plans.iter().find(|sealed| sealed.digest == work.digest && sealed.plan.id == work.plan);
+        let plan =
+            self.plans.iter().find(|sealed| sealed.digest == work.digest && sealed.plan.id == work.plan);
         let Some(sealed) = plan.filter(|sealed| sealed.is_verified()) else {
             self.oath.breaks(Kind::Unsigned, || format!("host {number} begins plan {}", work.plan));
             return;
@@ -71,15 +72,16 @@ impl World {
             self.oath.breaks(Kind::Unsigned, || format!("host {number} is not in plan {}", work.plan));
             return;
         }
-        if work.direction == Direction::Forward {
-            if host.wall(self.now_ms) < sealed.plan.earliest(wave) {
-                self.oath.breaks(Kind::AfterHalt, || format!("host {number} begins before its wave may"));
-            }
+        if work.direction == Direction::Forward && host.wall(self.now_ms) < sealed.plan.earliest(wave) {
+            self.oath.breaks(Kind::AfterHalt, || format!("host {number} begins before its wave may"));
         }
         let allowed = i64::from(sealed.plan.timing.clearance_seconds) + SLACK_SECONDS;
-        let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else { return };
+        let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else {
+            return;
+        };
         if work.direction == Direction::Back && !book.sealed.back {
-            self.oath.breaks(Kind::Unsigned, || format!("host {number} goes back without the approvers' word"));
+            self.oath
+                .breaks(Kind::Unsigned, || format!("host {number} goes back without the approvers' word"));
         }
         // An attacker may let a proven host prove itself again; that installs nothing.
         if self.captured_from_ms.is_some() {
@@ -102,7 +104,8 @@ impl World {
             let late = now.duration_since(stopped).as_secs();
             self.oath.breaks(Kind::AfterHalt, || format!("host {number} begins {late} s after the halt"));
         }
-        let charged = book.jobs[number].is_some_and(|job| job.charged && job.begun.is_some() && job.fence == work.fence);
+        let charged = book.jobs[number]
+            .is_some_and(|job| job.charged && job.begun.is_some() && job.fence == work.fence);
         if !charged {
             let job = book.jobs[number];
             self.oath.breaks(Kind::Overshoot, || format!("host {number} begins and holds no place: {job:?}"));
@@ -145,7 +148,8 @@ impl World {
             let charged = |book: &Book| (0..self.ids.len()).filter(|&number| takes(book, number)).count();
             let away: usize = self.centre.books.iter().map(charged).sum();
             if away > group.away_max as usize || away != group.holders.len() {
-                let how = format!("{away} of {name} away, {} held, {} may be", group.holders.len(), group.away_max);
+                let how =
+                    format!("{away} of {name} away, {} held, {} may be", group.holders.len(), group.away_max);
                 broken.get_or_insert((Kind::Overshoot, how));
             }
         }
@@ -179,17 +183,20 @@ impl World {
         let sealed = &self.centre.books[book].sealed;
         let (plan, gate) = (&sealed.plan, sealed.plan.waves[wave].gate);
         let ids: Vec<_> = plan.waves[wave].hosts().collect();
-        let fresh_ms = u64::from(plan.timing.silence_seconds) * 1_000 + DELAY_MS;
         let packages = plan.classes[0].changes.len();
+        // The gate may have waited for hosts to be heard, as long as silence is borne.
+        let waited = u64::from(plan.timing.silence_seconds).min(self.gate_waited_ms() / 1_000) * 1_000;
         let shown = |host: &&Host| {
-            let alive = host.up || self.now_ms - host.turned_ms <= fresh_ms;
+            let alive = host.up || self.now_ms - host.turned_ms <= waited + DELAY_MS;
             host.is_new(packages) && alive && host.journal.stage == Stage::Proven
         };
         let proven = self.hosts.iter().filter(|host| ids.contains(&host.id)).filter(shown).count();
         let needed = (ids.len() * gate.proven_percent_min as usize).div_ceil(100);
         if proven < needed {
             let hosts = ids.len();
-            self.oath.breaks(Kind::Silence, || format!("the gate of wave {wave} opens on {proven} of {hosts} hosts"));
+            self.oath.breaks(Kind::Silence, || {
+                format!("the gate of wave {wave} opens on {proven} of {hosts} hosts")
+            });
         }
     }
 
@@ -201,10 +208,13 @@ impl World {
         let mut broken = None;
         for host in self.hosts.iter().take(self.ids.len()).filter(|host| host.up && !host.dead) {
             let Some(work) = host.journal.work else { continue };
-            let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else { continue };
+            let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else {
+                continue;
+            };
             let Some(job) = book.jobs[host.number] else { continue };
             let stage = host.journal.stage;
-            let waits_for_person = stage == Stage::AwaitingReboot && book.sealed.plan.reboot == crate::plan::Reboot::Never;
+            let waits_for_person =
+                stage == Stage::AwaitingReboot && book.sealed.plan.reboot == crate::plan::Reboot::Never;
             let long = self.now_ms.saturating_sub(host.committed_ms.max(self.healed_ms)) > LONG_MS;
             if stage.is_past_return() && !stage.is_final() && !waits_for_person && long {
                 broken.get_or_insert(format!("host {} never ends: {stage}", host.number));
@@ -214,7 +224,11 @@ impl World {
             if heard && !quarantined && job.state.to_string() != stage.to_string() {
                 broken.get_or_insert(format!("host {} is {stage}, the books say {}", host.number, job.state));
             }
-            if !quarantined && host.packages.contains(&Version::New) && !stage.is_past_return() && job.fence == work.fence {
+            if !quarantined
+                && host.packages.contains(&Version::New)
+                && !stage.is_past_return()
+                && job.fence == work.fence
+            {
                 broken.get_or_insert(format!("host {} has the new version and no job", host.number));
             }
         }
@@ -235,7 +249,9 @@ fn differs(book: &Book, wave: usize, row: &Row) -> Option<String> {
         }
         inflight += u32::from(job.charged);
         let forward = job.direction == Direction::Forward;
-        hurt += u32::from(forward && job.begun.is_some() && matches!(job.state.count(), Count::Failed | Count::Lost));
+        hurt += u32::from(
+            forward && job.begun.is_some() && matches!(job.state.count(), Count::Failed | Count::Lost),
+        );
         match job.state.count() {
             Count::Open => {}
             Count::Proven => proven += u32::from(!job.late),
@@ -249,7 +265,10 @@ fn differs(book: &Book, wave: usize, row: &Row) -> Option<String> {
         return Some(format!("wave {wave}: the books say {row:?}, the jobs {counted:?}"));
     }
     if row.inflight > row.inflight_max {
-        return Some(format!("wave {wave}: {} hosts under change, {} may be", row.inflight, row.inflight_max));
+        return Some(format!(
+            "wave {wave}: {} hosts under change, {} may be",
+            row.inflight, row.inflight_max
+        ));
     }
     if row.bad() > row.bad_max && row.door == Door::Open {
         return Some(format!("wave {wave}: grants with {} bad, {} borne", row.bad(), row.bad_max));

@@ -71,10 +71,8 @@ pub fn measure(hosts: usize, seed: u64) -> Spread {
         }
     }
     let mut hinted = chance.child(u64::MAX);
-    let first_hinted_ms = (0..CANARIES)
-        .map(|_| hinted.below(HINT_MS) + 2 * hinted.below(DELAY_MS))
-        .min()
-        .unwrap_or(u64::MAX);
+    let first_hinted_ms =
+        (0..CANARIES).map(|_| hinted.below(HINT_MS) + 2 * hinted.below(DELAY_MS)).min().unwrap_or(u64::MAX);
 
     // Everyone is preparing; then it halts. A host is told when its check-in is answered with the withdrawal.
     centre.books[0].rollout.state = crate::rollout::State::Wave(crate::rollout::At {
@@ -97,7 +95,8 @@ pub fn measure(hosts: usize, seed: u64) -> Spread {
         loop {
             at += of_host.below(DELAY_MS);
             let lost = of_host.permille(2 * LOST);
-            let report = Report { plan: sealed.plan.id, fence: 1, seq: 1, machine, boot: 1, stage: Stage::Preflight };
+            let report =
+                Report { plan: sealed.plan.id, fence: 1, seq: 1, machine, boot: 1, stage: Stage::Preflight };
             let said = CheckIn { nonce: at, machine, report: Some(report), healthy: None };
             let answer = centre.check_in(id, number, &said, time(HALT_MS + at));
             check_ins += 1;

@@ -88,7 +88,8 @@ impl Outcomes {
 pub fn run_schedules(first: u64, count: u64) -> Outcomes {
     let one = |seed: u64| {
         let outcome = run(seed);
-        let mut outcomes = Outcomes { count: 1, opened: outcome.opened.into(), mark: outcome.mark, ..Outcomes::default() };
+        let mut outcomes =
+            Outcomes { count: 1, opened: outcome.opened.into(), mark: outcome.mark, ..Outcomes::default() };
         outcomes.ends.insert(outcome.end, 1);
         if let Some((kind, how)) = outcome.broken {
             outcomes.broken.insert(kind, 1);
@@ -135,7 +136,9 @@ fn outcome(seed: u64, world: &World) -> Outcome {
         _ if world.captured_from_ms.is_some() => End::Captured,
         State::Complete => End::Complete,
         State::RolledBack => End::RolledBack,
-        State::Wave(_) | State::RollingBack { .. } | State::Draft | State::Signed { .. } | State::Armed => End::Waiting,
+        State::Wave(_) | State::RollingBack { .. } | State::Draft | State::Signed { .. } | State::Armed => {
+            End::Waiting
+        }
         State::Paused { .. }
         | State::Halted { .. }
         | State::Aborted { .. }

@@ -50,6 +50,7 @@ pub fn run(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// A story under way.
 struct Story {
     hosts: usize,
     seed: u64,
@@ -175,16 +176,18 @@ fn show(world: &mut World, shown: &mut Vec<String>) {
         let open = book.jobs.iter().enumerate().filter_map(|(number, job)| Some((number, job.as_ref()?)));
         for (number, job) in open.filter(|(_, job)| job.state != crate::job::State::Proven) {
             let version = match world.hosts[number].packages[0] {
-                Version::Old => "old",
-                Version::New => "new",
-                Version::Half => "half installed",
-                Version::Third => "another",
+                Version::Old => "the old version",
+                Version::New => "the new version",
+                Version::Half => "it half installed",
+                Version::Third => "another version",
             };
-            shown.push(format!("  host-{number}: {}, has the {version} version", job.state));
+            shown.push(format!("  host-{number}: {}, has {version}", job.state));
         }
         // Ids mean nothing to a reader of stories.
         let named = |text: String| {
-            ids.iter().enumerate().fold(text, |text, (number, id)| text.replace(&id.to_string(), &format!("host-{number}")))
+            ids.iter()
+                .enumerate()
+                .fold(text, |text, (number, id)| text.replace(&id.to_string(), &format!("host-{number}")))
         };
         shown.extend(waits.into_iter().map(|wait| format!("  waits: {}", named(wait))));
     }
@@ -263,7 +266,9 @@ fn reboot(value: &str) -> Result<Reboot, String> {
 fn window(text: &str) -> Result<Window, String> {
     let wrong = || format!("{text} is not DAY@HH:MM+MINUTES@ZONE");
     let mut parts = text.splitn(3, '@');
-    let (Some(day), Some(time), Some(zone)) = (parts.next(), parts.next(), parts.next()) else { return Err(wrong()) };
+    let (Some(day), Some(time), Some(zone)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(wrong());
+    };
     let (opens, minutes) = time.split_once('+').ok_or_else(wrong)?;
     let day = match day {
         "Sunday" => Day::Sunday,
@@ -299,4 +304,3 @@ fn millis(text: &str) -> Result<i64, String> {
     };
     Ok(number::<i64>(&text[..text.len() - 1])? * unit)
 }
-

@@ -7,11 +7,11 @@ use super::fleet::{BEGIN, Sealed};
 use super::host::{Busy, Host};
 use super::oath::Oath;
 use crate::capacity::Capacity;
-use crate::job::{Count, State as JobState};
 use crate::converge::{Act, Approved, Input, Pause, step};
+use crate::job::{Count, State as JobState};
 use crate::order::{Answer, CheckIn, Stage};
 use crate::plan::HostId;
-use crate::rollout::State;
+use crate::rollout::{Phase, State};
 use jiff::{SignedDuration, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -121,6 +121,8 @@ pub struct World {
     /// Crash at this journal point: machine, count of points until then.
     pub crash_at: Option<(usize, u32)>,
     rests: BTreeMap<usize, String>,
+    gate_since: Option<(usize, Timestamp)>,
+    gate_asked_ms: u64,
     captured: Captured,
     queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
     happenings: Vec<Option<Happening>>,
@@ -155,6 +157,8 @@ impl World {
             last_fate_ms: 0,
             crash_at: None,
             rests: BTreeMap::new(),
+            gate_since: None,
+            gate_asked_ms: 0,
             captured,
             queue: BinaryHeap::new(),
             happenings: Vec::new(),
@@ -205,15 +209,12 @@ impl World {
     }
 
     fn after(&mut self, delay_ms: u64, happening: Happening) {
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.happenings[slot] = Some(happening);
-                slot
-            }
-            None => {
-                self.happenings.push(Some(happening));
-                self.happenings.len() - 1
-            }
+        let slot = if let Some(slot) = self.free.pop() {
+            self.happenings[slot] = Some(happening);
+            slot
+        } else {
+            self.happenings.push(Some(happening));
+            self.happenings.len() - 1
         };
         self.order += 1;
         self.queue.push(Reverse((self.now_ms + delay_ms, self.order, slot)));
@@ -324,7 +325,10 @@ impl World {
                 let seen = host.observe(&packages[..named], self.now_ms, looked);
                 let verified = self.plans.iter().filter(|sealed| sealed.verified);
                 let book_back = |sealed: &Sealed| {
-                    self.centre.books.iter().any(|book| book.sealed.back && book.sealed.digest == sealed.digest)
+                    self.centre
+                        .books
+                        .iter()
+                        .any(|book| book.sealed.back && book.sealed.digest == sealed.digest)
                 };
                 let mut plans = Vec::with_capacity(2);
                 plans.extend(verified.map(|sealed| Approved {
@@ -348,7 +352,8 @@ impl World {
                 if self.crashes(at) {
                     return;
                 }
-                let committed = journal.stage == Stage::Committed && self.hosts[at].journal.stage != Stage::Committed;
+                let committed =
+                    journal.stage == Stage::Committed && self.hosts[at].journal.stage != Stage::Committed;
                 let staged = journal.seq != self.hosts[at].journal.seq;
                 self.hosts[at].journal = journal;
                 if staged {
@@ -380,7 +385,8 @@ impl World {
 
     /// Tells why a machine rests, once.
     fn tell_pause(&mut self, at: usize, pause: &Pause) {
-        let quiet = matches!(pause, Pause::Idle | Pause::Working | Pause::Watching | Pause::Clearance | Pause::Lease);
+        let quiet =
+            matches!(pause, Pause::Idle | Pause::Working | Pause::Watching | Pause::Clearance | Pause::Lease);
         if self.told.is_some() && !quiet {
             let line = format!("{} rests: {pause}", self.name(at));
             if self.rests.insert(at, line.clone()).as_ref() != Some(&line) {
@@ -510,6 +516,11 @@ impl World {
         }
     }
 
+    /// How long the present gate has been asked.
+    pub(super) fn gate_waited_ms(&self) -> u64 {
+        self.now_ms - self.gate_asked_ms
+    }
+
     fn stopped(&self) -> usize {
         self.centre.books.iter().filter(|book| matches!(book.rollout.state, State::Wave(_))).count()
     }
@@ -524,10 +535,21 @@ impl World {
     fn sweep(&mut self, server: usize) {
         self.after(SWEEP_MS, Happening::Sweep { server });
         let (holder, until) = self.sweeper;
-        if !self.serving[server] || holder != server && self.now_ms < until || self.captured_from_ms.is_some() {
+        if !self.serving[server] || holder != server && self.now_ms < until || self.captured_from_ms.is_some()
+        {
             return;
         }
         self.sweeper = (server, self.now_ms + SWEEPER_MS);
+        // When each gate was first asked: what it had waited for.
+        for book in &self.centre.books {
+            if let Some(at) = book.rollout.at()
+                && matches!(at.phase, Phase::Gate { .. })
+                && self.gate_since != Some((at.wave, at.opened))
+            {
+                self.gate_since = Some((at.wave, at.opened));
+                self.gate_asked_ms = self.now_ms;
+            }
+        }
         let before: Vec<State> = self.centre.books.iter().map(|book| book.rollout.state.clone()).collect();
         let now = self.now();
         let gates = self.centre.sweep(&self.ids, now);
