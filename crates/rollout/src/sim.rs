@@ -12,6 +12,7 @@ pub mod host;
 pub mod centre;
 pub mod captured;
 pub mod world;
+mod life;
 pub mod oath;
 pub mod schedule;
 pub mod story;

@@ -173,8 +173,15 @@ impl World {
         }
         let book = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan)?;
         let job = book.jobs[host.number]?;
-        (!job.charged && !self.freed.contains(&host.number))
-            .then(|| format!("host {} is {} and holds no place: {job:?}", host.number, host.journal.stage))
+        if job.charged || self.freed.contains(&host.number) {
+            return None;
+        }
+        // Nobody can tell two machines apart whose firmware and whose disk say the same.
+        let same = |other: &&Host| (other.number, other.machine) == (host.number, host.machine);
+        if self.hosts.iter().filter(same).count() > 1 {
+            return None;
+        }
+        Some(format!("host {} is {} and holds no place: {job:?}", host.number, host.journal.stage))
     }
 
     /// A wave's gate opened: its machines must show it.
