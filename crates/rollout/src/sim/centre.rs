@@ -84,6 +84,14 @@ fn seat(plan: &Plan, place: Option<(usize, usize)>, host: HostId) -> Option<Seat
     }
 }
 
+/// Where a rollout grants to, if it grants.
+fn direction_of(rollout: &Rollout) -> Option<Direction> {
+    if matches!(rollout.state, rollout::State::RollingBack { .. }) {
+        return Some(Direction::Back);
+    }
+    matches!(rollout.state, rollout::State::Wave(_)).then_some(Direction::Forward)
+}
+
 /// The desk of a book. A macro, because the borrow of its parts must end with the statement.
 macro_rules! desk {
     ($book:expr, $capacity:expr) => {
@@ -113,8 +121,7 @@ impl Centre {
             let busy = self.books.iter().enumerate().any(|(other, book)| other != at && under_change(book));
             let sealed = Rc::clone(&self.books[at].sealed);
             let book = &mut self.books[at];
-            let was_over =
-                book.rollout.at().is_some() && matches!(book.rollout.state, rollout::State::Wave(_));
+            let running = direction_of(&book.rollout);
             let Some(seat) = seat(&sealed.plan, book.places[number], host) else { continue };
             let wave = seat.wave;
             if book.jobs[number].is_none() {
@@ -131,7 +138,7 @@ impl Centre {
             {
                 book.samples += 1;
             }
-            if was_over && !matches!(book.rollout.state, rollout::State::Wave(_)) {
+            if running.is_some() && running != direction_of(&book.rollout) {
                 book.stopped = Some(now);
             }
             answer.order = answer.order.or(here.order);
@@ -147,7 +154,7 @@ impl Centre {
         for at in 0..self.books.len() {
             let sealed = Rc::clone(&self.books[at].sealed);
             let book = &mut self.books[at];
-            let running = matches!(book.rollout.state, rollout::State::Wave(_));
+            let running = direction_of(&book.rollout);
             for (number, &host) in hosts.iter().enumerate() {
                 let Some(mut job) = book.jobs[number] else { continue };
                 let Some(seat) = seat(&sealed.plan, book.places[number], host) else { continue };
@@ -165,7 +172,7 @@ impl Centre {
             {
                 book.samples = 0;
             }
-            if running && !matches!(book.rollout.state, rollout::State::Wave(_)) {
+            if running.is_some() && running != direction_of(&book.rollout) {
                 book.stopped = Some(now);
             }
             if let (Some(gate), Some(before)) = (gate, before) {
@@ -231,10 +238,10 @@ impl Centre {
         now: Timestamp,
     ) -> Result<(), rollout::Refused> {
         let book = &mut self.books[at];
-        let running = matches!(book.rollout.state, rollout::State::Wave(_));
+        let running = direction_of(&book.rollout);
         let back = matches!(event, rollout::Event::BackOrdered { .. });
         desk!(book, self.capacity).order_of(event, now)?;
-        if running && !matches!(book.rollout.state, rollout::State::Wave(_)) {
+        if running.is_some() && running != direction_of(&book.rollout) {
             book.stopped = Some(now);
         }
         if back {

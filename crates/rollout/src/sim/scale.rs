@@ -18,6 +18,8 @@ const CANARIES: usize = 10;
 const HALT_MS: u64 = 600_000;
 /// Messages lost, in a thousand.
 const LOST: u64 = 10;
+/// A check-in that is not answered is sent again after so long.
+const RETRY_MS: u64 = 10_000;
 /// A message takes up to so long.
 const DELAY_MS: u64 = 400;
 /// A hint over the open connection takes up to so long, and the host's answer again.
@@ -67,7 +69,7 @@ pub fn measure(hosts: usize, seed: u64) -> Spread {
                 first_polled_ms = first_polled_ms.min(at + of_host.below(DELAY_MS));
                 break;
             }
-            at += POLL_MS;
+            at += if lost { RETRY_MS } else { POLL_MS };
         }
     }
     let mut hinted = chance.child(u64::MAX);
@@ -104,7 +106,7 @@ pub fn measure(hosts: usize, seed: u64) -> Spread {
                 told.push(at + of_host.below(DELAY_MS));
                 break;
             }
-            at += POLL_MS;
+            at += if lost { RETRY_MS } else { POLL_MS };
         }
     }
     told.sort_unstable();
