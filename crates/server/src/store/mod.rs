@@ -76,7 +76,7 @@ pub enum Error {
 
 /// What a person can do about it.
 fn remedy(problem: &sqlx::Error) -> &'static str {
-    let code = problem.as_database_error().and_then(|problem| problem.code());
+    let code = problem.as_database_error().and_then(sqlx::error::DatabaseError::code);
     match code.as_deref() {
         // SQLITE_FULL, and PostgreSQL's disk_full.
         Some("13" | "53100") => "; free space where the store lies, then try again",
