@@ -1,7 +1,7 @@
 //! The host's side: from a root given at enrolment to plans that are verified.
 //!
 //! `tough` walks from root to targets, in the order of TUF's specification (section 5), and counts the signers. Around
-//! it stand checks of our own, because hosts need more than it gives (docs/adr/0012-tuf-for-plans.md): the time is an
+//! it stand checks of our own, because hosts need more than it gives (docs/adr/0011-tuf-for-plans.md): the time is an
 //! argument; what is remembered changes in one step; a key counts once whatever its ids; everything has a bound.
 
 mod checks;
