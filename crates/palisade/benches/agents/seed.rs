@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use server::identity::Authority;
 use server::store::{Dialect, Store, Writing, commit};
 use sqlx::{AssertSqlSafe, Executor};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub(crate) async fn fleet(url: &str, hosts: u32, bulletins: u32) -> Fleet {
         CertificateParams::default().serialize_request(&key).expect("a request").pem().expect("as text");
     let builds: Vec<Pieces> = (0..BUILDS).map(|build| split(&inventory(build, now), &[])).collect();
     let hashes: Vec<String> = builds.iter().map(Pieces::hash).collect();
+    assert_eq!(hashes.iter().collect::<HashSet<_>>().len(), BUILDS, "builds are alike");
 
     let mut writing = store.begin().await.expect("a turn");
     if store.dialect() == Dialect::Sqlite {
@@ -132,7 +134,9 @@ fn inventory(build: usize, now: Timestamp) -> Inventory {
     let letters = b"abcdefghijklmnopqrstuvwxyz";
     let package = |number: usize| {
         let letter = char::from(letters[number % letters.len()]);
-        let version = format!("1.{number}-{}", 1 + (number * 31 + build * 17 + number * build) % 3);
+        // Multiplied with what leaves no pattern (Knuth's, for hashing): every build is another one.
+        let mixed = (number + 1) * (build + 7_919) * 2_654_435_761;
+        let version = format!("1.{number}-{}", 1 + (mixed >> 16) % 3);
         let mut name = String::new();
         let _ = write!(name, "{letter}-package-{number}");
         Package {
