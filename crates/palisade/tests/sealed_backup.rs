@@ -15,7 +15,7 @@ fn settings(directory: &Path, name: &str) -> PathBuf {
     let data = directory.join(name);
     fs::create_dir(&data).unwrap();
     let file = directory.join(format!("{name}.toml"));
-    fs::write(&file, format!("[server]\ndata = {data:?}\n")).unwrap();
+    fs::write(&file, format!("[server]\ndata = \"{}\"\n", data.display())).unwrap();
     file
 }
 

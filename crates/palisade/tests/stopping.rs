@@ -41,10 +41,10 @@ fn a_slow_download_and_a_dead_collector_do_not_hold_the_server_up() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let settings = directory.path().join("server.toml");
     let text = format!(
-        "[server]\ndata = {:?}\napi = \"127.0.0.1:0\"\nagents = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n\
+        "[server]\ndata = \"{}\"\napi = \"127.0.0.1:0\"\nagents = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n\
          [[feed]]\nname = \"gone\"\nlocation = \"/nowhere/feed.json\"\n\
          [[feed]]\nname = \"slow\"\nlocation = \"{location}\"\n[telemetry]\notlp = \"http://{nobody}\"\n",
-        directory.path().join("data"),
+        directory.path().join("data").display(),
     );
     fs::write(&settings, text).unwrap();
     let log = fs::File::create(directory.path().join("log")).unwrap();

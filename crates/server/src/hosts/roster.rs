@@ -275,7 +275,7 @@ impl Roster {
     }
 
     /// Takes a request of a host into account; gives how many seconds too early it comes, if it does. A host may make
-    /// [`REQUESTS_AT_ONCE`], and one more for each `pace`. By the host's certificate: others behind its address do not pay.
+    /// 120 at once, and one more for each `pace`. By the host's certificate: others behind its address do not pay.
     pub fn hurries(&self, host: &Uuid, pace: SignedDuration, now: Timestamp) -> Option<u32> {
         let (pace, now) = (i64::try_from(pace.as_micros()).unwrap_or(i64::MAX).max(1), now.as_microsecond());
         let room = pace.saturating_mul(REQUESTS_AT_ONCE);

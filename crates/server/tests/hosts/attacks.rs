@@ -341,7 +341,7 @@ async fn a_clock_set_back_does_not_shut_a_host_out() {
         assert_eq!(hurries(now + SignedDuration::from_hours(24)), None);
         assert_eq!(hurries(now), Some(1), "as if it had used all it may");
         assert_eq!(hurries(now + pace), None);
-        assert_eq!((0..).take_while(|_| hurries(now + pace * 500).is_none()).count(), 120);
+        assert_eq!((0..1_000).take_while(|_| hurries(now + pace * 500).is_none()).count(), 120);
     })
     .await;
 }
