@@ -4,8 +4,32 @@ use crate::fleet::{Centre, inventory, report};
 use crate::store_for_tests::on_each_store;
 use exposure::Inventory;
 use jiff::{SignedDuration, Timestamp};
-use server::store::inventories::{Replaced, alike, at, contents, current, history, prune, replace};
+use server::store::inventories::{Knowing, Replaced, alike, at, contents, current, history, prune, replace};
 use server::store::{Store, commit};
+
+#[tokio::test]
+async fn what_a_host_had_while_it_was_cut_off_is_known_in_hindsight_only() {
+    on_each_store(async |fresh| {
+        let centre = Centre::start(&fresh).await;
+        let (store, id) = (&centre.store, centre.enrol("web-1").await.id);
+        let day = |number: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * number);
+        // Seen on the days 1, 2 and 3; the last two are told on the day 4.
+        for (seen, told, version) in [(1, 1, "1"), (2, 4, "2"), (3, 4, "3")] {
+            let had = report(&inventory(&[("openssl", version)]));
+            replace(store, day(told), &id, day(seen), &had).await.unwrap();
+        }
+        let version = async |moment: Timestamp, knowing: Knowing| {
+            let stored = at(store, &id, moment, knowing).await.unwrap().unwrap();
+            stored.inventory.packages[0].version.clone()
+        };
+        for (on, then, hindsight) in [(1, "1", "1"), (2, "1", "2"), (3, "1", "3"), (5, "3", "3")] {
+            assert_eq!(version(day(on), Knowing::Then).await, then, "day {on}");
+            assert_eq!(version(day(on), Knowing::Hindsight).await, hindsight, "day {on}");
+        }
+        assert_eq!(at(store, &id, day(0), Knowing::Hindsight).await.unwrap(), None);
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn what_a_host_had_on_that_day_can_be_told_until_it_is_pruned() {
@@ -20,11 +44,11 @@ async fn what_a_host_had_on_that_day_can_be_told_until_it_is_pruned() {
             let again = replace(store, day(number), &id, day(number), &report(one)).await.unwrap();
             assert!(matches!(again, Replaced::Unchanged(_)));
         }
-        assert_eq!(at(store, &id, day(0)).await.unwrap(), None);
+        assert_eq!(at(store, &id, day(0), Knowing::Then).await.unwrap(), None);
         for (number, one) in (1..).zip(&versions) {
             for hours in [0, 23] {
-                let then =
-                    at(store, &id, day(number) + SignedDuration::from_hours(hours)).await.unwrap().unwrap();
+                let moment = day(number) + SignedDuration::from_hours(hours);
+                let then = at(store, &id, moment, Knowing::Then).await.unwrap().unwrap();
                 assert_eq!((&then.inventory.packages, then.from), (&one.packages, day(number)));
             }
         }
@@ -38,8 +62,8 @@ async fn what_a_host_had_on_that_day_can_be_told_until_it_is_pruned() {
         let pruned = prune(store, day(5), SignedDuration::from_hours(24 * 2)).await.unwrap();
         assert_eq!((pruned.intervals, pruned.pieces), (1, 1));
         assert_eq!(count(store, "SELECT COUNT(*) FROM pieces").await, pieces - 1);
-        assert_eq!(at(store, &id, day(1)).await.unwrap(), None);
-        let left = at(store, &id, day(2)).await.unwrap().unwrap();
+        assert_eq!(at(store, &id, day(1), Knowing::Then).await.unwrap(), None);
+        let left = at(store, &id, day(2), Knowing::Then).await.unwrap().unwrap();
         assert_eq!(left.inventory.packages, versions[1].packages);
     })
     .await;
