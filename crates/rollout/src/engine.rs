@@ -49,7 +49,7 @@ pub struct Tally {
     /// The job that has been under change for longest.
     pub longest: Option<(HostId, State)>,
     /// Proven hosts of the present wave, late joiners left out, that were heard since [`Desk::evidence_from`] and were
-    /// healthy then.
+    /// healthy then. Here and below, only what [`Job::is_of`] the machine that was granted counts.
     pub proven_heard: u32,
     /// Answers about health from the present wave's hosts since it settled.
     pub samples: u32,

@@ -184,6 +184,12 @@ impl Job {
         }
     }
 
+    /// Whether what this machine says about its health speaks for the job: another machine under the same key does not
+    /// stand for the one that was granted, which may be dead.
+    pub fn is_of(&self, machine: u64) -> bool {
+        self.fence == 0 || self.machine == machine
+    }
+
     /// The only way a job changes.
     #[must_use]
     pub fn step(&self, event: Event, now: Timestamp) -> (Self, Outcome) {

@@ -114,7 +114,11 @@ impl Centre {
 
     /// A host checks in.
     pub fn check_in(&mut self, host: HostId, number: usize, said: &CheckIn, now: Timestamp) -> Answer {
-        self.heard[number] = Some((now, said.healthy));
+        let speaks = |book: &Book| book.jobs[number].is_none_or(|job| job.is_of(said.machine));
+        let speaks = self.books.iter().all(speaks);
+        if speaks {
+            self.heard[number] = Some((now, said.healthy));
+        }
         let mut answer = Answer::default();
         for at in 0..self.books.len() {
             let under_change = |book: &Book| book.jobs[number].is_some_and(|job| job.charged);
@@ -132,7 +136,8 @@ impl Centre {
             let Some(mut job) = book.jobs[number] else { continue };
             let here = desk!(book, self.capacity).check_in(seat, &mut job, said, busy, now);
             book.jobs[number] = Some(job);
-            if job.state == State::Proven
+            if speaks
+                && job.state == State::Proven
                 && said.healthy.is_some()
                 && book.rollout.at().is_some_and(|at| at.wave == wave)
             {

@@ -194,7 +194,12 @@ impl World {
         // The gate may have waited for hosts to be heard, as long as silence is borne.
         let waited = u64::from(plan.timing.silence_seconds).min(self.gate_waited_ms() / 1_000) * 1_000;
         let shown = |host: &&Host| {
-            let alive = host.up || self.now_ms - host.turned_ms <= waited + DELAY_MS;
+            // A copy whose firmware says the same speaks for both.
+            let speaks = |other: &Host| {
+                let same = (other.number, other.machine) == (host.number, host.machine);
+                same && (other.up || self.now_ms - other.turned_ms <= waited + DELAY_MS)
+            };
+            let alive = self.hosts.iter().any(speaks);
             host.is_new(packages) && alive && host.journal.stage == Stage::Proven
         };
         let proven = self.hosts.iter().filter(|host| ids.contains(&host.id)).filter(shown).count();
