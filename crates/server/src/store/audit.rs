@@ -123,28 +123,20 @@ pub async fn record(
 
 /// Up to `most` entries after `seq`, in order.
 pub async fn after(store: &Store, seq: i64, most: i64) -> Result<Vec<Entry>, Error> {
-    let rows = sqlx::query(
-        "SELECT seq, at, actor, action, object, detail, hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
-    )
-    .bind(seq)
-    .bind(most)
-    .fetch_all(store.reader())
-    .await
-    .doing("read the audit log")?;
-    rows.iter().map(entry).collect()
+    let text =
+        "SELECT seq, at, actor, action, object, detail, hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
+    read(store, text, seq, most).await
 }
 
 /// Up to `most` entries before `seq`, the newest first.
 pub async fn before(store: &Store, seq: i64, most: i64) -> Result<Vec<Entry>, Error> {
-    let rows = sqlx::query(
-        "SELECT seq, at, actor, action, object, detail, hash FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2",
-    )
-    .bind(seq)
-    .bind(most)
-    .fetch_all(store.reader())
-    .await
-    .doing("read the audit log")?;
-    rows.iter().map(entry).collect()
+    let text = "SELECT seq, at, actor, action, object, detail, hash FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
+    read(store, text, seq, most).await
+}
+
+async fn read(store: &Store, text: &'static str, seq: i64, most: i64) -> Result<Vec<Entry>, Error> {
+    let rows = sqlx::query(text).bind(seq).bind(most).fetch_all(store.reader()).await;
+    rows.doing("read the audit log")?.iter().map(entry).collect()
 }
 
 fn entry(row: &AnyRow) -> Result<Entry, Error> {
