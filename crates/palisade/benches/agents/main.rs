@@ -25,6 +25,9 @@ use process::Server;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+/// Rounds of first check-ins, until one has no failure.
+const STORMS_MAX: usize = 5;
+
 /// Options; `--bench` comes from cargo.
 #[derive(Debug, Parser)]
 struct Options {
@@ -114,8 +117,14 @@ async fn run(options: &Options) {
     let every = Duration::from_secs(options.every);
     let agents = agents::Agents::new(&fleet, &addresses, every);
     println!("first check-ins, with full handshakes, over {} s …", options.every);
-    let first = agents.run(every).await;
-    tell("first check-ins", &first);
+    // Whoever was turned away in the storm comes back, as agents do; what is measured then is a fleet that is in.
+    for _ in 0..STORMS_MAX {
+        let first = agents.run(every).await;
+        tell("first check-ins", &first);
+        if first.failed == 0 {
+            break;
+        }
+    }
 
     let before: Vec<_> = servers.iter().map(Server::usage).collect();
     let own = process::usage(std::process::id());
