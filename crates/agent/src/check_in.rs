@@ -335,6 +335,7 @@ impl Running<'_> {
             stream: self.stream.clone(),
             seq: self.seq,
             inventory: self.spool.newest().to_owned(),
+            job: None,
         };
         self.link()?.post(CHECK_IN_PATH, &Body::new(&said))
     }

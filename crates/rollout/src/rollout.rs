@@ -112,6 +112,13 @@ pub enum Halt {
     Worse,
     /// The plan expired.
     Expired,
+    /// A person halted it.
+    Ordered {
+        /// Who.
+        by: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// What happens to a rollout.

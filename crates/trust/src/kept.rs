@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// The file's name.
 const FILE: &str = "trusted.json";
-/// Bytes of the file: a root, a timestamp, a snapshot and targets, each at its largest, as JSON in JSON (at most six bytes
+/// Bytes of the file: a root, a timestamp and a snapshot, each at its largest, as JSON in JSON (at most six bytes
 /// for one).
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -21,9 +21,6 @@ pub(crate) struct Kept {
     pub(crate) timestamp: Option<String>,
     #[serde(default)]
     pub(crate) snapshot: Option<String>,
-    /// The targets, for the approvers' keys in them.
-    #[serde(default)]
-    pub(crate) targets: Option<String>,
     /// When an update last succeeded. The clock is not to go back behind it.
     #[serde(default)]
     pub(crate) latest: Option<Timestamp>,

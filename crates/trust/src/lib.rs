@@ -10,7 +10,7 @@
 //!
 //! A plan is opaque here: at most 10 MiB of bytes with a [`PlanName`]. What stands in it is its reader's business.
 //!
-//! [`statement`]s are the one thing that the server says with its own key: a rollout is not halted, or it is.
+//! A [`statement`] is the one thing that the server says with its own key: this host's rollout is not halted.
 
 pub mod keys;
 pub mod plan;

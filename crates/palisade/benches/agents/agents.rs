@@ -160,6 +160,7 @@ impl Agent {
             stream: self.stream.clone(),
             seq: self.seq.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1,
             inventory: self.inventory.clone(),
+            job: None,
         };
         let body = serde_json::to_string(&check_in)?;
         let request = format!(

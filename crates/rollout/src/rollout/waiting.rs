@@ -114,6 +114,7 @@ impl fmt::Display for Halt {
             }
             Self::Worse => out.write_str("patched hosts do worse than others"),
             Self::Expired => out.write_str("the plan has expired"),
+            Self::Ordered { by, why } => write!(out, "{by} halted it: {why}"),
         }
     }
 }

@@ -158,7 +158,10 @@ impl Desk {
                 add(&self.roster.counters.enrolments);
                 tracing::info!(host.id = %id, host.name = name, %address, "enrolled");
                 let authority = self.authority.pem().to_owned();
-                Ok(json(StatusCode::OK, &Enrolled { host: host.id, certificate: signed.pem, authority }))
+                Ok(json(
+                    StatusCode::OK,
+                    &Enrolled { host: host.id, certificate: signed.pem, authority, trust_root: None },
+                ))
             }
             Enrolment::Token => Err(Refuse::token()),
             Enrolment::OthersKey => Err(others_key()),
@@ -206,7 +209,10 @@ impl Desk {
             Heard::Here { report } => {
                 add(&self.roster.counters.check_ins);
                 let next_seconds = self.app.config.agents.check_in_seconds;
-                Ok(json(StatusCode::OK, &CheckedIn { next_seconds, report }))
+                Ok(json(
+                    StatusCode::OK,
+                    &CheckedIn { next_seconds, report, job: None, rehearse: None, hint: false },
+                ))
             }
             Heard::Refused(barred) => Err(refused(barred)),
             Heard::Malformed(field) => Err(not_a_hash(field)),

@@ -169,7 +169,7 @@ impl Roster {
                     self.has(&event.object, hash);
                 }
             }
-            Kind::Feed | Kind::Advisories | Kind::Findings | Kind::Access => {}
+            Kind::Feed | Kind::Advisories | Kind::Findings | Kind::Access | Kind::Plan | Kind::Rollout => {}
         }
         Ok(())
     }

@@ -75,11 +75,21 @@ pub enum Permission {
     ManageUsers,
     /// See and revoke other people's API tokens.
     ManageTokens,
+    /// Pause and halt rollouts: to stop is always safe.
+    StopRollouts,
+    /// Sign what is proposed.
+    Approve,
+    /// Draft plans, start rollouts, propose that they go on or back, free hosts' places.
+    RunRollouts,
+    /// Say which alerts fire.
+    RaiseAlerts,
+    /// Propose other keys.
+    ArrangeKeys,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Own,
         Self::ReadFleet,
         Self::RefreshFeeds,
@@ -90,16 +100,23 @@ impl Permission {
         Self::Enrol,
         Self::ManageUsers,
         Self::ManageTokens,
+        Self::StopRollouts,
+        Self::Approve,
+        Self::RunRollouts,
+        Self::RaiseAlerts,
+        Self::ArrangeKeys,
     ];
 
     /// The least role that has it.
     pub fn least(self) -> Role {
         match self {
             Self::Own | Self::ReadFleet => Role::Viewer,
-            Self::RefreshFeeds => Role::Watch,
-            Self::AcceptFeeds | Self::ReadAudit => Role::Approver,
-            Self::ArrangeHosts | Self::AdmitHosts | Self::Enrol => Role::Operator,
-            Self::ManageUsers | Self::ManageTokens => Role::Admin,
+            Self::RefreshFeeds | Self::StopRollouts => Role::Watch,
+            Self::AcceptFeeds | Self::ReadAudit | Self::Approve => Role::Approver,
+            Self::ArrangeHosts | Self::AdmitHosts | Self::Enrol | Self::RunRollouts | Self::RaiseAlerts => {
+                Role::Operator
+            }
+            Self::ManageUsers | Self::ManageTokens | Self::ArrangeKeys => Role::Admin,
         }
     }
 }
@@ -117,6 +134,11 @@ impl fmt::Display for Permission {
             Self::Enrol => "handle enrolment tokens",
             Self::ManageUsers => "handle users",
             Self::ManageTokens => "handle other people's API tokens",
+            Self::StopRollouts => "stop rollouts",
+            Self::Approve => "sign what is proposed",
+            Self::RunRollouts => "plan and run rollouts",
+            Self::RaiseAlerts => "say which alerts fire",
+            Self::ArrangeKeys => "propose other keys",
         })
     }
 }

@@ -19,7 +19,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 const FORMAT: &str = "palisade.backup/1";
 /// Tables in an order in which references are met. Not kept: who holds leases, sessions and logins under way, stored
 /// answers to writes: a restored server begins those anew.
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 33] = [
     "counters",
     "settings",
     "audit_head",
@@ -39,6 +39,19 @@ const TABLES: [&str; 20] = [
     "signals",
     "finding_topics",
     "finding_evidence",
+    "plans",
+    "rehearsals",
+    "trust_files",
+    "proposals",
+    "words",
+    "rollouts",
+    "rollout_waves",
+    "rollout_jobs",
+    "rollout_reports",
+    "services",
+    "service_places",
+    "denied",
+    "alerts",
     // Most of the lines.
     "finding_hosts",
 ];

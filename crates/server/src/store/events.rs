@@ -22,6 +22,10 @@ pub enum Kind {
     Findings,
     /// Users, tokens.
     Access,
+    /// A plan, a proposal or the trust's documents changed. Object: the plan's or proposal's id.
+    Plan,
+    /// A rollout changed. Object: its plan's id.
+    Rollout,
 }
 
 impl Kind {
@@ -34,13 +38,23 @@ impl Kind {
             Self::Advisories => "advisories",
             Self::Findings => "findings",
             Self::Access => "access",
+            Self::Plan => "plan",
+            Self::Rollout => "rollout",
         }
     }
 
     fn of(word: &str) -> Option<Self> {
-        [Self::Host, Self::Inventory, Self::Feed, Self::Advisories, Self::Findings, Self::Access]
-            .into_iter()
-            .find(|kind| kind.word() == word)
+        let all = [
+            Self::Host,
+            Self::Inventory,
+            Self::Feed,
+            Self::Advisories,
+            Self::Findings,
+            Self::Access,
+            Self::Plan,
+            Self::Rollout,
+        ];
+        all.into_iter().find(|kind| kind.word() == word)
     }
 }
 

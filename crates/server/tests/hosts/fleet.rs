@@ -167,6 +167,7 @@ impl Agent {
             stream: "first".to_owned(),
             seq: 1,
             inventory: String::new(),
+            job: None,
         };
         Self { id, key, config, check_in, address: centre.address }
     }

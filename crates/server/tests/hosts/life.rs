@@ -28,7 +28,10 @@ async fn a_host_enrols_checks_in_reports_and_then_nothing_is_written() {
         assert_eq!(host.address, "127.0.0.1");
 
         let first: CheckedIn = agent.check_in().await.read();
-        assert_eq!(first, CheckedIn { next_seconds: 60, report: false });
+        assert_eq!(
+            first,
+            CheckedIn { next_seconds: 60, report: false, job: None, rehearse: None, hint: false }
+        );
         let seen = inventory(&[("openssl", "3.0.1-1"), ("zlib1g", "1.2-3")]);
         agent.check_in.inventory = "1".repeat(64);
         assert!(agent.check_in().await.read::<CheckedIn>().report);

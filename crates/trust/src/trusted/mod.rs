@@ -13,7 +13,7 @@ use crate::kept::Kept;
 use crate::metadata;
 use crate::plan::{PlanName, PlanTarget};
 use crate::standing::{Standing, listed, tuf_name};
-use crate::statement::{self, Halted, NotHalted};
+use crate::statement::NotHalted;
 use crate::transport::{
     Broken, Fetch, METADATA_BASE, ROOT_BYTES_MAX, ROOTS_MAX, SNAPSHOT_BYTES_MAX, Session, TARGETS_BASE,
     TARGETS_BYTES_MAX, TIMESTAMP_BYTES_MAX,
@@ -63,7 +63,7 @@ impl Trusted {
         }
         let text = String::from_utf8(root.to_vec())
             .map_err(|problem| Error::BadRoot(metadata::printable(&problem)))?;
-        let kept = Kept { root: text, timestamp: None, snapshot: None, targets: None, latest: None };
+        let kept = Kept { root: text, timestamp: None, snapshot: None, latest: None };
         let trusted = Self::of(directory, kept, source)?;
         trusted.kept.write(directory).map_err(file)?;
         Ok(trusted)
@@ -124,7 +124,6 @@ impl Trusted {
         let plans = checked_plans(&repository)?;
         // Only now: a clock that was wrong once, far ahead, finds everything expired and leaves no trace.
         self.kept.latest = self.kept.latest.max(Some(now));
-        self.kept.targets = Some(text(&metadata::canonical(repository.targets())));
         self.remember()?;
         self.repository = Some(repository);
         Ok(plans)
@@ -181,19 +180,11 @@ impl Trusted {
         self.root.signed.version.get()
     }
 
-    /// Verifies a [`NotHalted`] by the timestamp keys of the trusted root. Whether it covers what is asked for is
-    /// [`NotHalted::covers`]'s to say.
+    /// Verifies a [`NotHalted`] by the timestamp keys of the trusted root. Whether it answers what was asked is the
+    /// caller's to say.
     pub fn not_halted(&self, bytes: &[u8], now: Timestamp) -> Result<NotHalted, SaidError> {
         self.check_root(now)?;
         Ok(NotHalted::verify(bytes, &self.root.signed)?)
-    }
-
-    /// Verifies a [`Halted`] by the timestamp keys of the trusted root, or any approver's. It counts whatever the clock
-    /// says: to stop is always safe.
-    pub fn halted(&self, bytes: &[u8]) -> Result<Halted, statement::Error> {
-        let targets = self.kept.targets.as_deref().and_then(|text| parse::<Targets>(text).ok());
-        let approvers = targets.as_ref().and_then(|targets| metadata::plans_role(&targets.signed));
-        Halted::verify(bytes, &self.root.signed, approvers.map(|(delegations, _)| delegations))
     }
 
     /// The repository, unless something in it has expired since.

@@ -2,13 +2,19 @@
 //!
 //! An agent enrols once ([`Enrol`]), renews its certificate at two thirds of its life ([`Renew`]), and checks in every
 //! minute or so ([`CheckIn`]). Only when the answer wants it does it send what changed of its inventory ([`Report`]).
+//!
+//! A check-in also carries where the host's job of a rollout stands, in `rollout`'s words, and its answer what the host is
+//! to do ([`Told`]). Agents and servers that know nothing of rollouts leave both out.
 
 mod pieces;
 
 pub use pieces::{Broken, Parts, Piece, Pieces, assemble, hash, join, settle, split};
 
+use rollout::order;
+use rollout::plan::{Change, PlanId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// Where an agent enrols; the only path that is answered without a client certificate.
 pub const ENROL_PATH: &str = "/agent/v1/enrol";
@@ -18,6 +24,16 @@ pub const RENEW_PATH: &str = "/agent/v1/renew";
 pub const CHECK_IN_PATH: &str = "/agent/v1/check-in";
 /// Where it reports its inventory.
 pub const REPORT_PATH: &str = "/agent/v1/inventory";
+
+/// Where it fetches what approvers have signed: `…/metadata/NAME` and `…/targets/plans/NAME`, as TUF clients do.
+pub const TRUST_PATH: &str = "/agent/v1/trust/";
+/// Where it says what a rehearsal found.
+pub const REHEARSAL_PATH: &str = "/agent/v1/rehearsal";
+/// Where it waits for a hint: answered with [`Hint`] when there is something to ask for, or after
+/// [`HINT_SECONDS_MAX`].
+pub const HINT_PATH: &str = "/agent/v1/hint";
+/// How long the server keeps a host waiting for a hint, seconds.
+pub const HINT_SECONDS_MAX: u32 = 240;
 
 /// Bytes of a request as sent: 16 MiB, over ten times a compressed inventory of 5,000 packages.
 pub const REQUEST_BYTES_MAX: usize = 16 << 20;
@@ -58,6 +74,9 @@ pub struct Enrolled {
     pub certificate: String,
     /// The certificates of the authority that signs servers and hosts, PEM.
     pub authority: String,
+    /// The root of what approvers sign, as TUF has it; missing while nobody has founded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_root: Option<String>,
 }
 
 /// A host asks for its next certificate, over its present one. Answered by [`Renewed`].
@@ -89,6 +108,9 @@ pub struct CheckIn {
     pub seq: u64,
     /// Hash of the host's inventory ([`Pieces::hash`]); empty before the first look.
     pub inventory: String,
+    /// What the host says about the plan it carries out; missing from an agent that carries out none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<order::CheckIn>,
 }
 
 /// What the server wants.
@@ -98,6 +120,72 @@ pub struct CheckedIn {
     pub next_seconds: u32,
     /// Whether to send a [`Report`].
     pub report: bool,
+    /// What the host is to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Told>,
+    /// Whether somebody wants to know what a change would do here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearse: Option<Rehearse>,
+    /// Whether the server keeps a connection open on which it hints ([`HINT_PATH`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hint: bool,
+}
+
+/// What a host is to do. None of it is believed: what counts is signed, or can only stop the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// A new order, or the same again: its lease is renewed. Good only for a plan that approvers have signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<order::Order>,
+    /// The approvers' word that an order back rests on: where it is listed. It is read only as they signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word: Option<Uuid>,
+    /// "Not halted", signed by the server: pass the point of no return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clearance: Option<String>,
+    /// Give up the job of this plan and grant, unless the point of no return is passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdraw: Option<(PlanId, u64)>,
+}
+
+/// "What would this do to you?" Nothing is changed by it. Answered by [`Rehearsed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearse {
+    /// To be named in the answer.
+    pub id: Uuid,
+    /// Source packages that are to be upgraded whole, as far as they are installed.
+    pub sources: Vec<String>,
+}
+
+/// What a change would do to a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsed {
+    /// As in [`Rehearse`].
+    pub id: Uuid,
+    /// Everything that would change, closed under dependencies, with the files' digests.
+    pub changes: Vec<Change>,
+    /// What stands in the way: held packages, removals, files that cannot be had, no room. Empty: nothing.
+    pub blocks: Vec<String>,
+    /// Units that would be restarted, as far as that can be told.
+    pub restarts: Vec<String>,
+    /// Why it would have to be rebooted; `None`: it would not.
+    pub reboot: Option<String>,
+    /// Bytes to be fetched, new files and old.
+    pub download_bytes: u64,
+}
+
+/// What became of a rehearsal's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// Somebody still wanted it.
+    pub wanted: bool,
+}
+
+/// Whether there is something to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hint {
+    /// Check in now; otherwise wait again.
+    pub now: bool,
 }
 
 /// What a host has now. Answered by [`Reported`].
