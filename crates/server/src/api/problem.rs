@@ -1,6 +1,7 @@
 //! What went wrong, in RFC 9457's form and our words: operation, object, reason, remedy.
 
 use crate::people;
+use crate::planning;
 use crate::signing;
 use crate::store;
 use axum::response::{IntoResponse, Response};
@@ -272,6 +273,26 @@ impl From<signing::Error> for Problem {
             }
         };
         Self::new(kind, "change", "the trust", problem, "")
+    }
+}
+
+impl From<planning::Error> for Problem {
+    fn from(problem: planning::Error) -> Self {
+        use planning::Error;
+        match problem {
+            Error::Store(problem) => problem.into(),
+            Error::Signing(problem) => problem.into(),
+            Error::Chance(problem) => problem.into(),
+            Error::Conflict(reason) => Self::new(Kind::Conflict, "change", "the plan", reason, ""),
+            Error::Faulty(faults) => {
+                let reason = match faults.as_slice() {
+                    [one] => one.clone(),
+                    many => format!("it has {} faults", many.len()),
+                };
+                Self::new(Kind::Faulty, "make", "the plan", reason, "correct what is told in \"faults\"")
+                    .faults(faults)
+            }
+        }
     }
 }
 

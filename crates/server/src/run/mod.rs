@@ -12,6 +12,8 @@ use crate::hosts::{self, Roster};
 use crate::identity::{self, Authority};
 use crate::metrics::{self, Watched};
 use crate::people::oidc;
+use crate::planning::{self, Planning};
+use crate::signing::{self, Signing};
 use crate::store::events::{self, Event};
 use crate::store::{self, Store};
 use jiff::Timestamp;
@@ -53,6 +55,9 @@ pub enum Failed {
     /// Its authority, or TLS.
     #[error(transparent)]
     Identity(#[from] identity::Error),
+    /// Who approves plans.
+    #[error(transparent)]
+    Signing(#[from] signing::Error),
     /// The identity provider in its settings.
     #[error(transparent)]
     Oidc(#[from] oidc::Error),
@@ -125,16 +130,19 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
         );
     }
     let app = Arc::new(App { config, store, told: Arc::new(Notify::new()) });
+    let signing =
+        Signing::open(&app.store, Arc::clone(&app.told), &key_file, app.config.trust.one_key, now).await?;
     // Followers begin where they were loaded: what happens meanwhile is followed afterwards, twice does no harm.
     let seen = events::last(&app.store).await?;
     let roster = Arc::new(Roster::load(&app.store, now).await?);
     let fleet = Fleet::start(&app).await?;
+    let planning = Planning::open(&app, Arc::clone(&fleet), Arc::clone(&signing)).await?;
     let (watchers, _) = broadcast::channel(WATCHERS_BEHIND_MAX);
     let (refresh, refreshes) = mpsc::channel(REFRESHES_MAX);
     let stop = CancellationToken::new();
     let state = api::State::new(
         Arc::clone(&app),
-        Arc::clone(&fleet),
+        Arc::clone(&planning),
         watchers.clone(),
         refresh,
         &authority.fingerprint(),
@@ -163,7 +171,15 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
             served.map_err(|problem| Failed::Part { part: "metrics", reason: problem.to_string() })
         }
     });
-    parts.spawn(follow(Arc::clone(&app), Arc::clone(&roster), watchers, seen, stop.clone()));
+    let followers = Followers { roster, signing: Arc::clone(&signing), planning: Arc::clone(&planning), watchers };
+    parts.spawn(follow(Arc::clone(&app), followers, seen, stop.clone()));
+    parts.spawn({
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        async move {
+            tokio::join!(signing::run(app, signing, stop.clone()), planning::run(planning, stop));
+            Ok(())
+        }
+    });
     parts.spawn({
         let (app, stop) = (Arc::clone(&app), stop.clone());
         async move {
@@ -238,11 +254,18 @@ async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, 
     TcpListener::bind(address).await.map_err(|source| Failed::Listen { address, name, source })
 }
 
-/// Reads events as they are committed, by whichever server, and hands them to the roster and to watchers.
+/// Who is told of events.
+struct Followers {
+    roster: Arc<Roster>,
+    signing: Arc<Signing>,
+    planning: Arc<Planning>,
+    watchers: broadcast::Sender<Event>,
+}
+
+/// Reads events as they are committed, by whichever server, and hands them to those who follow, and to watchers.
 async fn follow(
     app: Arc<App>,
-    roster: Arc<Roster>,
-    watchers: broadcast::Sender<Event>,
+    followers: Followers,
     mut seen: i64,
     stop: CancellationToken,
 ) -> Result<(), Failed> {
@@ -259,11 +282,17 @@ async fn follow(
         let more = !page.is_empty();
         for event in page {
             seen = event.seq;
-            if let Err(problem) = roster.follow(&app.store, &event).await {
+            if let Err(problem) = followers.roster.follow(&app.store, &event).await {
+                tracing::warn!("follow event {}: {problem}", event.seq);
+            }
+            if let Err(problem) = followers.signing.follow(&event).await {
+                tracing::warn!("follow event {}: {problem}", event.seq);
+            }
+            if let Err(problem) = followers.planning.follow(&event).await {
                 tracing::warn!("follow event {}: {problem}", event.seq);
             }
             // Nobody watching is no error.
-            let _ = watchers.send(event);
+            let _ = followers.watchers.send(event);
         }
         if more {
             continue;

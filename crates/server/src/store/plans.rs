@@ -182,6 +182,18 @@ pub async fn ready(writing: &mut Writing, id: &str, text: Text<'_>) -> Result<bo
     Ok(done.rows_affected() == 1)
 }
 
+/// Whether a plan still has that revision; until the transaction ends nobody can change it. To be asked before the first
+/// write: if it does not, the transaction is to be dropped.
+pub async fn unchanged(writing: &mut Writing, id: &str, revision: i64) -> Result<bool, Error> {
+    let done = sqlx::query("UPDATE plans SET revision = revision + 1 WHERE id = $1 AND revision = $2")
+        .bind(id.to_owned())
+        .bind(revision)
+        .execute(&mut **writing)
+        .await
+        .doing("hold a plan")?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Something stands in a plan's way. False if it was not rehearsing any more.
 pub async fn block(writing: &mut Writing, id: &str, blocks: &[String]) -> Result<bool, Error> {
     let done = sqlx::query(

@@ -78,7 +78,8 @@ pub async fn answer(
     host: &str,
     answer: &Rehearsed,
 ) -> Result<Option<String>, Error> {
-    sqlx::query_scalar(
+    const DOING: &str = "store a rehearsal's answer";
+    let plan: Option<String> = sqlx::query_scalar(
         "UPDATE rehearsals SET answer_at = $1, answer = $2 WHERE id = $3 AND host = $4 AND answer_at IS NULL \
          AND EXISTS (SELECT 1 FROM plans p WHERE p.id = rehearsals.plan AND p.state = 'rehearsing') RETURNING plan",
     )
@@ -88,7 +89,16 @@ pub async fn answer(
     .bind(host.to_owned())
     .fetch_optional(&mut **writing)
     .await
-    .doing("store a rehearsal's answer")
+    .doing(DOING)?;
+    if let Some(plan) = &plan {
+        // A step that has not read this answer must begin anew.
+        sqlx::query("UPDATE plans SET revision = revision + 1 WHERE id = $1")
+            .bind(plan.clone())
+            .execute(&mut **writing)
+            .await
+            .doing(DOING)?;
+    }
+    Ok(plan)
 }
 
 fn with(rest: &'static str) -> String {

@@ -1,6 +1,7 @@
 //! What approvers said, or are asked to say, about plans under way.
 
 use super::{Doing, Error, Store, Writing};
+use rollout::plan::PlanId;
 use rollout::word::Word;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -34,11 +35,25 @@ pub async fn among(store: &Store, ids: &[String]) -> Result<Vec<Word>, Error> {
         .fetch_all(store.reader())
         .await
         .doing("read words of the approvers")?;
-    let read = |row: &sqlx::any::AnyRow| {
-        Word::read(row.get(1)).map_err(|problem| Error::Damaged {
-            object: format!("word {}", row.get::<String, _>(0)),
-            reason: problem.to_string(),
-        })
-    };
-    rows.iter().map(read).collect()
+    rows.iter().map(word_of).collect()
+}
+
+/// The words about a plan whose proposals are open, each with its proposal's id.
+pub async fn proposed(store: &Store, plan: PlanId) -> Result<Vec<(String, Word)>, Error> {
+    let rows = sqlx::query(
+        "SELECT w.id, w.body, p.id FROM words w JOIN proposals p ON p.object = w.id \
+         WHERE w.plan = $1 AND p.state = 'open' ORDER BY p.id",
+    )
+    .bind(plan.to_string())
+    .fetch_all(store.reader())
+    .await
+    .doing("read proposed words of the approvers")?;
+    rows.iter().map(|row| Ok((row.get(2), word_of(row)?))).collect()
+}
+
+fn word_of(row: &sqlx::any::AnyRow) -> Result<Word, Error> {
+    Word::read(row.get(1)).map_err(|problem| Error::Damaged {
+        object: format!("word {}", row.get::<String, _>(0)),
+        reason: problem.to_string(),
+    })
 }
