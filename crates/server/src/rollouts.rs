@@ -127,17 +127,20 @@ pub async fn act(app: &App, plan: PlanId, event: Event, actor: &Actor, now: Time
     .fetch_optional(&mut *writing)
     .await
     .doing("lock a rollout")?;
-    let before = rollout_of(&row.ok_or_else(|| Acted::NotFound(format!("find rollout {plan}: there is none")))?);
+    let before =
+        rollout_of(&row.ok_or_else(|| Acted::NotFound(format!("find rollout {plan}: there is none")))?);
     let (after, _) = before.step(event, now)?;
-    sqlx::query("UPDATE rollouts SET state = $1, word = $2, generation = $3, changed_at = $4 WHERE plan = $5")
-        .bind(serde_json::to_string(&after.state).expect("a state is JSON"))
-        .bind(word(&after.state))
-        .bind(i64::from(after.generation))
-        .bind(now.as_microsecond())
-        .bind(plan.to_string())
-        .execute(&mut *writing)
-        .await
-        .doing("change a rollout")?;
+    sqlx::query(
+        "UPDATE rollouts SET state = $1, word = $2, generation = $3, changed_at = $4 WHERE plan = $5",
+    )
+    .bind(serde_json::to_string(&after.state).expect("a state is JSON"))
+    .bind(word(&after.state))
+    .bind(i64::from(after.generation))
+    .bind(now.as_microsecond())
+    .bind(plan.to_string())
+    .execute(&mut *writing)
+    .await
+    .doing("change a rollout")?;
     let id = plan.to_string();
     let detail = json!({ "state": word(&after.state) });
     audit::record(&mut writing, now, actor, "rollout.change", &id, detail.clone()).await?;

@@ -53,9 +53,12 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type AlertPage = Page<Alert>;
+
 /// List what fires, by name.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "rollouts", params(List), responses(
-    (status = 200, description = "A page of alerts that fire", body = Page<Alert>)
+    (status = 200, description = "A page of alerts that fire", body = AlertPage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;
@@ -115,7 +118,9 @@ pub(super) async fn raise(
     Strict(raised): Strict<Raised>,
 ) -> Result<StatusCode, Problem> {
     if raised.alerts.len() > AT_ONCE_MAX {
-        return Err(Problem::malformed("alerts", format!("there are more than {AT_ONCE_MAX}")).field("alerts"));
+        return Err(
+            Problem::malformed("alerts", format!("there are more than {AT_ONCE_MAX}")).field("alerts")
+        );
     }
     let now = state.now();
     let (mut firing, mut resolved) = (Vec::new(), Vec::new());

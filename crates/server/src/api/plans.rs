@@ -10,9 +10,9 @@ use super::{etag, hosts::TEXT_MAX};
 use crate::planning::{self, Asked, LeftOut};
 use crate::store::plans::{self, Plan as Row, State as Stands};
 use crate::store::{host_list, rehearsals};
+use axum::Json;
 use axum::extract::State as At;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use http::{HeaderMap, StatusCode, Uri, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -133,9 +133,12 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type PlanPage = Page<Plan>;
+
 /// List plans, in the order of their making.
 #[utoipa::path(get, path = "/api/v1/plans", tag = "plans", params(List), responses(
-    (status = 200, description = "A page of plans, without rehearsals and texts", body = Page<Plan>)
+    (status = 200, description = "A page of plans, without rehearsals and texts", body = PlanPage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;

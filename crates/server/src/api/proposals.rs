@@ -144,7 +144,8 @@ pub(super) fn shown(state: &State, row: Row, body: bool) -> Result<Proposal, Pro
     } else {
         (Vec::new(), serde_json::from_str(&row.signed).map_err(|problem| internal(&problem))?)
     };
-    let body = body.then(|| serde_json::from_slice(&row.body)).transpose().map_err(|problem| internal(&problem))?;
+    let body =
+        body.then(|| serde_json::from_slice(&row.body)).transpose().map_err(|problem| internal(&problem))?;
     Ok(Proposal {
         id: row.id,
         kind: row.kind,
@@ -166,7 +167,8 @@ pub(super) fn shown(state: &State, row: Row, body: bool) -> Result<Proposal, Pro
 
 /// Who is missing and who has signed; nobody where it was overtaken a moment ago and is about to be made again.
 fn open(row: &Row, standing: Option<&Standing>) -> Result<(Vec<Missing>, Vec<SignedBy>), Problem> {
-    let proposal = trust::proposal::Proposal::read(&row.body).map_err(|problem| Problem::internal(&problem))?;
+    let proposal =
+        trust::proposal::Proposal::read(&row.body).map_err(|problem| Problem::internal(&problem))?;
     let Ok(missing) = proposal.missing(standing) else { return Ok((Vec::new(), Vec::new())) };
     let names = signing::names_in(&proposal, standing);
     let missing = missing.into_iter().map(|missing| Missing {
@@ -199,25 +201,26 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type ProposalPage = Page<Proposal>;
+
 /// List proposals, in the order of their making.
 #[utoipa::path(get, path = "/api/v1/proposals", tag = "trust", params(List), responses(
-    (status = 200, description = "A page of proposals, without their documents", body = Page<Proposal>)
+    (status = 200, description = "A page of proposals, without their documents", body = ProposalPage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;
     let after = page::parts::<1>(asked.after.as_deref())?.map(|[id]| id).unwrap_or_default();
-    let filter = ProposalFilter {
-        state: asked.state.map(ProposalState::word),
-        after,
-        ..ProposalFilter::default()
-    };
+    let filter =
+        ProposalFilter { state: asked.state.map(ProposalState::word), after, ..ProposalFilter::default() };
     let store = &state.app.store;
     let rows = proposals::list(store, &filter, i64::try_from(limit + 1).unwrap_or(i64::MAX)).await?;
     let page = page::cut(rows, limit, |row| page::place(&[&row.id]));
     let mut items = Vec::with_capacity(page.items.len());
     for row in page.items {
         // Who is missing is in the documents: one after the other, they may be megabytes each.
-        let row = if row.state == "open" { proposals::get(store, &row.id).await?.unwrap_or(row) } else { row };
+        let row =
+            if row.state == "open" { proposals::get(store, &row.id).await?.unwrap_or(row) } else { row };
         items.push(shown(&state, row, false)?);
     }
     Ok(Page { items, next: page.next }.answer(&uri))

@@ -75,10 +75,7 @@ pub(super) struct Rollouts {
 #[utoipa::path(get, path = "/api/v1/rollouts", tag = "rollouts", params(List), responses(
     (status = 200, description = "Rollouts", body = Rollouts)
 ))]
-pub(super) async fn list(
-    At(state): At<State>,
-    Ask(asked): Ask<List>,
-) -> Result<Json<Rollouts>, Problem> {
+pub(super) async fn list(At(state): At<State>, Ask(asked): Ask<List>) -> Result<Json<Rollouts>, Problem> {
     let word = asked.state.and_then(word);
     Ok(Json(Rollouts { items: rollouts::list(&state.app, word.as_deref()).await? }))
 }
@@ -112,9 +109,12 @@ pub(super) struct Jobs {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type JobPage = Page<job_list::Listed>;
+
 /// List a rollout's hosts, by id. Those of waves that have not begun come when the rollout is started.
 #[utoipa::path(get, path = "/api/v1/rollouts/{id}/hosts", tag = "rollouts", params(("id" = String, Path), Jobs),
-    responses((status = 200, description = "A page of hosts with their jobs", body = Page<job_list::Listed>)))]
+    responses((status = 200, description = "A page of hosts with their jobs", body = JobPage)))]
 pub(super) async fn jobs(
     At(state): At<State>,
     Named(id): Named,

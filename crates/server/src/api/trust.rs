@@ -205,7 +205,7 @@ pub(super) enum TrustChange {
     Rotate(Rotate),
     /// A key is taken out, wherever it is: its id, or the first eight digits or more.
     Revoke(String),
-    /// Other approvers.
+    /// Other approvers. In one-key mode they become the owners as well: it is over then.
     Approvers(Wanted),
     /// Other owners.
     Owners(Wanted),
@@ -235,6 +235,7 @@ pub(super) async fn change(
     Strict(asked): Strict<TrustChange>,
 ) -> Result<(StatusCode, Json<Proposal>), Problem> {
     let said = |field: &str| Problem::malformed(field, "leave it out, or say true").field(field);
+    let alone = state.signing.custody() == Some(Custody::Server);
     let (change, title) = match asked {
         TrustChange::Rotate(Rotate { old, new }) => {
             let key: PublicKey =
@@ -245,6 +246,16 @@ pub(super) async fn change(
         TrustChange::Revoke(id) => {
             let title = format!("Revoke key {id}");
             (Change::Revoke(id), title)
+        }
+        TrustChange::Approvers(wanted) if alone => {
+            let lines = wanted.lines("approvers")?;
+            let title = format!("Out of one-key mode: {} of {} own and approve", lines.threshold, lines.keys.len());
+            (Change::People(lines), title)
+        }
+        TrustChange::Owners(_) if alone => {
+            let reason = "the server approves by itself, whoever owns";
+            let remedy = "name approvers; they become the owners as well";
+            return Err(Problem::new(Kind::Conflict, "change", "the owners", reason, remedy).field("owners"));
         }
         TrustChange::Approvers(wanted) => {
             let lines = wanted.lines("approvers")?;

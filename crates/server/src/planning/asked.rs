@@ -115,7 +115,7 @@ pub struct Asked {
     /// The decision that it carries out.
     pub decision: Option<String>,
     /// The plan that it replaces.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(value_type = Option<String>)]
     pub supersedes: Option<PlanId>,
     /// Entries of the denylist that approvers are asked to overrule, as a plan has it.
     #[schema(value_type = Vec<Object>)]
@@ -288,7 +288,9 @@ impl Asked {
                 hosts_min,
                 worse_percent_max,
             }),
-            None => Some(Control { hosts_min: COMPARED_MIN, worse_percent_max: WORSE_PERCENT }).filter(enough),
+            None => {
+                Some(Control { hosts_min: COMPARED_MIN, worse_percent_max: WORSE_PERCENT }).filter(enough)
+            }
         };
         GateTerms {
             proven_percent_min: asked.proven_percent_min.unwrap_or(PROVEN_PERCENT),
@@ -331,7 +333,8 @@ impl Asked {
 
 /// `10%` or `20`.
 fn size(text: &str) -> Result<Size, String> {
-    let fault = || format!("wave {text:?} is neither a share of all hosts (\"10%\") nor a number of hosts (\"20\")");
+    let fault =
+        || format!("wave {text:?} is neither a share of all hosts (\"10%\") nor a number of hosts (\"20\")");
     match text.strip_suffix('%') {
         Some(percent) => match percent.parse() {
             Ok(percent @ 1..=100) => Ok(Size::Percent(percent)),

@@ -52,7 +52,8 @@ pub struct Parts<'a> {
 
 /// Makes a plan, or lists its faults.
 pub fn plan(parts: &Parts<'_>) -> Result<Plan, Vec<String>> {
-    let Parts { id, asked, seed, now, hosts, machines, classes: (classes, of_host), bulletins, denied } = *parts;
+    let Parts { id, asked, seed, now, hosts, machines, classes: (classes, of_host), bulletins, denied } =
+        *parts;
     let (canaries, mut faults) = canaries(asked, hosts);
     let sizes = asked.sizes().unwrap_or_else(|fault| {
         faults.push(fault);
@@ -126,7 +127,9 @@ pub fn plan(parts: &Parts<'_>) -> Result<Plan, Vec<String>> {
     faults.extend(denied.refuses(&plan).iter().map(ToString::to_string));
     let bytes = u64::try_from(plan.bytes().len()).unwrap_or(u64::MAX);
     if bytes > PLAN_BYTES_MAX {
-        faults.push(format!("the plan has {bytes} bytes, and at most {PLAN_BYTES_MAX} reach a host: split it by selector"));
+        faults.push(format!(
+            "the plan has {bytes} bytes, and at most {PLAN_BYTES_MAX} reach a host: split it by selector"
+        ));
     }
     if faults.is_empty() { Ok(plan) } else { Err(faults) }
 }
@@ -174,7 +177,9 @@ fn canaries(asked: &Asked, hosts: &[Host]) -> (BTreeSet<HostId>, Vec<String>) {
             (None, _) => faults.push(format!(
                 "canary {named:?} is none of the plan's hosts: name one that is selected and needs the fix"
             )),
-            (Some(_), Some(_)) => faults.push(format!("canary {named:?} is the name of several hosts: give its id")),
+            (Some(_), Some(_)) => {
+                faults.push(format!("canary {named:?} is the name of several hosts: give its id"))
+            }
         }
     }
     (found, faults)
@@ -186,9 +191,10 @@ fn groups(asked: &Asked, hosts: &[Host]) -> Vec<ServiceGroup> {
     let mut groups: BTreeMap<String, u32> = BTreeMap::new();
     for name in named {
         let of_label = |name: &str| {
-            let service = asked.services.iter().find(|service| {
-                name.strip_prefix(&service.label).is_some_and(|rest| rest.starts_with('='))
-            });
+            let service = asked
+                .services
+                .iter()
+                .find(|service| name.strip_prefix(&service.label).is_some_and(|rest| rest.starts_with('=')));
             service.map(|service| service.away_max)
         };
         let given = asked.groups.iter().find(|group| group.name == *name).map(|group| group.away_max);

@@ -167,7 +167,9 @@ pub fn next(
     if !asking.asks.is_empty() && rehearsals.len() + asking.asks.len() > CLASSES_MAX * ASKED_MAX
         || open.len() > CLASSES_MAX
     {
-        let reason = format!("there are more than {CLASSES_MAX} kinds of hosts: narrow the selector, or plan for each kind");
+        let reason = format!(
+            "there are more than {CLASSES_MAX} kinds of hosts: narrow the selector, or plan for each kind"
+        );
         return Next::Blocked(vec![reason]);
     }
     if !asking.asks.is_empty() {
@@ -291,7 +293,8 @@ fn disagreements(hosts: &[Host], place: &BTreeMap<String, usize>, rehearsals: &[
     for rehearsal in rehearsals {
         let host = place.get(&rehearsal.host).map_or(rehearsal.host.as_str(), |&at| &hosts[at].name);
         for change in rehearsal.answer.iter().flat_map(|(_, answer)| &answer.changes) {
-            let key = (change.archive.as_str(), change.name.as_str(), change.arch.as_str(), change.to.as_str());
+            let key =
+                (change.archive.as_str(), change.name.as_str(), change.arch.as_str(), change.to.as_str());
             let (other, file) = *files.entry(key).or_insert((host, &change.file));
             if *file != change.file {
                 blocks.push(format!(

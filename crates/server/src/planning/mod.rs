@@ -74,7 +74,11 @@ pub fn silent_after(config: &Config) -> SignedDuration {
 
 impl Planning {
     /// Reads which hosts are to be asked.
-    pub async fn open(app: &Arc<App>, fleet: Arc<Fleet>, signing: Arc<Signing>) -> Result<Arc<Self>, store::Error> {
+    pub async fn open(
+        app: &Arc<App>,
+        fleet: Arc<Fleet>,
+        signing: Arc<Signing>,
+    ) -> Result<Arc<Self>, store::Error> {
         let planning = Self { app: Arc::clone(app), fleet, signing, due: RwLock::default() };
         planning.reload().await?;
         Ok(Arc::new(planning))
@@ -111,7 +115,8 @@ impl Planning {
         let detail = json!({
             "plan": plan, "rehearsal": found.id, "changes": found.changes.len(), "blocks": found.blocks,
         });
-        audit::record(&mut writing, now, &Actor::Host(host.to_owned()), "plan.rehearse", &plan, detail).await?;
+        audit::record(&mut writing, now, &Actor::Host(host.to_owned()), "plan.rehearse", &plan, detail)
+            .await?;
         events::tell(&mut writing, now, Kind::Plan, &plan, &json!({ "rehearsals": true })).await?;
         commit(writing, "store a rehearsal's answer").await?;
         self.reload().await?;
@@ -145,7 +150,10 @@ fn bounded(found: &Rehearsed) -> Rehearsed {
     };
     let mut blocks = lines(&found.blocks);
     if found.changes.len() > CHANGES_MAX {
-        blocks.push(format!("{} packages would change; a plan changes at most {CHANGES_MAX}", found.changes.len()));
+        blocks.push(format!(
+            "{} packages would change; a plan changes at most {CHANGES_MAX}",
+            found.changes.len()
+        ));
     }
     Rehearsed {
         id: found.id,

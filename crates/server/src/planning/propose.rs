@@ -19,13 +19,16 @@ impl Planning {
         if let Some(open) = self.open_about(&row.id).await? {
             return Ok(open);
         }
-        let refused = |reason: &str| {
-            Err(Error::Conflict(format!("propose plan {} ({}): {reason}", row.id, row.title)))
-        };
+        let refused =
+            |reason: &str| Err(Error::Conflict(format!("propose plan {} ({}): {reason}", row.id, row.title)));
         match row.state {
             State::Ready => {}
-            State::Rehearsing => return refused("hosts are still asked what it would do; wait until it is ready"),
-            State::Blocked => return refused("something stands in its way; see its blocks, and ask for another"),
+            State::Rehearsing => {
+                return refused("hosts are still asked what it would do; wait until it is ready");
+            }
+            State::Blocked => {
+                return refused("something stands in its way; see its blocks, and ask for another");
+            }
             State::InForce => return refused("it is in force; start its rollout"),
             State::Withdrawn => return refused("it is withdrawn; ask for another"),
         }
@@ -82,7 +85,9 @@ impl Planning {
         now: Timestamp,
     ) -> Result<Proposal, Error> {
         let plan = plan_id(row)?;
-        let digest = Digest::try_from(row.digest.clone()).ok().filter(|digest| self.signing.is_in_force(plan, *digest));
+        let digest = Digest::try_from(row.digest.clone())
+            .ok()
+            .filter(|digest| self.signing.is_in_force(plan, *digest));
         let Some(digest) = digest else {
             let reason = "it is not in the list that hosts read, so they would not believe a word about it";
             return Err(Error::Conflict(format!("speak about plan {} ({}): {reason}", row.id, row.title)));

@@ -151,8 +151,7 @@ impl Planning {
         now: Timestamp,
     ) -> Result<HashMap<String, (u32, Row)>, store::Error> {
         let minutes = i64::from(self.app.config.agents.silent_minutes);
-        let silent_since =
-            now.checked_sub(SignedDuration::from_mins(minutes)).unwrap_or(Timestamp::MIN);
+        let silent_since = now.checked_sub(SignedDuration::from_mins(minutes)).unwrap_or(Timestamp::MIN);
         let mut rows = HashMap::new();
         let mut filter = HostFilter::default();
         loop {
@@ -178,10 +177,18 @@ impl Planning {
         let mut wanted = Wanted::default();
         if asked.everything {
             let found = self.fleet.affected_among(None, among).await;
-            return Wanted { packages: found.packages, bulletins: found.advisories, sources: BTreeSet::new() };
+            return Wanted {
+                packages: found.packages,
+                bulletins: found.advisories,
+                sources: BTreeSet::new(),
+            };
         }
         for item in &asked.fix {
-            let id = if item.to_ascii_uppercase().starts_with("CVE-") { item.to_ascii_uppercase() } else { item.clone() };
+            let id = if item.to_ascii_uppercase().starts_with("CVE-") {
+                item.to_ascii_uppercase()
+            } else {
+                item.clone()
+            };
             let found = self.fleet.affected_among(Some(&id), among.clone()).await;
             if !found.known {
                 wanted.sources.insert(item.clone());

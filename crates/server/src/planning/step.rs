@@ -91,7 +91,8 @@ impl Planning {
         };
         let mut writing = self.app.store.begin().await?;
         plans::insert(&mut writing, &row).await?;
-        let detail = json!({ "title": row.title, "fix": asked.fix, "everything": asked.everything, "hosts": hosts });
+        let detail =
+            json!({ "title": row.title, "fix": asked.fix, "everything": asked.everything, "hosts": hosts });
         audit::record(&mut writing, now, actor, "plan.ask", &row.id, detail).await?;
         events::tell(&mut writing, now, Kind::Plan, &row.id, &json!({ "state": "rehearsing" })).await?;
         commit(writing, "store a plan").await?;
@@ -104,9 +105,8 @@ impl Planning {
         for row in plans::list(&self.app.store, Some(State::Rehearsing), "", PLANS_MAX).await? {
             let rehearsals = rehearsals::of_plan(&self.app.store, &row.id).await?;
             let silent_after = silent_after(&self.app.config);
-            let waits = |one: &Rehearsal| {
-                one.answer.is_none() && now.duration_since(one.asked_at) <= silent_after
-            };
+            let waits =
+                |one: &Rehearsal| one.answer.is_none() && now.duration_since(one.asked_at) <= silent_after;
             let is_late = now.duration_since(row.created_at) > REHEARSING_MAX;
             if (is_late || !rehearsals.iter().any(waits))
                 && let Err(problem) = self.advance(&row.id, now).await
@@ -233,12 +233,8 @@ impl Planning {
         let digest = rollout::plan::Digest::of(&bytes).to_string();
         let hosts: usize = plan.waves.iter().map(|wave| wave.hosts().count()).sum();
         let mut writing = self.app.store.begin().await?;
-        let text = Text {
-            body: &bytes,
-            digest: &digest,
-            hosts: i64::try_from(hosts).unwrap_or(i64::MAX),
-            left_out,
-        };
+        let text =
+            Text { body: &bytes, digest: &digest, hosts: i64::try_from(hosts).unwrap_or(i64::MAX), left_out };
         if !plans::unchanged(&mut writing, &row.id, row.revision).await?
             || !plans::ready(&mut writing, &row.id, text).await?
         {

@@ -171,7 +171,8 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
             served.map_err(|problem| Failed::Part { part: "metrics", reason: problem.to_string() })
         }
     });
-    let followers = Followers { roster, signing: Arc::clone(&signing), planning: Arc::clone(&planning), watchers };
+    let followers =
+        Followers { roster, signing: Arc::clone(&signing), planning: Arc::clone(&planning), watchers };
     parts.spawn(follow(Arc::clone(&app), followers, seen, stop.clone()));
     parts.spawn({
         let (app, stop) = (Arc::clone(&app), stop.clone());

@@ -67,6 +67,8 @@ pub enum Change {
     Approvers(Lines),
     /// Other owners.
     Owners(Lines),
+    /// The way out of one-key mode: people own and approve.
+    People(Lines),
     /// Everything is signed anew, as it is.
     Renew,
     /// Another key of the server.
@@ -114,6 +116,7 @@ impl Change {
             | Self::Revoke(_)
             | Self::Approvers(_)
             | Self::Owners(_)
+            | Self::People(_)
             | Self::Renew
             | Self::Online(_) => "keys",
         }
@@ -129,6 +132,7 @@ impl Change {
             | Self::Revoke(_)
             | Self::Approvers(_)
             | Self::Owners(_)
+            | Self::People(_)
             | Self::Renew
             | Self::Online(_) => String::new(),
         }
@@ -155,10 +159,19 @@ impl Change {
         }
         let standing = standing.ok_or(Error::NotFounded)?;
         let mut changes: Vec<standing::Change> = match self {
-            Self::Rotate { old, new } => return Ok(standing.rotate(&key(standing, old)?, &new.parse()?, now)?),
+            Self::Rotate { old, new } => {
+                return Ok(standing.rotate(&key(standing, old)?, &new.parse()?, now)?);
+            }
             Self::Revoke(old) => return Ok(standing.revoke(&key(standing, old)?, now)?),
-            Self::Approvers(lines) => return propose(standing, standing::Change::Approvers(lines.quorum()?), now),
+            Self::Approvers(lines) => {
+                return propose(standing, standing::Change::Approvers(lines.quorum()?), now);
+            }
             Self::Owners(lines) => return propose(standing, standing::Change::Owners(lines.quorum()?), now),
+            Self::People(lines) => {
+                let people = lines.quorum()?;
+                let changes = [standing::Change::Owners(people.clone()), standing::Change::Approvers(people)];
+                return Ok(standing.propose(&changes, now)?);
+            }
             Self::Online(line) => return propose(standing, standing::Change::Online(line.parse()?), now),
             Self::Renew => vec![standing::Change::Renew],
             Self::Plan(listed) | Self::Word(listed) => vec![standing::Change::Plan(listed.target())],
@@ -167,9 +180,8 @@ impl Change {
         };
         let listed = standing.plans();
         let about = self.object();
-        let leaves = |name: &&PlanName| {
-            name.0.to_string() != about && listed.iter().any(|plan| plan.name == **name)
-        };
+        let leaves =
+            |name: &&PlanName| name.0.to_string() != about && listed.iter().any(|plan| plan.name == **name);
         changes.extend(over.iter().filter(leaves).map(|name| standing::Change::Withdraw(*name)));
         Ok(standing.propose(&changes, now)?)
     }

@@ -69,8 +69,12 @@ fn line(difference: &Difference, names: &BTreeMap<PlanName, String>) -> String {
             format!("{} gets another content, SHA-256 {}", name(plan.name), digest(plan))
         }
         Difference::PlanWithdrawn(plan) => format!("{} is withdrawn", name(*plan)),
-        Difference::KeyAdded(document, key) => format!("{} may sign {} from now on", shown(key), role(*document)),
-        Difference::KeyRemoved(document, key) => format!("{} may sign {} no longer", shown(key), role(*document)),
+        Difference::KeyAdded(document, key) => {
+            format!("{} may sign {} from now on", shown(key), role(*document))
+        }
+        Difference::KeyRemoved(document, key) => {
+            format!("{} may sign {} no longer", shown(key), role(*document))
+        }
         Difference::Threshold(document, 0, after) => format!("{after} must sign {}", role(*document)),
         Difference::Threshold(document, before, after) => {
             format!("{after} must sign {} instead of {before}", role(*document))
@@ -79,7 +83,8 @@ fn line(difference: &Difference, names: &BTreeMap<PlanName, String>) -> String {
             format!("the server's own key is {}", keys.iter().map(shown).collect::<Vec<_>>().join(", "))
         }
         Difference::Custody(_, Custody::Server) => {
-            "ONE-KEY MODE: the server approves by itself; whoever captures it can install what they like".to_owned()
+            "ONE-KEY MODE: the server approves by itself; whoever captures it can install what they like"
+                .to_owned()
         }
         Difference::Custody(_, Custody::People { threshold, keys }) => {
             format!("people approve: {threshold} of {keys} keys")

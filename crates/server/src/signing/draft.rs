@@ -35,7 +35,8 @@ impl Draft {
 
 impl publisher::Store for Draft {
     fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let drafted = self.lock().iter().rev().find(|(known, _)| known == name).map(|(_, bytes)| bytes.clone());
+        let drafted =
+            self.lock().iter().rev().find(|(known, _)| known == name).map(|(_, bytes)| bytes.clone());
         if drafted.is_some() {
             return Ok(drafted);
         }

@@ -33,7 +33,8 @@ pub fn warnings(standing: &Standing, now: Timestamp) -> Vec<Warning> {
             _ => ("the list of approvers", "owners"),
         };
         let verb = if at <= now { "expired: hosts begin nothing since" } else { "expires at" };
-        let text = format!("{what} {verb} {at}; have {who} sign it anew (POST /api/v1/trust/changes with renew)");
+        let text =
+            format!("{what} {verb} {at}; have {who} sign it anew (POST /api/v1/trust/changes with renew)");
         Warning { document, at, text }
     })
     .collect()

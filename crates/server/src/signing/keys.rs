@@ -50,7 +50,10 @@ pub(super) struct Held {
 impl fmt::Debug for Held {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the key.
-        out.debug_struct("Held").field("used", &self.used).field("id", &self.public.id()).finish_non_exhaustive()
+        out.debug_struct("Held")
+            .field("used", &self.used)
+            .field("id", &self.public.id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,8 +134,9 @@ impl Safe {
     }
 }
 
-/// Forgets keys that the root does not name any more, in the transaction that puts another one in their place.
-pub(super) async fn retain(writing: &mut Writing, named: &[PublicKey]) -> Result<(), Error> {
+/// Forgets keys that stand for nothing any more, in the transaction that puts others in their place. A key that is to say what
+/// is newest may wait to be named, unless another one was just now: `rotated`.
+pub(super) async fn retain(writing: &mut Writing, named: &[PublicKey], rotated: bool) -> Result<(), Error> {
     let text: Option<String> = sqlx::query_scalar("SELECT value FROM settings WHERE name = $1")
         .bind(SETTING)
         .fetch_optional(&mut **writing)
@@ -140,8 +144,14 @@ pub(super) async fn retain(writing: &mut Writing, named: &[PublicKey]) -> Result
         .doing("read the server's keys")?;
     let Some(text) = text else { return Ok(()) };
     let mut all = parse(&text)?;
-    all.retain(|kept| kept.line.parse::<PublicKey>().is_ok_and(|key| named.contains(&key)));
-    replace(writing, Some(&text), &all).await?;
+    let before = all.len();
+    all.retain(|kept| {
+        kept.used == Use::Online && !rotated
+            || kept.line.parse::<PublicKey>().is_ok_and(|key| named.contains(&key))
+    });
+    if all.len() < before && !replace(writing, Some(&text), &all).await? {
+        return Err(Error::Busy);
+    }
     Ok(())
 }
 
@@ -158,9 +168,11 @@ async fn read(store: &Store) -> Result<Option<String>, Error> {
 async fn replace(writing: &mut Writing, before: Option<&str>, all: &[Kept]) -> Result<bool, Error> {
     let text = serde_json::to_string(all).expect("texts are JSON");
     let query = match before {
-        None => sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(SETTING)
-            .bind(text),
+        None => {
+            sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+                .bind(SETTING)
+                .bind(text)
+        }
         Some(before) => sqlx::query("UPDATE settings SET value = $2 WHERE name = $1 AND value = $3")
             .bind(SETTING)
             .bind(text)

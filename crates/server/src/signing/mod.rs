@@ -7,6 +7,7 @@
 
 mod change;
 mod differences;
+mod doctor;
 mod draft;
 mod expiry;
 mod keys;
@@ -15,6 +16,7 @@ mod publish;
 mod settle;
 
 pub use change::{Change, Lines, Listed};
+pub use doctor::doctor;
 pub use expiry::{Warning, warnings};
 pub use publish::SignedBy;
 pub(crate) use publish::{names_in, signed_by};
@@ -81,7 +83,9 @@ pub enum Error {
     #[error("found the trust: it is founded already; change its keys instead (POST /api/v1/trust/changes)")]
     Founded,
     /// No key of that id, or several.
-    #[error("find key {id}: {found} keys in force begin so; give at least eight digits of one that is in force")]
+    #[error(
+        "find key {id}: {found} keys in force begin so; give at least eight digits of one that is in force"
+    )]
     NoSuchKey {
         /// What was asked for.
         id: String,
@@ -205,7 +209,9 @@ impl Signing {
             return Ok(kept);
         }
         let Some(bytes) = plans::file(&self.store, name).await? else {
-            tracing::error!("read plan {name}: it is in force and its bytes are not in the store; restore a backup");
+            tracing::error!(
+                "read plan {name}: it is in force and its bytes are not in the store; restore a backup"
+            );
             return Ok(None);
         };
         let bytes: Arc<[u8]> = bytes.into();
@@ -320,9 +326,8 @@ impl Signing {
 
 /// Reads [`STANDING`], which verifies what stands in it.
 pub(crate) fn read_standing(body: &[u8]) -> Result<Standing, Error> {
-    serde_json::from_slice(body).map_err(|problem| {
-        publisher::Error::Damaged { name: STANDING, problem: problem.to_string() }.into()
-    })
+    serde_json::from_slice(body)
+        .map_err(|problem| publisher::Error::Damaged { name: STANDING, problem: problem.to_string() }.into())
 }
 
 fn no_key(standing: Option<&Standing>) -> Error {

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rollout::plan::Plan;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use trust::keys::Signer;
+use trust::keys::{PublicKey, Signer};
 use trust::proposal::{Countersigned, Difference, Document};
 use trust::publisher::{self, Publisher};
 use trust::standing::{Custody, Standing};
@@ -53,7 +53,8 @@ impl Signing {
             if !proposals::sign(&mut writing, id, row.revision, &proposal.to_bytes()).await? {
                 continue;
             }
-            let keys: Vec<String> = signed.iter().map(|one| format!("{} {}", one.document, one.key())).collect();
+            let keys: Vec<String> =
+                signed.iter().map(|one| format!("{} {}", one.document, one.key())).collect();
             let detail = json!({ "title": row.title, "digest": row.digest, "signed": keys });
             audit::record(&mut writing, now, actor, "proposal.sign", id, detail).await?;
             events::tell(&mut writing, now, Kind::Plan, id, &json!({ "proposal": "signed" })).await?;
@@ -166,7 +167,13 @@ impl Signing {
         published
     }
 
-    async fn publish_under(&self, lease: &Lease, id: &str, actor: &Actor, now: Timestamp) -> Result<(), Error> {
+    async fn publish_under(
+        &self,
+        lease: &Lease,
+        id: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         self.reload().await?;
         let row = match self.open_proposal(id).await {
             // Whoever added another signer at the same time was first.
@@ -176,8 +183,8 @@ impl Signing {
         let before = self.current(now, &row).await?;
         let signers = self.signers(Use::Online).await?;
         let proposal = proposal::Proposal::read(&row.body)?;
-        let (written, next) = drafted(Draft::new(self.store.clone()), signers, proposal.clone(), before.is_none(), now)
-            .await?;
+        let (written, next) =
+            drafted(Draft::new(self.store.clone()), signers, proposal.clone(), before.is_none(), now).await?;
         let names = names_in(&proposal, before.as_ref());
         let signed = signed_by(&proposal, before.as_ref(), &names)?;
         let mut writing = self.store.begin().await?;
@@ -194,12 +201,7 @@ impl Signing {
         self.change_plans(&mut writing, before.as_ref(), &next, now).await?;
         self.remake_others(&mut writing, &next, id, now).await?;
         let rotated = before.as_ref().is_some_and(|before| before.online() != next.online());
-        if rotated {
-            let mut named = next.online();
-            named.extend(next.owners().keys().iter().cloned());
-            named.extend(next.approvers().keys().iter().cloned());
-            keys::retain(&mut writing, &named).await?;
-        }
+        keys::retain(&mut writing, &keys_of(&next), rotated).await?;
         let [root, targets, list] = next.versions();
         let detail = json!({
             "kind": row.kind, "title": row.title, "object": row.object, "digest": row.digest, "signed": signed,
@@ -258,7 +260,8 @@ impl Signing {
         }
         let _alone = self.publishing.lock().await;
         // Whoever has the role refreshes, or publishes, which does it as well.
-        let Some(lease) = leases::acquire(&self.store, now, super::ROLE, &self.holder, super::LEASE).await? else {
+        let Some(lease) = leases::acquire(&self.store, now, super::ROLE, &self.holder, super::LEASE).await?
+        else {
             return Ok(false);
         };
         let refreshed = self.refresh_under(&lease, now).await;
@@ -323,7 +326,8 @@ async fn write(writing: &mut Writing, written: &Written) -> Result<(), Error> {
         }
         trust_files::put(writing, name, bytes).await?;
         // A host in the middle of an update may still ask for the version before.
-        let numbered = name.split_once('.').and_then(|(number, kind)| Some((number.parse::<u64>().ok()?, kind)));
+        let numbered =
+            name.split_once('.').and_then(|(number, kind)| Some((number.parse::<u64>().ok()?, kind)));
         if let Some((number, kind)) = numbered
             && kind != "root.json"
             && let Some(old) = number.checked_sub(2)
@@ -334,11 +338,16 @@ async fn write(writing: &mut Writing, written: &Written) -> Result<(), Error> {
     Ok(())
 }
 
+/// Every key that stands for something.
+fn keys_of(standing: &Standing) -> Vec<PublicKey> {
+    let mut keys = standing.online();
+    keys.extend(standing.owners().keys().iter().cloned());
+    keys.extend(standing.approvers().keys().iter().cloned());
+    keys
+}
+
 /// Whose keys they are: those that stand, and those that a proposal brings.
-pub(crate) fn names_in(
-    proposal: &proposal::Proposal,
-    standing: Option<&Standing>,
-) -> Vec<(String, String)> {
+pub(crate) fn names_in(proposal: &proposal::Proposal, standing: Option<&Standing>) -> Vec<(String, String)> {
     let brought = proposal.differences(standing).unwrap_or_default().into_iter().filter_map(|difference| {
         if let Difference::KeyAdded(_, key) = difference { Some(key) } else { None }
     });

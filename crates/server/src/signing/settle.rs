@@ -100,7 +100,8 @@ impl Signing {
 
     /// What a published proposal means for a rollout.
     async fn events(&self, row: &Proposal) -> Result<Vec<(PlanId, Event)>, Error> {
-        let damaged = |reason: String| store::Error::Damaged { object: format!("proposal {}", row.id), reason };
+        let damaged =
+            |reason: String| store::Error::Damaged { object: format!("proposal {}", row.id), reason };
         let signed: Vec<SignedBy> =
             serde_json::from_str(&row.signed).map_err(|problem| damaged(problem.to_string()))?;
         let change: Change =
@@ -132,6 +133,7 @@ impl Signing {
             | Change::Revoke(_)
             | Change::Approvers(_)
             | Change::Owners(_)
+            | Change::People(_)
             | Change::Renew
             | Change::Online(_) => Vec::new(),
         })

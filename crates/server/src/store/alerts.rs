@@ -99,12 +99,7 @@ pub async fn remove(store: &Store, now: Timestamp, actor: &Actor, name: &str) ->
     Ok(removed)
 }
 
-async fn remove_in(
-    writing: &mut Writing,
-    now: Timestamp,
-    actor: &Actor,
-    name: &str,
-) -> Result<bool, Error> {
+async fn remove_in(writing: &mut Writing, now: Timestamp, actor: &Actor, name: &str) -> Result<bool, Error> {
     let done = sqlx::query("DELETE FROM alerts WHERE name = $1")
         .bind(name.to_owned())
         .execute(&mut **writing)

@@ -127,12 +127,7 @@ pub async fn get(store: &Store, id: &str) -> Result<Option<Plan>, Error> {
 }
 
 /// Up to `most` plans after that id, in the order of their making.
-pub async fn list(
-    store: &Store,
-    state: Option<State>,
-    after: &str,
-    most: i64,
-) -> Result<Vec<Plan>, Error> {
+pub async fn list(store: &Store, state: Option<State>, after: &str, most: i64) -> Result<Vec<Plan>, Error> {
     let mut select = Select::new(PLAN);
     if let Some(state) = state {
         select.only("state = ?", [state.word().into()]);
@@ -212,25 +207,29 @@ pub async fn block(writing: &mut Writing, id: &str, blocks: &[String]) -> Result
 pub async fn advance(writing: &mut Writing, id: &str, from: &[State], to: State) -> Result<bool, Error> {
     let mut done = 0;
     for from in from {
-        done += sqlx::query("UPDATE plans SET state = $1, revision = revision + 1 WHERE id = $2 AND state = $3")
-            .bind(to.word())
-            .bind(id.to_owned())
-            .bind(from.word())
-            .execute(&mut **writing)
-            .await
-            .doing("change a plan's state")?
-            .rows_affected();
+        done +=
+            sqlx::query("UPDATE plans SET state = $1, revision = revision + 1 WHERE id = $2 AND state = $3")
+                .bind(to.word())
+                .bind(id.to_owned())
+                .bind(from.word())
+                .execute(&mut **writing)
+                .await
+                .doing("change a plan's state")?
+                .rows_affected();
     }
     Ok(done > 0)
 }
 
 /// Versions that failed.
 pub async fn denylist(store: &Store) -> Result<Denylist, Error> {
-    let rows = sqlx::query("SELECT package, version, class, plan, why, at FROM denied ORDER BY package, version, class")
-        .fetch_all(store.reader())
-        .await
-        .doing("read the denylist")?;
-    let damaged = |reason: &str| Error::Damaged { object: "the denylist".to_owned(), reason: reason.to_owned() };
+    let rows = sqlx::query(
+        "SELECT package, version, class, plan, why, at FROM denied ORDER BY package, version, class",
+    )
+    .fetch_all(store.reader())
+    .await
+    .doing("read the denylist")?;
+    let damaged =
+        |reason: &str| Error::Damaged { object: "the denylist".to_owned(), reason: reason.to_owned() };
     let entries = rows.iter().map(|row| {
         let key = Key { package: row.get(0), version: row.get(1), class: row.get(2) };
         let plan = Uuid::parse_str(row.get(3)).map_err(|_| damaged("a plan's id is none"))?;
@@ -256,7 +255,8 @@ fn plan_of(row: &AnyRow) -> Result<Plan, Error> {
         hosts: row.get(7),
         digest: row.get(8),
         created_by: row.get(9),
-        created_at: Timestamp::from_microsecond(row.get(10)).map_err(|_| damaged("a time is out of range"))?,
+        created_at: Timestamp::from_microsecond(row.get(10))
+            .map_err(|_| damaged("a time is out of range"))?,
         revision: row.get(11),
         id,
     })

@@ -227,8 +227,10 @@ fn proposal_of(row: &AnyRow) -> Result<Proposal, Error> {
     let id: String = row.get(0);
     let object = format!("proposal {id}");
     let time = |at: i64| {
-        Timestamp::from_microsecond(at)
-            .map_err(|_| Error::Damaged { object: object.clone(), reason: "a time is out of range".to_owned() })
+        Timestamp::from_microsecond(at).map_err(|_| Error::Damaged {
+            object: object.clone(),
+            reason: "a time is out of range".to_owned(),
+        })
     };
     Ok(Proposal {
         kind: row.get(1),

@@ -65,8 +65,10 @@ pub async fn open(store: &Store) -> Result<Vec<Rehearsal>, Error> {
     let text = with(
         " JOIN plans p ON p.id = r.plan WHERE r.answer_at IS NULL AND p.state = 'rehearsing' ORDER BY r.id",
     );
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(store.reader()).await.doing("read open rehearsals")?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        .fetch_all(store.reader())
+        .await
+        .doing("read open rehearsals")?;
     rows.iter().map(rehearsal_of).collect()
 }
 
@@ -107,7 +109,8 @@ fn with(rest: &'static str) -> String {
 
 fn rehearsal_of(row: &AnyRow) -> Result<Rehearsal, Error> {
     let id: String = row.get(0);
-    let damaged = |reason: &str| Error::Damaged { object: format!("rehearsal {id}"), reason: reason.to_owned() };
+    let damaged =
+        |reason: &str| Error::Damaged { object: format!("rehearsal {id}"), reason: reason.to_owned() };
     let time = |at: i64| Timestamp::from_microsecond(at).map_err(|_| damaged("a time is out of range"));
     let answer = match (row.get::<Option<i64>, _>(7), row.get::<Option<&str>, _>(8)) {
         (Some(at), Some(answer)) => {

@@ -28,8 +28,10 @@ pub async fn body(store: &Store, id: &str) -> Result<Option<Vec<u8>>, Error> {
 
 /// The words among these ids.
 pub async fn among(store: &Store, ids: &[String]) -> Result<Vec<Word>, Error> {
-    let text =
-        format!("SELECT id, body FROM words WHERE id IN (SELECT value FROM {})", store.dialect().scalars("$1"));
+    let text = format!(
+        "SELECT id, body FROM words WHERE id IN (SELECT value FROM {})",
+        store.dialect().scalars("$1")
+    );
     let rows = sqlx::query(AssertSqlSafe(text))
         .bind(serde_json::json!(ids).to_string())
         .fetch_all(store.reader())

@@ -83,17 +83,37 @@ impl Centre {
         let keys = tempfile::tempdir().unwrap();
         let now = Timestamp::from_second(BEGIN).unwrap();
         let (told, one_key) = (Arc::clone(&app.told), app.config.trust.one_key);
-        let signing = Signing::open(&store, told, &keys.path().join("authority.key"), one_key, now).await.unwrap();
+        let signing =
+            Signing::open(&store, told, &keys.path().join("authority.key"), one_key, now).await.unwrap();
         let planning = Planning::open(&app, Arc::clone(&fleet), Arc::clone(&signing)).await.unwrap();
         let (events, _) = broadcast::channel(16);
         let (ask, refresh) = mpsc::channel(2);
         let stopping = CancellationToken::new();
-        let mut state =
-            api::State::new(Arc::clone(&app), Arc::clone(&planning), events.clone(), ask, "SHA256:authority", stopping.clone()).unwrap();
+        let mut state = api::State::new(
+            Arc::clone(&app),
+            Arc::clone(&planning),
+            events.clone(),
+            ask,
+            "SHA256:authority",
+            stopping.clone(),
+        )
+        .unwrap();
         let seconds = Arc::new(AtomicI64::new(BEGIN));
         let clock = Arc::clone(&seconds);
         state.clock = Clock::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
-        Self { store, app, router: api::router(state), events, refresh, stopping, fleet, signing, planning, keys, seconds }
+        Self {
+            store,
+            app,
+            router: api::router(state),
+            events,
+            refresh,
+            stopping,
+            fleet,
+            signing,
+            planning,
+            keys,
+            seconds,
+        }
     }
 
     pub fn now(&self) -> Timestamp {
