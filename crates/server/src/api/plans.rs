@@ -258,10 +258,7 @@ async fn shown(state: &State, row: Row, rehearsed: bool, body: bool) -> Result<P
             rehearsals.push(rehearsal(state, one, silent_after).await?);
         }
     }
-    let plan = match body {
-        true => plans::body(store, &row.id).await?,
-        false => None,
-    };
+    let plan = if body { plans::body(store, &row.id).await? } else { None };
     let planning::Kept { asked, .. } = serde_json::from_str(&row.asked).map_err(internal)?;
     Ok(Plan {
         proposal: proposal.map(|proposal| proposal.id),

@@ -64,7 +64,7 @@ pub(super) struct Proposal {
 }
 
 /// What a proposal is about.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[expect(dead_code, reason = "for the document only")]
 pub(super) enum ProposalKind {
@@ -247,7 +247,7 @@ async fn find(state: &State, id: &str) -> Result<Row, Problem> {
 
 /// Add signers. It is published at once when it lacks none; what follows for a rollout follows then.
 #[utoipa::path(post, path = "/api/v1/proposals/{id}/signatures", tag = "trust", params(("id" = String, Path)),
-    request_body(content = Vec<Object>, description = "What `palisade key sign` gives: document, keyid, sig"),
+    request_body(content = Vec<serde_json::Value>, description = "What `palisade key sign` gives: document, keyid, sig"),
     responses((status = 200, description = "The proposal as it is now", body = Proposal)))]
 pub(super) async fn add(
     At(state): At<State>,

@@ -19,33 +19,50 @@ use uuid::Uuid;
 /// A rollout's state by its word.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the words of docs/rollout.md")]
 pub(super) enum RolloutState {
+    /// Made.
     Draft,
+    /// Signed by some.
     Signed,
+    /// Signed by enough.
     Armed,
+    /// Under way.
     Wave,
+    /// A person stopped it.
     Paused,
+    /// It stopped, and something is wrong.
     Halted,
+    /// Hosts go back.
     RollingBack,
+    /// They have.
     RolledBack,
+    /// The last gate opened.
     Complete,
+    /// Given up.
     Aborted,
+    /// Another plan took over.
     Superseded,
+    /// What it installs was withdrawn.
     Retracted,
 }
 
 /// What a host counts as.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the words of docs/rollout.md")]
 pub(super) enum Counts {
+    /// Not granted.
     Queued,
+    /// Granted, before the point of no return.
     Preparing,
+    /// Perhaps past it.
     UnderChange,
+    /// Proven.
     Proven,
+    /// Skipped.
     Skipped,
+    /// Failed, rolled back, inconsistent or quarantined.
     Failed,
+    /// Silent beyond its deadline.
     Lost,
 }
 

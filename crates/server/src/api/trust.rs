@@ -249,7 +249,8 @@ pub(super) async fn change(
         }
         TrustChange::Approvers(wanted) if alone => {
             let lines = wanted.lines("approvers")?;
-            let title = format!("Out of one-key mode: {} of {} own and approve", lines.threshold, lines.keys.len());
+            let title =
+                format!("Out of one-key mode: {} of {} own and approve", lines.threshold, lines.keys.len());
             (Change::People(lines), title)
         }
         TrustChange::Owners(_) if alone => {

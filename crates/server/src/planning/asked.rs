@@ -77,7 +77,7 @@ pub struct Asked {
     #[schema(max_items = 63)]
     pub waves: Option<Vec<String>>,
     /// `normal` or `emergency`.
-    #[schema(value_type = Option<PlanTrack>)]
+    #[schema(value_type = Option<TrackShape>)]
     pub track: Option<Track>,
     /// Hosts under change at once; a tenth of each wave if absent.
     pub at_once: Option<u32>,
@@ -100,7 +100,7 @@ pub struct Asked {
     #[schema(value_type = Option<Object>)]
     pub reboot: Option<Reboot>,
     /// What a host does when it fails: `on-failure` (back to the old versions) or `never`.
-    #[schema(value_type = Option<PlanRollback>)]
+    #[schema(value_type = Option<RollbackShape>)]
     pub rollback: Option<Rollback>,
     /// Hosts that are enrolled later.
     pub late: Option<LateHosts>,

@@ -153,7 +153,9 @@ pub fn next(
             }
         };
         if let Some((number, _)) = said.iter().find(|one| fits(one)) {
-            members.iter().for_each(|&at| of_host[at] = Some(*number));
+            for &at in members {
+                of_host[at] = Some(*number);
+            }
             continue;
         }
         let mut full = kind.clone();
@@ -163,7 +165,10 @@ pub fn next(
         }
         open.entry(full).or_default().extend(members);
     }
-    let asking = ask(hosts, rehearsals, &open, now, silent_after);
+    let asked_of: BTreeMap<usize, &Rehearsal> =
+        rehearsals.iter().filter_map(|rehearsal| Some((*place.get(&rehearsal.host)?, rehearsal))).collect();
+    let names = rehearsals.iter().map(|rehearsal| rehearsal.class.clone()).collect();
+    let asking = ask(hosts, &asked_of, names, &open, now, silent_after);
     if !asking.asks.is_empty() && rehearsals.len() + asking.asks.len() > CLASSES_MAX * ASKED_MAX
         || open.len() > CLASSES_MAX
     {
@@ -200,17 +205,16 @@ struct Asking {
 
 fn ask(
     hosts: &[Host],
-    rehearsals: &[Rehearsal],
+    asked_of: &BTreeMap<usize, &Rehearsal>,
+    mut names: BTreeSet<String>,
     open: &BTreeMap<Kind<'_>, Vec<usize>>,
     now: Timestamp,
     silent_after: SignedDuration,
 ) -> Asking {
     let mut asking = Asking { asks: Vec::new(), waits: false, given_up: Vec::new() };
-    let mut names: BTreeSet<String> = rehearsals.iter().map(|rehearsal| rehearsal.class.clone()).collect();
     for ((release, arch, sources, _), members) in open {
-        let of = |at: usize| rehearsals.iter().find(|rehearsal| rehearsal.host == hosts[at].id.to_string());
         let asked: Vec<(usize, &Rehearsal)> =
-            members.iter().filter_map(|&at| of(at).map(|rehearsal| (at, rehearsal))).collect();
+            members.iter().filter_map(|&at| asked_of.get(&at).map(|rehearsal| (at, *rehearsal))).collect();
         let waits = |(_, rehearsal): &&(usize, &Rehearsal)| {
             rehearsal.answer.is_none() && now.duration_since(rehearsal.asked_at) <= silent_after
         };
@@ -218,7 +222,7 @@ fn ask(
             asking.waits = true;
             continue;
         }
-        let fresh = members.iter().copied().filter(|&at| of(at).is_none());
+        let fresh = members.iter().copied().filter(|at| !asked_of.contains_key(at));
         let next = fresh.max_by_key(|&at| (hosts[at].seen_at, std::cmp::Reverse(hosts[at].id)));
         match next.filter(|_| asked.len() < ASKED_MAX) {
             Some(at) => {
@@ -256,8 +260,13 @@ fn ask(
 /// `debian-12-amd64`, or with a number if there is one of that name.
 fn name(release: &str, arch: &str, taken: &BTreeSet<String>) -> String {
     let plain = format!("{}-{arch}", release.replace([':', ' ', '/'], "-"));
-    let numbered = (2..).map(|number| format!("{plain}-{number}"));
-    std::iter::once(plain.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or(plain)
+    let mut name = plain.clone();
+    let mut number = 2_usize;
+    while taken.contains(&name) {
+        name = format!("{plain}-{number}");
+        number += 1;
+    }
+    name
 }
 
 fn blocked(

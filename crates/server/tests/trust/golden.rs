@@ -90,9 +90,7 @@ fn a_small_fleet_of_three_classes_is_planned_as_it_was() {
             host(number, machine, region, (number <= 4).then_some("shop"))
         })
         .collect();
-    let upgrade = |zlib| {
-        changes(&[("libssl3", Some("3.0.11"), "3.0.15"), ("zlib1g", Some(zlib), "1.3")])
-    };
+    let upgrade = |zlib| changes(&[("libssl3", Some("3.0.11"), "3.0.15"), ("zlib1g", Some(zlib), "1.3")]);
     let mut rehearsals = vec![rehearsed("debian-12-amd64", 3, upgrade("1.2"))];
     let silent_after = SignedDuration::from_mins(10);
     let next = |rehearsals: &[Rehearsal]| classes::next(&hosts, &machines, rehearsals, now(), silent_after);
@@ -101,7 +99,9 @@ fn a_small_fleet_of_three_classes_is_planned_as_it_was() {
     assert_eq!(asked, [("debian-12-amd64-2", 2), ("debian-13-amd64", 3)]);
     rehearsals.push(rehearsed("debian-12-amd64-2", 8, upgrade("1.1")));
     rehearsals.push(rehearsed("debian-13-amd64", 12, upgrade("1.2")));
-    let Next::Known(known, of_host) = next(&rehearsals) else { panic!("all are known: {:?}", next(&rehearsals)) };
+    let Next::Known(known, of_host) = next(&rehearsals) else {
+        panic!("all are known: {:?}", next(&rehearsals))
+    };
 
     let asked = Asked {
         fix: vec!["CVE-2026-1001".into()],

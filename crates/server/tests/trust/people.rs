@@ -32,7 +32,8 @@ struct Door {
 
 impl Fetch for Door {
     fn fetch(&self, name: &str, _: u64, _: Duration) -> io::Result<Box<dyn Read + Send>> {
-        let path = if name.starts_with("plans/") { format!("targets/{name}") } else { format!("metadata/{name}") };
+        let path =
+            if name.starts_with("plans/") { format!("targets/{name}") } else { format!("metadata/{name}") };
         let file = self.runtime.block_on(self.signing.file(&path)).map_err(io::Error::other)?;
         Ok(Box::new(Cursor::new(file.ok_or(ErrorKind::NotFound)?.to_vec())))
     }
@@ -142,7 +143,10 @@ pub struct Host {
 
 impl Host {
     /// Lets it do something that waits, off the threads that answer.
-    pub async fn does<T: Send + 'static>(&mut self, what: impl FnOnce(&mut Trusted) -> T + Send + 'static) -> T {
+    pub async fn does<T: Send + 'static>(
+        &mut self,
+        what: impl FnOnce(&mut Trusted) -> T + Send + 'static,
+    ) -> T {
         let mut trusted = self.trusted.take().unwrap();
         let (trusted, done) = tokio::task::spawn_blocking(move || {
             let done = what(&mut trusted);

@@ -127,7 +127,8 @@ async fn what_stands_in_a_hosts_way_blocks_the_plan_and_is_named() {
         let told = office.plan(&plan).await;
         assert_eq!((&told["state"], &told["proposal"]), (&json!("blocked"), &Value::Null));
         assert_eq!(told["blocks"], json!(["held: libssl3 is held"]));
-        let propose = centre.post(&office.operator, &format!("/api/v1/plans/{plan}/propose"), &json!({})).await;
+        let propose =
+            centre.post(&office.operator, &format!("/api/v1/plans/{plan}/propose"), &json!({})).await;
         assert_eq!(propose.status, 409);
         // Without it.
         let plan = asked(&office, &json!({ "fix": ["openssl"], "select": "name!=held" })).await;
@@ -279,7 +280,14 @@ async fn a_dropped_plan_asks_nobody_and_its_proposal_is_withdrawn() {
         let web = host(centre, "web", &[], "12", &OLD).await;
         let delete = async |plan: &str| {
             let bearer = format!("Bearer {}", office.operator);
-            centre.ask("DELETE", &format!("/api/v1/plans/{plan}?reason=wrong"), &[("authorization", &bearer)], None).await
+            centre
+                .ask(
+                    "DELETE",
+                    &format!("/api/v1/plans/{plan}?reason=wrong"),
+                    &[("authorization", &bearer)],
+                    None,
+                )
+                .await
         };
         let plan = asked(&office, &json!({ "fix": ["openssl"] })).await;
         assert_eq!(delete(&plan).await.status, 204);

@@ -21,7 +21,8 @@ async fn office(fresh: Fresh) -> Office {
 async fn plan(office: &Office, name: &str) -> (String, String) {
     let centre = &office.centre;
     let web = host(centre, name, &[], "12", &[("libssl3", "3.0.11", false)]).await;
-    let body = json!({ "fix": ["openssl"], "select": format!("name={name}"), "title": format!("Fix {name}") });
+    let body =
+        json!({ "fix": ["openssl"], "select": format!("name={name}"), "title": format!("Fix {name}") });
     let answer = centre.post(&office.operator, "/api/v1/plans", &body).await;
     assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
     let plan = id(&answer.json());
@@ -76,12 +77,16 @@ async fn two_of_three_found_the_trust_and_nobody_else_does() {
         assert_eq!(told["missing"][0]["count"], 1);
         assert_eq!(told["signed"][0]["keys"][0]["name"], "ada");
         // One-key mode's way is closed.
-        let alone = centre.post(&office.approver, &format!("/api/v1/proposals/{proposal}/sign"), &json!({})).await;
+        let alone =
+            centre.post(&office.approver, &format!("/api/v1/proposals/{proposal}/sign"), &json!({})).await;
         assert_eq!(alone.status, 409);
         let answer = office.sign(&proposal, &office.keys[2]).await;
         assert_eq!(answer.json()["state"], "published");
         let told = office.trust().await;
-        assert_eq!((&told["founded"], &told["one_key"], &told["root_version"]), (&json!(true), &json!(false), &json!(1)));
+        assert_eq!(
+            (&told["founded"], &told["one_key"], &told["root_version"]),
+            (&json!(true), &json!(false), &json!(1))
+        );
         assert_eq!(told["approvers"]["threshold"], 2);
         let root = centre.get(&office.viewer, "/api/v1/trust/root").await.body;
         assert_eq!(office.host(&root).update(centre.now()).await.unwrap(), []);
@@ -112,9 +117,17 @@ async fn a_host_reads_a_plan_as_its_approvers_signed_it_and_no_more_once_it_is_w
         office.approve(&first_proposal).await;
         assert_eq!(office.rollout(&first).await["state"], "armed");
         let told = office.proposal(&second_proposal).await;
-        assert_eq!((&told["state"], &told["signed"]), (&json!("open"), &json!([])), "nobody has signed what is new");
+        assert_eq!(
+            (&told["state"], &told["signed"]),
+            (&json!("open"), &json!([])),
+            "nobody has signed what is new"
+        );
         assert!(told["why"].as_str().unwrap().contains("signed anew"), "{told}");
-        assert_eq!(office.send(&second_proposal, &early).await.status, 422, "what was signed was another list");
+        assert_eq!(
+            office.send(&second_proposal, &early).await.status,
+            422,
+            "what was signed was another list"
+        );
         office.approve(&second_proposal).await;
 
         let listed = host.update(centre.now()).await.unwrap();
@@ -171,7 +184,8 @@ async fn a_stopped_rollout_goes_on_and_back_only_by_its_approvers_word() {
         assert_eq!((&rollout["state"], &rollout["generation"]), (&json!("wave"), &json!(1)));
         assert_eq!(post(&watch, "halt").await.json()["state"], "halted");
         let id_of = PlanId(plan.parse().unwrap());
-        let digest = Digest::try_from(office.plan(&plan).await["digest"].as_str().unwrap().to_owned()).unwrap();
+        let digest =
+            Digest::try_from(office.plan(&plan).await["digest"].as_str().unwrap().to_owned()).unwrap();
         assert_eq!(centre.signing.word_in_force(id_of, digest), None);
         let back = id(&act(&office, &plan, "back").await);
         let object = office.proposal(&back).await["object"].as_str().unwrap().to_owned();

@@ -24,7 +24,13 @@ fn source(binary: &str) -> &'static str {
 pub type Has = (&'static str, &'static str, bool);
 
 /// A host that is heard, with labels, and its inventory.
-pub async fn host(centre: &Centre, name: &str, labels: &[(&str, &str)], release: &str, has: &[Has]) -> String {
+pub async fn host(
+    centre: &Centre,
+    name: &str,
+    labels: &[(&str, &str)],
+    release: &str,
+    has: &[Has],
+) -> String {
     let mut writing = centre.store.begin().await.unwrap();
     let number = count(&mut writing, "host").await.unwrap();
     let id = format!("01900000-0000-7000-8000-{number:012x}");
