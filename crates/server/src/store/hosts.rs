@@ -204,9 +204,8 @@ pub async fn relabel(
     labels: Option<&BTreeMap<String, String>>,
     revision: Option<i64>,
 ) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let mut host = match lock(&mut writing, id, revision).await? {
-        Ok(host) => host,
+    let (mut writing, mut host) = match open(store, id, revision, |_| false).await? {
+        Ok(open) => open,
         Err(changed) => return Ok(changed),
     };
     host.group = group.unwrap_or(&host.group).to_owned();
@@ -232,12 +231,9 @@ pub async fn revoke(
     id: &str,
     reason: &str,
 ) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let mut host = match lock(&mut writing, id, None).await? {
-        Ok(host) if host.state == HostState::Revoked => {
-            return get_again(store, writing, id).await;
-        }
-        Ok(host) => host,
+    let (mut writing, mut host) = match open(store, id, None, |host| host.state == HostState::Revoked).await?
+    {
+        Ok(open) => open,
         Err(changed) => return Ok(changed),
     };
     (host.state, host.reason) = (HostState::Revoked, reason.to_owned());
@@ -257,10 +253,8 @@ pub async fn revoke(
 
 /// Holds an active host back until a person has looked. Not active: nothing is done.
 pub async fn quarantine(store: &Store, now: Timestamp, id: &str, reason: &str) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let mut host = match lock(&mut writing, id, None).await? {
-        Ok(host) if host.state != HostState::Active => return get_again(store, writing, id).await,
-        Ok(host) => host,
+    let (mut writing, mut host) = match open(store, id, None, |host| host.state != HostState::Active).await? {
+        Ok(open) => open,
         Err(changed) => return Ok(changed),
     };
     (host.state, host.reason) = (HostState::Quarantined, reason.to_owned());
@@ -277,14 +271,11 @@ pub async fn release(
     id: &str,
     reason: &str,
 ) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let mut host = match lock(&mut writing, id, None).await? {
-        Ok(host) if host.state != HostState::Quarantined => {
-            return get_again(store, writing, id).await;
-        }
-        Ok(host) => host,
-        Err(changed) => return Ok(changed),
-    };
+    let (mut writing, mut host) =
+        match open(store, id, None, |host| host.state != HostState::Quarantined).await? {
+            Ok(open) => open,
+            Err(changed) => return Ok(changed),
+        };
     let was = std::mem::take(&mut host.reason);
     (host.state, host.machine) = (HostState::Active, String::new());
     set_state(&mut writing, &host).await?;
@@ -300,9 +291,8 @@ pub async fn remove(
     id: &str,
     reason: &str,
 ) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let host = match lock(&mut writing, id, None).await? {
-        Ok(host) => host,
+    let (mut writing, host) = match open(store, id, None, |_| false).await? {
+        Ok(open) => open,
         Err(changed) => return Ok(changed),
     };
     for text in [
@@ -319,11 +309,11 @@ pub async fn remove(
 
 /// Takes `machine` for the machine of a host that has none on record, as after its release. Gives whether it was so.
 pub async fn bind(store: &Store, now: Timestamp, id: &str, machine: &str) -> Result<bool, Error> {
-    let mut writing = store.begin().await?;
-    let Ok(mut host) = lock(&mut writing, id, None).await? else { return Ok(false) };
-    if !host.machine.is_empty() {
-        return Ok(host.machine == machine);
-    }
+    let (mut writing, mut host) = match open(store, id, None, |host| !host.machine.is_empty()).await? {
+        Ok(open) => open,
+        Err(Changed::Done(host)) => return Ok(host.machine == machine),
+        Err(Changed::Missing | Changed::Stale) => return Ok(false),
+    };
     machine.clone_into(&mut host.machine);
     set_state(&mut writing, &host).await?;
     tell(writing, now, &Actor::Host(id.to_owned()), "host.bind", &host, json!({})).await?;
@@ -371,36 +361,39 @@ pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Res
     Ok(())
 }
 
-/// Locks a host for changing, and counts the change; or says why it cannot be.
-async fn lock(
-    writing: &mut Writing,
+/// Begins to change a host: locks it, and counts the change. Errors with what became of it if there is nothing to do:
+/// it `is_so` already, is not there, or has another revision.
+async fn open(
+    store: &Store,
     id: &str,
     revision: Option<i64>,
-) -> Result<Result<Host, Changed>, Error> {
+    is_so: impl FnOnce(&Host) -> bool,
+) -> Result<Result<(Writing, Host), Changed>, Error> {
+    let mut writing = store.begin().await?;
     let row = sqlx::query(concat!(
         "UPDATE hosts SET revision = revision + 1 WHERE id = $1 AND ($2 < 0 OR revision = $2) RETURNING ",
         columns!()
     ))
     .bind(id.to_owned())
     .bind(revision.unwrap_or(-1))
-    .fetch_optional(&mut **writing)
+    .fetch_optional(&mut *writing)
     .await
     .doing("change a host")?;
     if let Some(row) = row {
-        return host(&row).map(Ok);
+        let host = host(&row)?;
+        if !is_so(&host) {
+            return Ok(Ok((writing, host)));
+        }
+        // The count is taken back with the transaction.
+        writing.rollback().await.doing("leave a host as it is")?;
+        return Ok(Err(get(store, id).await?.map_or(Changed::Missing, Changed::Done)));
     }
     let there: Option<i64> = sqlx::query_scalar("SELECT number FROM hosts WHERE id = $1")
         .bind(id.to_owned())
-        .fetch_optional(&mut **writing)
+        .fetch_optional(&mut *writing)
         .await
         .doing("change a host")?;
     Ok(Err(if there.is_some() { Changed::Stale } else { Changed::Missing }))
-}
-
-/// Nothing had to be done: the count of [`lock`] is taken back with the transaction.
-async fn get_again(store: &Store, writing: Writing, id: &str) -> Result<Changed, Error> {
-    writing.rollback().await.doing("leave a host as it is")?;
-    Ok(get(store, id).await?.map_or(Changed::Missing, Changed::Done))
 }
 
 async fn set_state(writing: &mut Writing, host: &Host) -> Result<(), Error> {
