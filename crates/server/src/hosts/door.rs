@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -114,6 +115,9 @@ pub async fn serve_within(
             desk.roster.counters.connections.fetch_sub(1, Ordering::Relaxed);
             drop(place);
         });
+        // Whatever can go on goes first: while all agents come at once, those beyond our strength wait in the system's
+        // queue, not in ours, where the store's tasks and handshakes under way would wait behind them.
+        yield_now().await;
     }
     drop(listener);
     // All places free: all connections ended.
