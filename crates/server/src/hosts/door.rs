@@ -25,9 +25,6 @@ use tokio_util::sync::CancellationToken;
 const BUFFER_BYTES: usize = 16 << 10;
 /// Fields in a request's head; agents send six.
 const HEADERS_MAX: usize = 32;
-/// How often it is written who was heard. A host lies in a page with a dozen others: the less often, the more of them
-/// are written at once.
-const FLUSHED_EVERY: Duration = Duration::from_secs(30);
 /// Until the next try when the system gives no connection: too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -51,6 +48,9 @@ pub struct Limits {
     pub connection: Duration,
     /// What is under way when we stop may take so long.
     pub stopping: Duration,
+    /// How often it is written who was heard. A host lies in a page with a dozen others: the less often, the more of them
+    /// are written at once.
+    pub flushed: Duration,
 }
 
 impl Default for Limits {
@@ -64,6 +64,7 @@ impl Default for Limits {
             body_rate: 64 << 10,
             connection: Duration::from_secs(600),
             stopping: Duration::from_secs(10),
+            flushed: Duration::from_secs(30),
         }
     }
 }
@@ -94,7 +95,7 @@ pub async fn serve_within(
     let places = Arc::new(Semaphore::new(limits.connections));
     let strangers = Arc::new(Strangers::default());
     let desk = Arc::new(Desk::new(Arc::clone(&app), authority, Arc::clone(&roster), limits));
-    let writer = tokio::spawn(flush(Arc::clone(&app), Arc::clone(&roster), stop.clone()));
+    let writer = tokio::spawn(flush(Arc::clone(&desk), stop.clone()));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -187,15 +188,15 @@ async fn connection(
 }
 
 /// Writes who was heard, until the end and at the end.
-async fn flush(app: Arc<App>, roster: Arc<Roster>, stop: CancellationToken) {
-    let mut tick = interval(FLUSHED_EVERY);
+async fn flush(desk: Arc<Desk>, stop: CancellationToken) {
+    let mut tick = interval(desk.limits.flushed);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let stopped = tokio::select! {
             () = stop.cancelled() => true,
             _ = tick.tick() => false,
         };
-        if let Err(problem) = roster.flush(&app.store, &stop).await {
+        if let Err(problem) = desk.flush(Timestamp::now(), &stop).await {
             // The next time is the retry.
             tracing::warn!("{problem}");
         }

@@ -16,12 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 /// Hosts in one reading of [`all`].
 const PAGE: i64 = 5_000;
-/// Hosts in one statement of [`saw`]: four values each, under SQLite's 32,766.
+/// Hosts in one statement of [`saw`]: five values each, under SQLite's 32,766.
 const SEEN_IN_STATEMENT: usize = 256;
 /// Statements of [`saw`] in one transaction, so that other writers get their turn: some 20 ms.
 const SEEN_STATEMENTS: usize = 8;
 /// Between two of them: 50,000 hosts, half of a large fleet, are written within five seconds.
 const SEEN_REST: Duration = Duration::from_millis(200);
+
+/// The statement of [`saw`] up to its values; `column5` is the run, 0 if none. Whatever stands to the right is as it was
+/// before.
+const SEEN_BEGINS: &str = "UPDATE hosts SET seen_at = v.column2, address = v.column3, agent = v.column4, \
+     turns = CASE WHEN v.column5 IN (0, hosts.stream) THEN hosts.turns \
+       WHEN v.column5 = hosts.stream_was THEN hosts.turns + 1 ELSE 0 END, \
+     address_was = CASE WHEN v.column5 IN (0, hosts.stream) THEN hosts.address_was ELSE hosts.address END, \
+     stream_was = CASE WHEN v.column5 IN (0, hosts.stream) THEN hosts.stream_was ELSE hosts.stream END, \
+     stream = CASE WHEN v.column5 = 0 THEN hosts.stream ELSE v.column5 END FROM (VALUES ";
 
 /// Where a host stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -115,6 +124,8 @@ pub struct Seen {
     pub address: String,
     /// Its agent's version.
     pub agent: String,
+    /// The run of its agent, in short; 0: not known.
+    pub stream: i64,
 }
 
 /// `SELECT` or `RETURNING` of a whole host.
@@ -279,6 +290,11 @@ pub async fn release(
     let was = std::mem::take(&mut host.reason);
     (host.state, host.machine) = (HostState::Active, String::new());
     set_state(&mut writing, &host).await?;
+    sqlx::query("UPDATE hosts SET stream = 0, stream_was = 0, turns = 0 WHERE id = $1")
+        .bind(id.to_owned())
+        .execute(&mut *writing)
+        .await
+        .doing("forget the runs of a host's agent")?;
     tell(writing, now, actor, "host.release", &host, json!({ "reason": reason, "was": was })).await?;
     Ok(Changed::Done(host))
 }
@@ -320,8 +336,27 @@ pub async fn bind(store: &Store, now: Timestamp, id: &str, machine: &str) -> Res
     Ok(true)
 }
 
+/// Active hosts two runs of whose agents have taken turns eight times: id, and where the two spoke from. A run that has
+/// ended does not come back: these are copies that speak through different servers, none of which hears them both.
+///
+/// What an older run said may be written once late by each server that heard it, after what the newer one said: a server
+/// writes every half a minute, and clocks differ. Eight turns are four such servers, each later than the one before.
+pub async fn in_turns(store: &Store) -> Result<Vec<(String, String, String)>, Error> {
+    let rows = sqlx::query(
+        "SELECT id, address, address_was FROM hosts WHERE turns >= 8 AND state = $1 ORDER BY id LIMIT $2",
+    )
+    .bind(HostState::Active.word())
+    .bind(PAGE)
+    .fetch_all(store.reader())
+    .await
+    .doing("look for hosts that take turns")?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+}
+
 /// Writes when, where and with which agent hosts were heard. No revision, no event: it happens every minute. Between its
 /// transactions it rests, until `hurry`: a hundred thousand rows at once would be felt by those who are being answered.
+///
+/// It counts, too, how often two runs of a host's agent take turns: see [`in_turns`].
 pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Result<(), Error> {
     for (nth, turn) in seen.chunks(SEEN_IN_STATEMENT * SEEN_STATEMENTS).enumerate() {
         if nth > 0 {
@@ -330,19 +365,18 @@ pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Res
         let mut writing = store.begin().await?;
         for some in turn.chunks(SEEN_IN_STATEMENT) {
             // Numbers of ours; both databases call the columns of VALUES so.
-            let mut text = String::from(
-                "UPDATE hosts SET seen_at = v.column2, address = v.column3, agent = v.column4 FROM (VALUES ",
-            );
+            let mut text = String::from(SEEN_BEGINS);
             for row in 0..some.len() {
-                let at = 4 * row;
+                let at = 5 * row;
                 let comma = if row == 0 { "" } else { ", " };
                 let _ = write!(
                     text,
-                    "{comma}(${}, CAST(${} AS BIGINT), ${}, ${})",
+                    "{comma}(${}, CAST(${} AS BIGINT), ${}, ${}, CAST(${} AS BIGINT))",
                     at + 1,
                     at + 2,
                     at + 3,
-                    at + 4
+                    at + 4,
+                    at + 5
                 );
             }
             text.push_str(") AS v WHERE hosts.id = v.column1 AND hosts.seen_at < v.column2");
@@ -352,7 +386,8 @@ pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Res
                     .bind(host.id.clone())
                     .bind(host.at.as_microsecond())
                     .bind(host.address.clone())
-                    .bind(host.agent.clone());
+                    .bind(host.agent.clone())
+                    .bind(host.stream);
             }
             query.execute(&mut *writing).await.doing("store when hosts were seen")?;
         }

@@ -155,7 +155,7 @@ pub struct Agent {
     pub key: KeyPair,
     pub config: Arc<ClientConfig>,
     pub check_in: CheckIn,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Agent {
