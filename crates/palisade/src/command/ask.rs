@@ -1,7 +1,7 @@
 //! The commands that ask a server: one function each, API in, table or JSON out.
 
 use crate::cli::fleet::{Advisory, Asking, Feed, Finding, Findings, Host, Login, Token, User};
-use crate::client::{Access, Client, access_path, escaped};
+use crate::client::{Access, Client, Problem, access_path, escaped};
 use crate::output::listing::{self, Column};
 use crate::output::table::Look;
 use crate::terminal;
@@ -320,10 +320,8 @@ pub(crate) fn user(command: &User, asking: &Asking) -> Result<ExitCode> {
             session.card(&session.client.post("/users", &body)?, &USER_COLUMNS)
         }
         User::Set { name, role, password_stdin, disable, enable } => {
-            let users = session.client.list("/users", &[], 10_000)?;
-            let Some(id) =
-                users.iter().find(|user| user["name"] == name.as_str()).and_then(|user| user["id"].as_str())
-            else {
+            let users = session.client.list("/users", &[("name", name)], 1)?;
+            let Some(id) = users.first().and_then(|user| user["id"].as_str()) else {
                 bail!("no account is named \"{name}\"; see \"palisade user list\"")
             };
             let mut body = Map::new();
@@ -409,9 +407,11 @@ pub(crate) fn token(command: &Token, asking: &Asking) -> Result<ExitCode> {
         }
         Token::Revoke { id } => {
             let at = |path: &str| session.client.delete(&format!("{path}/{}", escaped(id)), &[]);
-            if at("/enrolment-tokens").is_err() {
-                at("/api-tokens")?;
-            }
+            match at("/enrolment-tokens") {
+                // It may be the other kind.
+                Err(problem) if is_missing(&problem) => at("/api-tokens")?,
+                revoked => revoked?,
+            };
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -478,6 +478,11 @@ fn secret(what: &str) -> Result<String> {
         bail!("read the {what} from standard input: it is empty");
     }
     Ok(line)
+}
+
+/// Whether the server does not have what was asked for, or keeps it from us.
+fn is_missing(problem: &anyhow::Error) -> bool {
+    problem.downcast_ref::<Problem>().is_some_and(|problem| matches!(problem.status, 403 | 404))
 }
 
 /// The word of a closed set as the API has it.

@@ -20,6 +20,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 use wire::v1::{
@@ -157,7 +158,7 @@ impl Desk {
                 self.app.told.notify_waiters();
                 add(&self.roster.counters.enrolments);
                 tracing::info!(host.id = %id, host.name = name, %address, "enrolled");
-                let authority = self.authority.pem().to_owned();
+                let authority = self.authority.pem();
                 Ok(json(
                     StatusCode::OK,
                     &Enrolled { host: host.id, certificate: signed.pem, authority, trust_root: None },
@@ -177,7 +178,7 @@ impl Desk {
         match certificates::renew(&self.app.store, now, &id, &signed).await.map_err(unstored)? {
             Given::Stored => {
                 add(&self.roster.counters.renewals);
-                let authority = self.authority.pem().to_owned();
+                let authority = self.authority.pem();
                 Ok(json(StatusCode::OK, &Renewed { certificate: signed.pem, authority }))
             }
             Given::OthersKey => Err(others_key()),
@@ -202,7 +203,7 @@ impl Desk {
         if heard == Heard::Unbound {
             let id = peer.host.to_string();
             hosts::bind(&self.app.store, now, &id, &check_in.machine).await.map_err(unstored)?;
-            self.take(&id).await?;
+            self.take(&id).await.map_err(unstored)?;
             heard = self.roster.check_in(&peer, address, &check_in, now);
         }
         match heard {
@@ -220,11 +221,7 @@ impl Desk {
                 Err(Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "take the host out of quarantine"))
             }
             Heard::Cloned(reason) => {
-                let id = peer.host.to_string();
-                hosts::quarantine(&self.app.store, now, &id, &reason).await.map_err(unstored)?;
-                self.take(&id).await?;
-                add(&self.roster.counters.clones);
-                tracing::warn!(host.id = %id, "quarantined: {reason}");
+                self.hold_back(now, &peer.host.to_string(), &reason).await.map_err(unstored)?;
                 Err(Refuse::quarantined())
             }
         }
@@ -300,6 +297,9 @@ impl Desk {
             | identity::Error::Damaged(_)
             | identity::Error::KeyFile { .. }
             | identity::Error::Certificate { .. }
+            | identity::Error::Rotating
+            | identity::Error::NotRotating
+            | identity::Error::Early { .. }
             | identity::Error::Tls(_) => {
                 tracing::error!("{problem}");
                 Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "sign a certificate: the server cannot now")
@@ -307,9 +307,30 @@ impl Desk {
         })
     }
 
+    /// Writes who was heard; holds back whom only all servers together know to be two hosts.
+    pub(super) async fn flush(&self, now: Timestamp, hurry: &CancellationToken) -> Result<(), store::Error> {
+        self.roster.flush(&self.app.store, hurry).await?;
+        for (id, one, other) in hosts::in_turns(&self.app.store).await? {
+            let reason = format!(
+                "its key is used by two hosts in turn, through different servers: one speaks from {one}, the other one from \
+                 {other}"
+            );
+            self.hold_back(now, &id, &reason).await?;
+        }
+        Ok(())
+    }
+
+    async fn hold_back(&self, now: Timestamp, id: &str, reason: &str) -> Result<(), store::Error> {
+        hosts::quarantine(&self.app.store, now, id, reason).await?;
+        self.take(id).await?;
+        add(&self.roster.counters.clones);
+        tracing::warn!(host.id = %id, "quarantined: {reason}");
+        Ok(())
+    }
+
     /// Takes what the store says about a host, before its event comes round.
-    async fn take(&self, id: &str) -> Result<(), Refuse> {
-        match hosts::get(&self.app.store, id).await.map_err(unstored)? {
+    async fn take(&self, id: &str) -> Result<(), store::Error> {
+        match hosts::get(&self.app.store, id).await? {
             Some(host) => self.roster.put(&host),
             None => self.roster.remove(id),
         }

@@ -391,6 +391,7 @@ impl Entry {
             at: self.seen,
             address: self.address.to_string(),
             agent: self.agent.to_string(),
+            stream: self.streams[0].cast_signed(),
         }
     }
 }

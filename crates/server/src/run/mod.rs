@@ -20,7 +20,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -34,6 +34,9 @@ const EVENTS_MAX: i64 = 1_000;
 const WATCHERS_BEHIND_MAX: usize = 1_024;
 /// Feeds that may wait to be read because somebody asked; more are told to come back.
 const REFRESHES_MAX: usize = 16;
+/// Connections that the system holds for us until we take them: what Linux allows (`net.core.somaxconn`), some two seconds
+/// of a large fleet's full handshakes.
+const QUEUE: u32 = 4_096;
 /// How often we look whether a signal came.
 const SIGNAL_EVERY: Duration = Duration::from_millis(100);
 /// How long everything under way may take to end.
@@ -111,9 +114,9 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
         .map_err(|source| Failed::Data { directory: data.display().to_string(), source })?;
     // Before the store is touched: a second server on the same machine ends here.
     let listeners = (
-        listen("server.api", config.server.api).await?,
-        listen("server.agents", config.server.agents).await?,
-        listen("server.metrics", config.server.metrics).await?,
+        listen("server.api", config.server.api)?,
+        listen("server.agents", config.server.agents)?,
+        listen("server.metrics", config.server.metrics)?,
     );
     let now = Timestamp::now();
     let store = Store::open(&config.store_url()?).await?;
@@ -132,14 +135,8 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     let (watchers, _) = broadcast::channel(WATCHERS_BEHIND_MAX);
     let (refresh, refreshes) = mpsc::channel(REFRESHES_MAX);
     let stop = CancellationToken::new();
-    let state = api::State::new(
-        Arc::clone(&app),
-        Arc::clone(&fleet),
-        watchers.clone(),
-        refresh,
-        &authority.fingerprint(),
-        stop.clone(),
-    )?;
+    let state =
+        api::State::new(Arc::clone(&app), Arc::clone(&fleet), watchers.clone(), refresh, stop.clone())?;
     let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet) };
 
     let (people, agents, numbers) = listeners;
@@ -163,7 +160,13 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
             served.map_err(|problem| Failed::Part { part: "metrics", reason: problem.to_string() })
         }
     });
-    parts.spawn(follow(Arc::clone(&app), Arc::clone(&roster), watchers, seen, stop.clone()));
+    parts.spawn(follow(
+        Arc::clone(&app),
+        (Arc::clone(&authority), Arc::clone(&roster)),
+        watchers,
+        seen,
+        stop.clone(),
+    ));
     parts.spawn({
         let (app, stop) = (Arc::clone(&app), stop.clone());
         async move {
@@ -179,7 +182,7 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
         }
     });
     parts.spawn(refresh_feeds(Arc::clone(&app), refreshes, stop.clone()));
-    parts.spawn(sweep::run(Arc::clone(&app), stop.clone()));
+    parts.spawn(sweep::run(Arc::clone(&app), Arc::clone(&authority), stop.clone()));
     Ok(Running { app, authority, api, agents: agents_at, metrics, stop, parts })
 }
 
@@ -234,14 +237,21 @@ fn ended(part: Result<Result<(), Failed>, tokio::task::JoinError>) -> Result<(),
     part.unwrap_or_else(|problem| Err(Failed::Part { part: "task", reason: problem.to_string() }))
 }
 
-async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, Failed> {
-    TcpListener::bind(address).await.map_err(|source| Failed::Listen { address, name, source })
+fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, Failed> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A server that is started anew need not wait for the connections of the one before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(QUEUE)
+    };
+    bound().map_err(|source| Failed::Listen { address, name, source })
 }
 
-/// Reads events as they are committed, by whichever server, and hands them to the roster and to watchers.
+/// Reads events as they are committed, by whichever server, and hands them to the authority, the roster and watchers.
 async fn follow(
     app: Arc<App>,
-    roster: Arc<Roster>,
+    (authority, roster): (Arc<Authority>, Arc<Roster>),
     watchers: broadcast::Sender<Event>,
     mut seen: i64,
     stop: CancellationToken,
@@ -261,6 +271,9 @@ async fn follow(
             seen = event.seq;
             if let Err(problem) = roster.follow(&app.store, &event).await {
                 tracing::warn!("follow event {}: {problem}", event.seq);
+            }
+            if let Err(problem) = authority.follow(&app.store, &event).await {
+                tracing::error!("follow event {}: {problem}", event.seq);
             }
             // Nobody watching is no error.
             let _ = watchers.send(event);
