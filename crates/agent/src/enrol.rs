@@ -129,8 +129,8 @@ pub fn enrol(state: &State, asked: &Enrolment<'_>) -> Result<Identity, Error> {
     let failed = |reason| Error::Link { server: server.clone(), reason };
     let link = Link::unknown(&server, &authority);
     let answer: Enrolled = link.post(ENROL_PATH, &Body::new(&request)).map_err(failed)?;
-    let identity = Identity::new(&server, answer.host, &key, answer.certificate, answer.authority)?;
-    let identity = Identity { group: answer.group, ..identity };
+    let mut identity = Identity::new(&server, answer.host, &key, answer.certificate, answer.authority)?;
+    identity.group = answer.group;
     if let Some(root) = answer.trust_root {
         state.forget_trust()?;
         let source = Arc::new(Source::new(Link::new(&identity).map_err(failed)?));

@@ -31,4 +31,5 @@ pub use job::{JobStatus, Receipt, TrustStatus};
 pub use link::Error as LinkError;
 pub use observe::{Observation, observe};
 pub use pace::Pace;
+pub use rehearse::rehearse;
 pub use told::{Contact, Status, Told};

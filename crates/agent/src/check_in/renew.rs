@@ -51,7 +51,8 @@ impl Running<'_> {
         let asked = Body::new(&Renew { csr: key.request()? });
         let Renewed { certificate, authority } = self.link()?.post(RENEW_PATH, &asked)?;
         let Identity { server, host, group, .. } = self.identity.clone();
-        let renewed = Identity { group, ..Identity::new(&server, host, &key, certificate, authority)? };
+        let mut renewed = Identity::new(&server, host, &key, certificate, authority)?;
+        renewed.group = group;
         self.state.keep_identity(&renewed)?;
         self.identity = renewed;
         self.link = None;

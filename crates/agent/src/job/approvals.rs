@@ -57,7 +57,6 @@ struct Held {
     plan: Plan,
     digest: Digest,
     calendar: Calendar,
-    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -159,13 +158,14 @@ impl Approvals {
             let says = |said: &Said| said.word.allows_back(held.plan.id, held.digest);
             self.words.iter().any(|said| says(said) && self.said(said.word.id, now).is_some())
         };
-        let approved = |held: &'_ Held| (back(held), held.digest);
         self.plans
             .iter()
             .filter(usable)
-            .map(|held| {
-                let (back, digest) = approved(held);
-                Approved { plan: &held.plan, digest, calendar: &held.calendar, back }
+            .map(|held| Approved {
+                plan: &held.plan,
+                digest: held.digest,
+                calendar: &held.calendar,
+                back: back(held),
             })
             .collect()
     }
@@ -179,7 +179,7 @@ impl Approvals {
     pub(super) fn is_in_force(&self, named: Named, now: Timestamp) -> bool {
         let verified = |held: &Held| {
             let trusted = self.trusted.as_ref()?;
-            trusted.verify(PlanName(held.plan.id.0), &held.bytes, now).ok()
+            trusted.is_in_force(PlanName(held.plan.id.0), &held.digest.0, now).ok()
         };
         self.held(named).and_then(verified).is_some()
     }
@@ -307,12 +307,12 @@ impl Approvals {
             return Err(format!("plan {plan}: the order names another content than approvers have signed"));
         }
         let bytes = self.bytes(state, target, now)?;
-        let held = held(bytes, (plan, digest))?;
+        let held = held(&bytes, (plan, digest))?;
         let faults = held.plan.check(&zones());
         if let Some(first) = faults.first() {
             return Err(format!("plan {plan} has {} faults: {first}", faults.len()));
         }
-        self.keep(state, digest, &held.bytes);
+        self.keep(state, digest, &bytes);
         self.plans.push(held);
         Ok(())
     }
@@ -358,7 +358,7 @@ impl Approvals {
     /// Takes a plan that was kept, by its digest. Whether it is in force is asked before it is used.
     fn take_kept(&mut self, state: &State, named: Named) {
         let Ok(Some(bytes)) = state.read(file(named.1), PLAN_BYTES_MAX) else { return };
-        match held(bytes, named) {
+        match held(&bytes, named) {
             Ok(held) => self.plans.push(held),
             Err(problem) => self.status.problem = Some(problem),
         }
@@ -390,15 +390,15 @@ fn file(digest: Digest) -> String {
 }
 
 /// A plan's bytes, read.
-fn held(bytes: Vec<u8>, (plan, digest): Named) -> Result<Held, String> {
-    if Digest::of(&bytes) != digest {
+fn held(bytes: &[u8], (plan, digest): Named) -> Result<Held, String> {
+    if Digest::of(bytes) != digest {
         return Err(format!("plan {plan}: what was kept is damaged"));
     }
-    let read = Plan::read(&bytes).map_err(|problem| problem.to_string())?;
+    let read = Plan::read(bytes).map_err(|problem| problem.to_string())?;
     if read.id != plan {
         return Err(format!("plan {plan} calls itself {}", read.id));
     }
     let calendar = Calendar::read(&read.windows, &read.blackouts, &zones());
     let calendar = calendar.map_err(|problem| problem.to_string())?;
-    Ok(Held { plan: read, digest, calendar, bytes })
+    Ok(Held { plan: read, digest, calendar })
 }

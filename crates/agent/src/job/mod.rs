@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use probes::{Key, Prober};
 use receipts::Receipts;
 use rollout::converge::{self, Act, Approved, Input, Journal, Local, Memory, Pause, Work};
-use rollout::order::{self, Answer, Clearance, Stage};
+use rollout::order::{self, Answer, Clearance, Direction, Stage};
 use rollout::plan::{Digest, HostId, Plan, PlanId};
 use sight::{Job, Look, Sight};
 use std::path::Path;
@@ -165,7 +165,8 @@ impl Converging {
             match self.step(log) {
                 Ok(Act::Rest(pause)) => {
                     again = self.until_next(&pause);
-                    self.receipts.rests(&pause, self.approvals.status());
+                    let why = self.why(&pause);
+                    self.receipts.rests(why);
                     break;
                 }
                 Ok(_) => {}
@@ -311,6 +312,23 @@ impl Converging {
         self.hand.healthy(answer)
     }
 
+    /// Why it rests, in the operator's words; `None`: there is nothing to do.
+    fn why(&self, pause: &Pause) -> Option<String> {
+        // An order that was heard and not taken lacks its plan, or the approvers' word.
+        let lacks = *pause == Pause::Idle && self.is_under_way();
+        if !lacks && *pause != Pause::Plan {
+            return (*pause != Pause::Idle).then(|| pause.to_string());
+        }
+        let goes_back = self.memory.order.is_some_and(|order| order.direction == Direction::Back);
+        Some(match &self.approvals.status().problem {
+            Some(problem) => format!("{}: {problem}", Pause::Plan),
+            None if lacks && goes_back && self.word.is_none() => {
+                "it goes back only on the approvers' word, and none was named".to_owned()
+            }
+            None => Pause::Plan.to_string(),
+        })
+    }
+
     fn until_next(&self, pause: &Pause) -> Duration {
         match pause {
             Pause::Working | Pause::Watching => self.pace.step,
@@ -332,6 +350,6 @@ fn of<'a>(host: HostId, journal: &Journal, approvals: &'a Approvals, group: &str
     let work = journal.work?;
     let plan = approvals.plan((work.plan, work.digest))?;
     let class = plan.class_of(host, group)?;
-    let Work { digest, fence, direction, .. } = work;
-    Some(Job { plan, digest, class, fence, direction, stage: journal.stage })
+    let Work { digest, fence, .. } = work;
+    Some(Job { plan, digest, class, fence, stage: journal.stage })
 }

@@ -5,7 +5,7 @@ use crate::settings::{HandKind, Settings};
 use crate::told::Told;
 use advisory::Problem;
 use jiff::Timestamp;
-use rollout::converge::{Journal, Pause};
+use rollout::converge::Journal;
 use rollout::order::Direction;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -119,13 +119,8 @@ impl Receipts {
         self.kept.push_back(receipt);
     }
 
-    pub(super) fn rests(&mut self, pause: &Pause, trust: &TrustStatus) {
-        self.blocked = None;
-        self.rests = match (pause, &trust.problem) {
-            (Pause::Idle, _) => None,
-            (Pause::Plan, Some(problem)) => Some(format!("{pause}: {problem}")),
-            (pause, _) => Some(pause.to_string()),
-        };
+    pub(super) fn rests(&mut self, why: Option<String>) {
+        (self.blocked, self.rests) = (None, why);
     }
 
     /// Nothing goes on until this is repaired. Told when it begins.

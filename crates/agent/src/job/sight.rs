@@ -10,7 +10,7 @@ use exposure::inventory::{Gap, Package, PackageState, Part, Process};
 use exposure::selector::release_word;
 use jiff::Timestamp;
 use rollout::converge::{Observation, Seen};
-use rollout::order::{Direction, Stage};
+use rollout::order::Stage;
 use rollout::plan::{Digest, File, HostClass, Plan};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,6 @@ pub(crate) struct Job<'a> {
     pub(crate) digest: Digest,
     pub(crate) class: &'a HostClass,
     pub(crate) fence: u64,
-    pub(crate) direction: Direction,
     pub(crate) stage: Stage,
 }
 
