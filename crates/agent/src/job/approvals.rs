@@ -145,8 +145,9 @@ impl Approvals {
             (self.failures, self.next) = (0, Instant::now());
         } else {
             self.failures = self.failures.saturating_add(1);
-            let wait = self.pace.back_off(self.failures, chance()).max(self.pace.unanswered / 2);
-            self.next = Instant::now() + wait.min(self.pace.trust);
+            // A server that is back is asked within a minute.
+            let (least, most) = (self.pace.unanswered / 2, self.pace.unanswered * 6);
+            self.next = Instant::now() + self.pace.back_off(self.failures, chance()).clamp(least, most);
         }
     }
 

@@ -164,7 +164,7 @@ impl Dry {
     fn finish(&mut self, faults: &Faults) -> Result<(), Problem> {
         let Some(busy) = &self.pretence.busy else { return Ok(()) };
         let deed = busy.deed;
-        // A real reboot ends whatever was under way, where it was.
+        // After a real reboot it counts as over.
         let is_cut = busy.boot != self.sight.boot();
         if !is_cut && (clock::uptime_ms() < busy.until_ms || faults.hangs.contains(&deed)) {
             return Ok(());

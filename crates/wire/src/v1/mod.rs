@@ -150,7 +150,8 @@ pub struct Told {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdraw: Option<(PlanId, u64)>,
     /// A plan under way that names this host, whose turn may not have come yet: its probes are to be looked at, so that
-    /// patched hosts can be compared with others. Good only for a plan that approvers have signed.
+    /// patched hosts can be compared with others. Good only for a plan that approvers have signed. Every host that is told
+    /// fetches the plan: a server tells as many as a comparison needs, not the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
 }

@@ -72,3 +72,38 @@ fn trust(trust: &TrustStatus) -> Vec<(&'static str, String)> {
     }
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn who_holds_the_keys_what_is_pretended_and_why_it_waits_are_said_aloud() {
+        let told = |one_key: bool, hand: &str| {
+            let job = json!({
+                "hand": hand, "never": false, "excluded": ["linux"], "windows": 2, "plan": "0192", "title": "oil",
+                "fence": 3, "back": false, "stage": "fetched", "since": "2026-11-30T00:00:00Z",
+                "rests": "waits for the centre's word", "blocked": null,
+                "trust": {
+                    "root_version": 4, "one_key": one_key, "threshold": 2, "approvers": ["ada", "ben", "cleo"],
+                    "expires": [["root", "2027-11-30T00:00:00Z"], ["plans", "2026-12-30T00:00:00Z"]],
+                    "updated": "2026-11-30T00:00:00Z", "plans": 1, "problem": null,
+                },
+                "receipts": [],
+            });
+            let rows = rows(&serde_json::from_value(job).unwrap());
+            rows.into_iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>()
+        };
+        let people = told(false, "eyes");
+        assert!(people.contains("approved by=2 of 3 approvers (ada, ben, cleo); root 4"), "{people}");
+        assert!(people.contains("expires=plans at 2026-12-30"), "{people}");
+        assert!(people.contains("allows=what approvers sign; nothing of linux; in 2 windows"), "{people}");
+        assert!(
+            people.contains("plan=0192: oil (grant 3)") && people.contains("waits=waits for"),
+            "{people}"
+        );
+        let alone = told(true, "dry");
+        assert!(alone.contains("THE SERVER ALONE") && alone.contains("hand=DRY: pretends"), "{alone}");
+    }
+}
