@@ -20,6 +20,7 @@ mod gaps;
 mod kernel;
 
 pub use again::processes_again;
+pub(crate) use again::{kernels_now, packages_now, processes_now};
 
 use crate::apt::Apt;
 use advisory::{Family, Release};

@@ -264,7 +264,7 @@ impl<'a> Scan<'a> {
             if stale {
                 process.stale.insert(file);
             }
-            if executable == mapping.path.as_ref() {
+            if executable == &*mapping.path {
                 process.executable = Some(file);
             }
             process.files.insert(file);

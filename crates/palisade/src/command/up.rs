@@ -9,6 +9,7 @@ use crate::terminal::Progress;
 use agent::apt::Network;
 use agent::enrol::{Enrolment, enrol};
 use agent::program::{is_stopped, stop};
+use agent::settings::Settings;
 use agent::state::State;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -42,6 +43,8 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
     let config = config(arguments, &data);
     let traces = log::start(&config.log, config.telemetry.as_ref())?;
     let progress = Progress::new(arguments.json);
+    // A veto that cannot be read is not passed over.
+    let owners = Settings::read(Path::new(agent::settings::FILE))?;
     progress.tell("starting the server");
     let runtime = runtime()?;
     let running = runtime.block_on(server::run::start(config))?;
@@ -55,7 +58,7 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
         }
     };
     let network = if arguments.offline { Network::None } else { Network::Archives };
-    let mut settings = agent::Config { network, ..agent::Config::new(data.join("agent")) };
+    let mut settings = agent::Config { network, ..agent::Config::new(data.join("agent"), owners) };
     // Somebody is waiting, and there is no crowd to keep out of the way of.
     settings.pace.first_within = Duration::ZERO;
     let agent = thread::spawn(move || {

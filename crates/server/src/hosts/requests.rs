@@ -161,7 +161,13 @@ impl Desk {
                 let authority = self.authority.pem();
                 Ok(json(
                     StatusCode::OK,
-                    &Enrolled { host: host.id, certificate: signed.pem, authority, trust_root: None },
+                    &Enrolled {
+                        host: host.id,
+                        certificate: signed.pem,
+                        authority,
+                        trust_root: None,
+                        group: host.group,
+                    },
                 ))
             }
             Enrolment::Token => Err(Refuse::token()),

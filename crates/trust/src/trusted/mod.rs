@@ -163,6 +163,16 @@ impl Trusted {
         Err(Error::Mismatch(format!("{name} has other bytes than were signed for")))
     }
 
+    /// Whether a plan whose bytes were verified before, with this digest, is still in force.
+    pub fn is_in_force(&self, name: PlanName, sha256: &[u8; 32], now: Timestamp) -> Result<(), Error> {
+        let targets = &plans_of(self.current(now)?)?.signed.targets;
+        let target = targets.get(&tuf_name(name)).ok_or(Error::NoSuchPlan(name))?;
+        if target.hashes.sha256[..] == sha256[..] {
+            return Ok(());
+        }
+        Err(Error::Mismatch(format!("{name} has other bytes than were signed for")))
+    }
+
     /// What stands, as the last [`Trusted::update`] verified it: who owns, who approves, who holds the keys. An approver
     /// reads the same before signing.
     pub fn standing(&self) -> Result<Standing, Error> {
