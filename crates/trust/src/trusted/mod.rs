@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, thread};
-use tough::schema::{RoleType, Root, Signed, Snapshot, Targets};
+use tough::schema::{RoleType, Root, Signed, Snapshot};
 use tough::{ExpirationEnforcement, IntoVec, Limits, Repository, RepositoryLoader};
 use url::Url;
 
