@@ -78,8 +78,8 @@ pub(crate) fn access_path(stated: Option<&Path>) -> Result<PathBuf> {
         .join("palisade/access.toml"))
 }
 
-/// A server's API.
-#[derive(Debug)]
+/// A server's API. Cheap to clone.
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     agent: Agent,
     server: String,
@@ -120,11 +120,29 @@ impl Client {
 
     /// The server's name or address, as we call it.
     pub(crate) fn host(&self) -> String {
-        let (_, rest) = self.server.split_once("://").unwrap_or(("", &self.server));
-        let authority = rest.split('/').next().unwrap_or_default();
+        let authority = self.authority();
         let port =
             authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()));
         port.map_or(authority, |(host, _)| host).to_owned()
+    }
+
+    /// Where the server is: `HOST:PORT` as it was given.
+    pub(crate) fn authority(&self) -> &str {
+        let (_, rest) = self.server.split_once("://").unwrap_or(("", &self.server));
+        rest.split('/').next().unwrap_or_default()
+    }
+
+    /// What is answered, as it is.
+    pub(crate) fn bytes(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
+        let response = self.ask(&Method::GET, path, query, None, Some(DEADLINE))?;
+        if !response.status().is_success() {
+            answer(response)?;
+            bail!("read {path}: the server refused without a reason");
+        }
+        let mut bytes = Vec::new();
+        let mut body = response.into_body().into_reader().take(ANSWER_BYTES_MAX);
+        body.read_to_end(&mut bytes).with_context(|| format!("read {path}"))?;
+        Ok(bytes)
     }
 
     pub(crate) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
@@ -176,6 +194,26 @@ impl Client {
         if !response.status().is_success() {
             answer(response)?;
             bail!("read {path}: the server refused without a reason");
+        }
+        Ok(BufReader::new(response.into_body().into_reader()).lines())
+    }
+
+    /// The lines of the stream of events, after the one last seen if there is one. It does not end by itself.
+    pub(crate) fn events(
+        &self,
+        last: Option<&str>,
+    ) -> Result<impl Iterator<Item = std::io::Result<String>> + use<>> {
+        let mut request = Request::builder()
+            .uri(format!("{}/api/v1/events", self.server))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("accept", "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = self.run(request.body(())?, None)?;
+        if !response.status().is_success() {
+            answer(response)?;
+            bail!("follow events: the server refused without a reason");
         }
         Ok(BufReader::new(response.into_body().into_reader()).lines())
     }

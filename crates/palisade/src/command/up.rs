@@ -1,7 +1,7 @@
 //! `palisade up`: a whole fleet of one host on this machine: server, store, agent, and what it lacks.
 
-use super::ask::{look, print};
 use super::serve::{first_access, leave, local, runtime};
+use super::session::{look, print};
 use crate::cli::fleet::Up;
 use crate::client::{Access, Client, access_path, escaped};
 use crate::output::listing;
