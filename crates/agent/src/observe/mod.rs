@@ -6,6 +6,7 @@
 pub mod apk;
 pub mod dpkg;
 pub mod dpkg_log;
+pub mod dpkg_status;
 pub mod maps;
 pub mod os_release;
 pub mod owners;
