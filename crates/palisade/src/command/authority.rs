@@ -2,7 +2,7 @@
 
 use crate::cli::fleet::{Asking, Authority as Command, Settings};
 use crate::client::{Access, Client, access_path};
-use crate::command::ask::print;
+use crate::command::session::print;
 use crate::command::serve;
 use crate::output::listing;
 use anyhow::{Context, Result};
