@@ -66,6 +66,11 @@ impl Clock {
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
 }
 
 impl Default for Clock {
@@ -139,7 +144,7 @@ impl State {
     }
 
     fn now(&self) -> Timestamp {
-        (self.clock.0)()
+        self.clock.now()
     }
 
     /// Rings for those who follow events, after a commit that told of one.
