@@ -126,7 +126,7 @@ impl Rollouts {
     pub async fn check_in(&self, host: Uuid, said: &CheckIn) -> Result<Checked, Unanswered> {
         let now = self.now();
         let group = self.roster.group(&host).unwrap_or_default();
-        let caller = Caller { host: HostId(host), group: &group, said, now };
+        let caller = Caller { host: HostId(host), said, now };
         let mut seats = self.view.seats(caller.host, &group);
         let stray = said.report.filter(|report| {
             !report.stage.is_final() && !seats.iter().any(|open| open.sealed.plan.id == report.plan)

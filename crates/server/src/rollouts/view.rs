@@ -45,8 +45,6 @@ struct Present {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller<'a> {
     pub(super) host: HostId,
-    /// The group it was enrolled into.
-    pub(super) group: &'a str,
     pub(super) said: &'a CheckIn,
     pub(super) now: Timestamp,
 }

@@ -36,8 +36,8 @@ pub async fn list(store: &Store, word: Option<&str>) -> Result<Vec<Listed>, Erro
     // Waves count what they settle; nobody counts jobs for a list.
     let rows = sqlx::query(
         "SELECT r.plan, p.title, p.environment, r.word, r.state, r.changed_at, \
-         (SELECT COALESCE(SUM(w.hosts + w.late), 0) FROM rollout_waves w WHERE w.plan = r.plan), \
-         (SELECT COALESCE(SUM(w.proven), 0) FROM rollout_waves w WHERE w.plan = r.plan) \
+         (SELECT CAST(COALESCE(SUM(w.hosts + w.late), 0) AS BIGINT) FROM rollout_waves w WHERE w.plan = r.plan), \
+         (SELECT CAST(COALESCE(SUM(w.proven), 0) AS BIGINT) FROM rollout_waves w WHERE w.plan = r.plan) \
          FROM rollouts r JOIN plans p ON p.id = r.plan WHERE $1 = '' OR r.word = $1 ORDER BY r.plan DESC LIMIT 1000",
     )
     .bind(word.unwrap_or_default().to_owned())
