@@ -88,6 +88,7 @@ impl Config {
         within("agents.check_in_seconds", self.agents.check_in_seconds, 1, 86_400)?;
         within("agents.certificate_days", self.agents.certificate_days, 1, 30)?;
         within("agents.silent_minutes", self.agents.silent_minutes, 1, 525_600)?;
+        within("agents.hints_max", self.agents.hints_max, 0, 1_000_000)?;
         if self.server.names.is_empty() {
             return Err("server.names is empty: name at least one address by which agents reach the server"
                 .to_owned());
@@ -150,6 +151,8 @@ pub struct Agents {
     pub certificate_days: u32,
     /// A host not heard of for so long is told as silent, minutes.
     pub silent_minutes: u32,
+    /// Hosts of rollouts that may keep a connection open, to be told at once when something changes.
+    pub hints_max: u32,
 }
 
 /// The fleet's authority.
@@ -274,7 +277,7 @@ impl Default for Server {
 
 impl Default for Agents {
     fn default() -> Self {
-        Self { check_in_seconds: 60, certificate_days: 30, silent_minutes: 15 }
+        Self { check_in_seconds: 60, certificate_days: 30, silent_minutes: 15, hints_max: 20_000 }
     }
 }
 

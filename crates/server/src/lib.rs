@@ -1,7 +1,8 @@
 //! The centre: takes what hosts report and what vendors publish; keeps it, and tells people what it means for the fleet.
 //!
 //! The walk: [`run`] wires everything; [`hosts`] listens to agents, [`feeds`] to vendors; both write to the [`store`] and
-//! tell of it as events; [`fleet`] follows the events and stores findings; [`api`] is what people and programs ask.
+//! tell of it as events; [`fleet`] follows the events and stores findings; [`rollouts`] grants, watches and stops what is
+//! under way; [`api`] is what people and programs ask.
 
 pub mod config;
 pub mod log;
@@ -13,6 +14,7 @@ pub mod identity;
 pub mod hosts;
 pub mod feeds;
 pub mod fleet;
+pub mod rollouts;
 pub mod people;
 pub mod api;
 pub mod metrics;

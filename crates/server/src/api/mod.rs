@@ -67,6 +67,11 @@ impl Clock {
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
 }
 
 impl Default for Clock {
@@ -136,7 +141,7 @@ impl State {
     }
 
     fn now(&self) -> Timestamp {
-        (self.clock.0)()
+        self.clock.now()
     }
 
     /// Rings for those who follow events, after a commit that told of one.

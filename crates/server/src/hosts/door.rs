@@ -4,6 +4,7 @@ use super::requests::Desk;
 use super::{Roster, add};
 use crate::App;
 use crate::identity::{AgentsTls, Authority, Error, Peer};
+use crate::rollouts::Rollouts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -74,10 +75,11 @@ pub async fn serve(
     app: Arc<App>,
     authority: Arc<Authority>,
     roster: Arc<Roster>,
+    rollouts: Arc<Rollouts>,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    serve_within(Limits::default(), app, authority, roster, listener, stop).await
+    serve_within(Limits::default(), app, authority, roster, rollouts, listener, stop).await
 }
 
 /// [`serve`] with other limits.
@@ -86,6 +88,7 @@ pub async fn serve_within(
     app: Arc<App>,
     authority: Arc<Authority>,
     roster: Arc<Roster>,
+    rollouts: Arc<Rollouts>,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -93,7 +96,8 @@ pub async fn serve_within(
     let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(limits.connections));
     let strangers = Arc::new(Strangers::default());
-    let desk = Arc::new(Desk::new(Arc::clone(&app), authority, Arc::clone(&roster), limits));
+    let desk =
+        Arc::new(Desk::new(Arc::clone(&app), authority, Arc::clone(&roster), rollouts, limits, stop.clone()));
     let writer = tokio::spawn(flush(Arc::clone(&desk), stop.clone()));
     loop {
         let accepted = tokio::select! {
@@ -112,9 +116,9 @@ pub async fn serve_within(
         let (desk, stop) = (Arc::clone(&desk), stop.clone());
         tokio::spawn(async move {
             desk.roster.counters.connections.fetch_add(1, Ordering::Relaxed);
-            connection(&acceptor, &desk, socket, address, stranger, stop).await;
+            let place = Place(Arc::new(Mutex::new(Some(place))));
+            connection(&acceptor, &desk, socket, address, stranger, place, stop).await;
             desk.roster.counters.connections.fetch_sub(1, Ordering::Relaxed);
-            drop(place);
         });
         // Whatever can go on goes first: while all agents come at once, those beyond our strength wait in the system's
         // queue, not in ours, where the store's tasks and handshakes under way would wait behind them.
@@ -125,6 +129,17 @@ pub async fn serve_within(
     let _ = timeout(desk.limits.stopping, places.acquire_many(connections)).await;
     let _ = writer.await;
     Ok(())
+}
+
+/// A connection's place among those that may be open at once.
+#[derive(Clone, Debug)]
+pub(super) struct Place(Arc<Mutex<Option<tokio::sync::OwnedSemaphorePermit>>>);
+
+impl Place {
+    /// Gives it up: the connection goes on for its present request only, counted elsewhere.
+    pub(super) fn leave(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 type Accepted = (TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit);
@@ -147,6 +162,7 @@ async fn connection(
     socket: TcpStream,
     address: IpAddr,
     stranger: Stranger,
+    place: Place,
     stop: CancellationToken,
 ) {
     // Answers are one packet; one that cannot be hurried is still an answer.
@@ -166,8 +182,8 @@ async fn connection(
     };
     let stranger = peer.is_none().then_some(stranger);
     let service = service_fn(|request| {
-        let desk = Arc::clone(desk);
-        async move { Ok::<_, std::convert::Infallible>(desk.answer(request, peer, address).await) }
+        let (desk, place) = (Arc::clone(desk), place.clone());
+        async move { Ok::<_, std::convert::Infallible>(desk.answer(request, peer, address, &place).await) }
     });
     let http = http1::Builder::new()
         .timer(TokioTimer::new())

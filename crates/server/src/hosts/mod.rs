@@ -7,6 +7,7 @@ mod body;
 mod door;
 mod refusal;
 mod requests;
+mod rollouts;
 mod roster;
 
 pub use door::{Limits, serve, serve_within};

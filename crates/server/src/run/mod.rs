@@ -12,6 +12,7 @@ use crate::hosts::{self, Roster};
 use crate::identity::{self, Authority};
 use crate::metrics::{self, Watched};
 use crate::people::oidc;
+use crate::rollouts::{self, Rollouts, beside};
 use crate::store::events::{self, Event};
 use crate::store::{self, Store};
 use jiff::Timestamp;
@@ -131,13 +132,15 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     // Followers begin where they were loaded: what happens meanwhile is followed afterwards, twice does no harm.
     let seen = events::last(&app.store).await?;
     let roster = Arc::new(Roster::load(&app.store, now).await?);
+    let signing = Arc::new(beside::Signing::default());
+    let (rollouts, asks) = Rollouts::load(&app, &roster, signing, api::Clock::default()).await?;
     let fleet = Fleet::start(&app).await?;
     let (watchers, _) = broadcast::channel(WATCHERS_BEHIND_MAX);
     let (refresh, refreshes) = mpsc::channel(REFRESHES_MAX);
     let stop = CancellationToken::new();
     let state =
         api::State::new(Arc::clone(&app), Arc::clone(&fleet), watchers.clone(), refresh, stop.clone())?;
-    let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet) };
+    let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet, &rollouts) };
 
     let (people, agents, numbers) = listeners;
     let running =
@@ -147,9 +150,21 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     let mut parts = JoinSet::new();
     parts.spawn(door::serve(api::router(state), people, tls, stop.clone()));
     parts.spawn({
-        let (app, authority, roster, stop) =
-            (Arc::clone(&app), Arc::clone(&authority), Arc::clone(&roster), stop.clone());
-        async move { Ok(hosts::serve(app, authority, roster, agents, stop).await?) }
+        let (app, authority, roster, rollouts, stop) = (
+            Arc::clone(&app),
+            Arc::clone(&authority),
+            Arc::clone(&roster),
+            Arc::clone(&rollouts),
+            stop.clone(),
+        );
+        async move { Ok(hosts::serve(app, authority, roster, rollouts, agents, stop).await?) }
+    });
+    parts.spawn({
+        let (rollouts, stop) = (Arc::clone(&rollouts), stop.clone());
+        async move {
+            rollouts::run(rollouts, asks, stop).await;
+            Ok(())
+        }
     });
     parts.spawn({
         let stop = stop.clone();
@@ -162,7 +177,7 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     });
     parts.spawn(follow(
         Arc::clone(&app),
-        (Arc::clone(&authority), Arc::clone(&roster)),
+        (Arc::clone(&authority), Arc::clone(&roster), rollouts),
         watchers,
         seen,
         stop.clone(),
@@ -248,10 +263,11 @@ fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, Failed
     bound().map_err(|source| Failed::Listen { address, name, source })
 }
 
-/// Reads events as they are committed, by whichever server, and hands them to the authority, the roster and watchers.
+/// Reads events as they are committed, by whichever server, and hands them to the authority, the roster, rollouts and
+/// watchers.
 async fn follow(
     app: Arc<App>,
-    (authority, roster): (Arc<Authority>, Arc<Roster>),
+    (authority, roster, rollouts): (Arc<Authority>, Arc<Roster>, Arc<Rollouts>),
     watchers: broadcast::Sender<Event>,
     mut seen: i64,
     stop: CancellationToken,
@@ -274,6 +290,9 @@ async fn follow(
             }
             if let Err(problem) = authority.follow(&app.store, &event).await {
                 tracing::error!("follow event {}: {problem}", event.seq);
+            }
+            if let Err(problem) = rollouts.follow(&event).await {
+                tracing::warn!("follow event {}: {problem}", event.seq);
             }
             // Nobody watching is no error.
             let _ = watchers.send(event);
@@ -311,10 +330,15 @@ async fn refresh_feeds(
     }
 }
 
-fn numbers(roster: &Arc<Roster>, fleet: &Arc<Fleet>) -> Arc<dyn Fn() -> Vec<metrics::Number> + Send + Sync> {
-    let (roster, fleet) = (Arc::clone(roster), Arc::clone(fleet));
+fn numbers(
+    roster: &Arc<Roster>,
+    fleet: &Arc<Fleet>,
+    rollouts: &Arc<Rollouts>,
+) -> Arc<dyn Fn() -> Vec<metrics::Number> + Send + Sync> {
+    let (roster, fleet, rollouts) = (Arc::clone(roster), Arc::clone(fleet), Arc::clone(rollouts));
     Arc::new(move || {
         let mut numbers = roster.counters.numbers();
+        numbers.extend(rollouts.numbers());
         numbers.push(("fleet_hosts", "Hosts in the index", fleet.hosts()));
         numbers.push((
             "fleet_event",

@@ -24,6 +24,7 @@ pub mod idempotency;
 pub mod inventories;
 pub mod leases;
 pub mod people;
+pub mod rollouts;
 pub mod sessions;
 pub mod tokens;
 

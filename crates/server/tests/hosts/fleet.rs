@@ -12,8 +12,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use server::api::Clock;
 use server::hosts::{Limits, Roster, serve_within};
 use server::identity::Authority;
+use server::rollouts::Rollouts;
+use server::rollouts::beside::Signing;
 use server::store::audit::Actor;
 use server::store::{Store, enrolment, events};
 use server::{App, Config};
@@ -61,11 +64,14 @@ impl Centre {
         let mut config = Config::default();
         config.server.names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let app = Arc::new(App { config, store: store.clone(), told: Arc::new(Notify::new()) });
+        let signing = Arc::new(Signing::default());
+        let (rollouts, _) = Rollouts::load(&app, &roster, signing, Clock::default()).await.unwrap();
         tokio::spawn(serve_within(
             limits,
             Arc::clone(&app),
             Arc::clone(&authority),
             Arc::clone(&roster),
+            rollouts,
             listener,
             stop.clone(),
         ));
