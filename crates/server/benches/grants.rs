@@ -11,8 +11,8 @@ use rollout::rollout::{Event, Halt};
 use rollout::sim::fleet::{BEGIN, Shape, host_id};
 use server::api::Clock;
 use server::hosts::Roster;
-use server::rollouts::beside::Signing;
 use server::rollouts::{self, Rollouts};
+use server::signing::Signing;
 use server::store::audit::Actor;
 use server::store::rollouts::waves::{self, Granted};
 use server::store::{self, Store};
@@ -65,9 +65,12 @@ async fn measure(name: &str, url: &str, hosts: usize) {
     begin(&app, &plan).await;
     println!("{name}: {} hosts, begun in {:.1} s", ALONE + hosts, began.elapsed().as_secs_f64());
     let roster = Arc::new(Roster::load(&app.store, BEGIN).await.expect("the roster"));
-    let (rollouts, asks) = Rollouts::load(&app, &roster, Arc::new(Signing::default()), Clock::new(|| BEGIN))
-        .await
-        .expect("what is under way");
+    let keys = tempfile::tempdir().expect("a directory");
+    let key_file = keys.path().join("authority.key");
+    let signing =
+        Signing::open(&app.store, Arc::clone(&app.told), &key_file, true, BEGIN).await.expect("keys");
+    let (rollouts, asks) =
+        Rollouts::load(&app, &roster, signing, Clock::new(|| BEGIN)).await.expect("what is under way");
     let stop = CancellationToken::new();
     let desk = tokio::spawn(rollouts::serve(Arc::clone(&rollouts), asks, stop.clone()));
 

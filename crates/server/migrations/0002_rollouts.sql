@@ -8,6 +8,8 @@ CREATE TABLE plans (
   state       TEXT   NOT NULL, -- rehearsing, blocked, ready, in-force, withdrawn
   asked       TEXT   NOT NULL, -- JSON: what the operator asked for, the seed of its waves
   blocks      TEXT   NOT NULL, -- JSON array: what stands in its way
+  left_out    TEXT   NOT NULL, -- JSON array: hosts that were selected and are not in it, by reason
+  hosts       BIGINT NOT NULL, -- how many it has
   digest      TEXT   NOT NULL, -- SHA-256 of its bytes, hex; empty before it is made
   body        BLOB,            -- zlib of its canonical bytes
   created_by  TEXT   NOT NULL,
@@ -41,9 +43,16 @@ CREATE TABLE proposals (
   object     TEXT   NOT NULL, -- the plan's or the word's id; empty for keys
   title      TEXT   NOT NULL,
   body       BLOB   NOT NULL, -- zlib of the proposal, JSON
+  digest     TEXT   NOT NULL, -- SHA-256 of what is to be signed, hex
+  differences TEXT  NOT NULL, -- JSON array: what it would change, in words
+  asked      TEXT   NOT NULL, -- JSON: what it is to change, so that it can be made again on what stands by then
   state      TEXT   NOT NULL, -- open, published, withdrawn
+  why        TEXT   NOT NULL, -- why it was withdrawn, or made again
+  signed     TEXT   NOT NULL, -- JSON array: who had signed what when it was published
+  acted      BIGINT NOT NULL, -- 1 once its rollout knows that it was published
   created_by TEXT   NOT NULL,
   created_at BIGINT NOT NULL,
+  made_at    BIGINT NOT NULL, -- when its documents were made; later than created_at if they were made again
   ended_at   BIGINT,
   revision   BIGINT NOT NULL
 );
@@ -53,6 +62,7 @@ CREATE TABLE words (
   plan TEXT NOT NULL REFERENCES plans (id),
   body BLOB NOT NULL -- its canonical bytes
 );
+CREATE INDEX proposals_open ON proposals (state, acted);
 
 CREATE TABLE rollouts (
   plan       TEXT   NOT NULL PRIMARY KEY REFERENCES plans (id),

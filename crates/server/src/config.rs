@@ -26,6 +26,8 @@ pub struct Config {
     pub agents: Agents,
     /// The fleet's authority.
     pub identity: Identity,
+    /// Who approves plans.
+    pub trust: Trust,
     /// Where advisories come from.
     #[serde(rename = "feed")]
     pub feeds: Vec<Feed>,
@@ -161,6 +163,15 @@ pub struct Agents {
 pub struct Identity {
     /// File whose key opens the authority's; the same for all servers of a fleet. `authority.key` in `data` if absent.
     pub key_file: Option<PathBuf>,
+}
+
+/// Who approves plans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trust {
+    /// The server holds the approvers' key, too, and founds the trust with it: whoever captures the server can install what
+    /// they like. Has no effect once people approve.
+    pub one_key: bool,
 }
 
 /// One feed.

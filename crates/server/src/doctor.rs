@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::fleet;
 use crate::identity::{Authority, Successor, Takeover};
+use crate::signing;
 use crate::store::{Dialect, Doing, Error, Store, audit};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -43,6 +44,8 @@ pub async fn examine(config: &Config, now: Timestamp) -> Result<Vec<Check>, supe
         checks.push(disk(&config.server.data));
     }
     checks.push(authority(config, &store, now).await?);
+    let (seen, problems) = signing::doctor(&store, &config.authority_key(), now).await?;
+    checks.push(Check { name: "trust", seen, problems });
     checks.push(clock(&store, now).await?);
     store.close().await;
     Ok(checks)

@@ -1,8 +1,9 @@
 //! The centre: takes what hosts report and what vendors publish; keeps it, and tells people what it means for the fleet.
 //!
 //! The walk: [`run`] wires everything; [`hosts`] listens to agents, [`feeds`] to vendors; both write to the [`store`] and
-//! tell of it as events; [`fleet`] follows the events and stores findings; [`rollouts`] grants, watches and stops what is
-//! under way; [`api`] is what people and programs ask.
+//! tell of it as events; [`fleet`] follows the events and stores findings; [`planning`] makes plans of them, [`signing`] puts in
+//! force what approvers sign, [`rollouts`] grants, watches and stops what is under way; [`api`] is what people and programs
+//! ask.
 
 pub mod config;
 pub mod log;
@@ -14,6 +15,8 @@ pub mod identity;
 pub mod hosts;
 pub mod feeds;
 pub mod fleet;
+pub mod signing;
+pub mod planning;
 pub mod rollouts;
 pub mod people;
 pub mod api;

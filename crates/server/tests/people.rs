@@ -55,6 +55,37 @@ const TABLE: &str = "
     DELETE /api/v1/api-tokens/{id}               viewer
     GET    /api/v1/audit                         approver
     GET    /api/v1/audit/export                  approver
+    GET    /api/v1/trust                         viewer
+    GET    /api/v1/trust/root                    viewer
+    GET    /api/v1/trust/standing                viewer
+    POST   /api/v1/trust/founding                admin
+    POST   /api/v1/trust/changes                 admin
+    GET    /api/v1/proposals                     viewer
+    GET    /api/v1/proposals/{id}                viewer
+    DELETE /api/v1/proposals/{id}                operator
+    POST   /api/v1/proposals/{id}/signatures     approver
+    POST   /api/v1/proposals/{id}/sign           approver
+    GET    /api/v1/plans                         viewer
+    POST   /api/v1/plans                         operator
+    GET    /api/v1/plans/{id}                    viewer
+    GET    /api/v1/plans/{id}/bytes              viewer
+    POST   /api/v1/plans/{id}/propose            operator
+    DELETE /api/v1/plans/{id}                    operator
+    GET    /api/v1/rollouts                      viewer
+    GET    /api/v1/rollouts/{id}                 viewer
+    GET    /api/v1/rollouts/{id}/hosts           viewer
+    GET    /api/v1/rollouts/{id}/hosts/{host}    viewer
+    POST   /api/v1/rollouts/{id}/start           operator
+    POST   /api/v1/rollouts/{id}/pause           watch
+    POST   /api/v1/rollouts/{id}/halt            watch
+    POST   /api/v1/rollouts/{id}/resume          operator
+    POST   /api/v1/rollouts/{id}/back            operator
+    POST   /api/v1/rollouts/{id}/abort           operator
+    POST   /api/v1/rollouts/{id}/retract         operator
+    POST   /api/v1/rollouts/{id}/hosts/{host}/free operator
+    GET    /api/v1/alerts                        viewer
+    POST   /api/v1/alerts                        operator
+    DELETE /api/v1/alerts/{name}                 operator
     GET    /api/v1/events                        viewer
     GET    /api/v1/authority                     viewer
     GET    /api/v1/status                        viewer
@@ -83,7 +114,8 @@ async fn each_role_gets_exactly_the_endpoints_of_its_row() {
                 let row = expected.remove(&(method.clone(), path.clone()));
                 let least = row.unwrap_or_else(|| panic!("{method} {path} has no row in the table"));
                 assert_eq!(operation["x-least-role"], json!(least), "{method} {path} as documented");
-                let address = path.replace("{id}", "none").replace("{name}", "none");
+                let address =
+                    path.replace("{id}", "none").replace("{name}", "none").replace("{host}", "none");
                 let body = json!({});
                 let body = (method != "GET" && method != "DELETE").then_some(&body);
                 let anonymous = ask(&centre, &method, &address, None, body).await;

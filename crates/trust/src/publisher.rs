@@ -25,7 +25,7 @@ pub const TIMESTAMP_LIFE: SignedDuration = SignedDuration::from_hours(6);
 pub const SNAPSHOT_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
 /// What stands, whole: written before anything else, so that a publishing that was interrupted is finished.
-const STANDING: &str = "standing.json";
+pub const STANDING: &str = "standing.json";
 const TIMESTAMP: &str = "timestamp.json";
 
 /// Where the files lie: a directory, a database, an object store.
@@ -127,13 +127,19 @@ impl<S: Store> Publisher<S> {
 
     /// Opens a repository, finishes a publishing that was interrupted, and signs anew what is about to expire.
     pub fn open(store: S, online: Vec<Signer>, now: Timestamp) -> Result<Self, Error> {
-        let bytes = store.get(STANDING).map_err(|problem| failed("read", STANDING, problem))?;
-        let standing = serde_json::from_slice(&bytes.ok_or(Error::Empty)?)
-            .map_err(|problem| Error::Damaged { name: STANDING, problem: problem.to_string() })?;
-        let mut publisher = Self { store, online, standing, finished: false };
+        let mut publisher = Self::load(store, online)?;
         publisher.signer()?;
         publisher.complete(now)?;
         Ok(publisher)
+    }
+
+    /// Opens a repository and writes nothing yet. So a proposal can be published that brings another key of the server
+    /// where the present one is lost.
+    pub fn load(store: S, online: Vec<Signer>) -> Result<Self, Error> {
+        let bytes = store.get(STANDING).map_err(|problem| failed("read", STANDING, problem))?;
+        let standing = serde_json::from_slice(&bytes.ok_or(Error::Empty)?)
+            .map_err(|problem| Error::Damaged { name: STANDING, problem: problem.to_string() })?;
+        Ok(Self { store, online, standing, finished: false })
     }
 
     /// What is in force.

@@ -2,8 +2,8 @@
 
 use crate::cli::fleet::{Asking, Authority as Command, Settings};
 use crate::client::{Access, Client, access_path};
-use crate::command::session::print;
 use crate::command::serve;
+use crate::command::session::print;
 use crate::output::listing;
 use anyhow::{Context, Result};
 use jiff::Timestamp;

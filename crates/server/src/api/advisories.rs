@@ -61,9 +61,12 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type LinePage = Page<Line>;
+
 /// List advisories, by id.
 #[utoipa::path(get, path = "/api/v1/advisories", tag = "advisories", params(List), responses(
-    (status = 200, description = "A page of advisories", body = Page<Line>)
+    (status = 200, description = "A page of advisories", body = LinePage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;

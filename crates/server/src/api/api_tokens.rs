@@ -79,9 +79,12 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type TokenPage = Page<Token>;
+
 /// List one's own API tokens, in the order of their making.
 #[utoipa::path(get, path = "/api/v1/api-tokens", tag = "users", params(List), responses(
-    (status = 200, description = "A page of tokens, without their secrets", body = Page<Token>)
+    (status = 200, description = "A page of tokens, without their secrets", body = TokenPage)
 ))]
 pub(super) async fn list(
     At(state): At<State>,

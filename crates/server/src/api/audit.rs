@@ -31,9 +31,12 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type ValuePage = Page<serde_json::Value>;
+
 /// List the audit log, the oldest first unless asked otherwise.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(List), responses(
-    (status = 200, description = "A page of entries, as they are chained", body = Page<serde_json::Value>)
+    (status = 200, description = "A page of entries, as they are chained", body = ValuePage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;

@@ -2,6 +2,7 @@
 
 use super::idempotent::read;
 use super::problem::{Kind, Problem};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::header;
 use http::request::Parts;
@@ -19,13 +20,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case("application/json") {
-            let reason = "its Content-Type is not application/json";
-            return Err(Problem::new(Kind::NotJson, "read", "the body", reason, "send JSON, and say so"));
-        }
-        let bytes = read(request.into_body(), BODY_BYTES_MAX).await?;
+        let bytes = json_bytes(request).await?;
         let plain: Value =
             serde_json::from_slice(&bytes).map_err(|problem| Problem::malformed("the body", problem))?;
         // Serde would read an array as the fields in their order.
@@ -42,6 +37,35 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
             Problem::malformed("the body", problem.inner()).field(path)
         })
     }
+}
+
+/// A JSON array as the body, of at most so many bytes as any body.
+#[derive(Debug)]
+pub struct List<T>(pub Vec<T>);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for List<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = json_bytes(request).await?;
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        let read: Vec<T> = serde_path_to_error::deserialize(&mut reader).map_err(|problem| {
+            let path = problem.path().to_string();
+            Problem::malformed("the body", problem.inner()).field(path)
+        })?;
+        reader.end().map_err(|problem| Problem::malformed("the body", problem))?;
+        Ok(Self(read))
+    }
+}
+
+async fn json_bytes(request: Request) -> Result<Bytes, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let reason = "its Content-Type is not application/json";
+        return Err(Problem::new(Kind::NotJson, "read", "the body", reason, "send JSON, and say so"));
+    }
+    read(request.into_body(), BODY_BYTES_MAX).await
 }
 
 /// PostgreSQL's texts hold no NUL. No recursion bomb: serde_json refuses more than 128 levels.
@@ -66,6 +90,20 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Ask<T> {
         query
             .map(|Query(asked)| Self(asked))
             .map_err(|problem| Problem::malformed("the query", problem.body_text()))
+    }
+}
+
+/// Two ids in the path, the outer one first.
+#[derive(Debug)]
+pub struct Both(pub String, pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Both {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        path.map(|Path((outer, inner))| Self(outer, inner))
+            .map_err(|problem| Problem::malformed("the address", problem.body_text()))
     }
 }
 

@@ -89,9 +89,12 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type TokenPage = Page<Token>;
+
 /// List enrolment tokens, in the order of their making.
 #[utoipa::path(get, path = "/api/v1/enrolment-tokens", tag = "enrolment", params(List), responses(
-    (status = 200, description = "A page of tokens, without their secrets", body = Page<Token>)
+    (status = 200, description = "A page of tokens, without their secrets", body = TokenPage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;

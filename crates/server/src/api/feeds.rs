@@ -68,9 +68,12 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type FeedPage = Page<Feed>;
+
 /// List feeds, by name.
 #[utoipa::path(get, path = "/api/v1/feeds", tag = "feeds", params(List), responses(
-    (status = 200, description = "A page of feeds", body = Page<Feed>)
+    (status = 200, description = "A page of feeds", body = FeedPage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;

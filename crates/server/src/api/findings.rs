@@ -126,9 +126,12 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type FindingPage = Page<Finding>;
+
 /// List findings, by advisory, package, verdict and host.
 #[utoipa::path(get, path = "/api/v1/findings", tag = "findings", params(List), responses(
-    (status = 200, description = "A page of findings", body = Page<Finding>)
+    (status = 200, description = "A page of findings", body = FindingPage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let filter = FindingFilter {
@@ -163,7 +166,7 @@ pub(super) struct OfHost {
 /// store they lie by advisory, and all would have to be looked at for one host.
 #[utoipa::path(get, path = "/api/v1/hosts/{id}/findings", tag = "findings",
     params(("id" = String, Path), OfHost),
-    responses((status = 200, description = "A page of findings", body = Page<Finding>)))]
+    responses((status = 200, description = "A page of findings", body = FindingPage)))]
 pub(super) async fn of_host(
     At(state): At<State>,
     Named(id): Named,
@@ -283,9 +286,12 @@ pub(super) struct Summary {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type CountPage = Page<Count>;
+
 /// Count findings by advisory.
 #[utoipa::path(get, path = "/api/v1/findings/summary", tag = "findings", params(Summary), responses(
-    (status = 200, description = "A page of advisories with counts of hosts", body = Page<Count>)
+    (status = 200, description = "A page of advisories with counts of hosts", body = CountPage)
 ))]
 pub(super) async fn summary(
     At(state): At<State>,

@@ -128,9 +128,12 @@ pub(super) struct List {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type HostPage = Page<Host>;
+
 /// List hosts, by name.
 #[utoipa::path(get, path = "/api/v1/hosts", tag = "hosts", params(List), responses(
-    (status = 200, description = "A page of hosts", body = Page<Host>)
+    (status = 200, description = "A page of hosts", body = HostPage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;

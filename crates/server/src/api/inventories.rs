@@ -107,10 +107,13 @@ pub(super) struct Last {
     after: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type IntervalPage = Page<Interval>;
+
 /// When a host had which inventory, the newest first.
 #[utoipa::path(get, path = "/api/v1/hosts/{id}/inventory/history", tag = "hosts",
     params(("id" = String, Path), Last),
-    responses((status = 200, description = "Intervals", body = Page<Interval>)))]
+    responses((status = 200, description = "Intervals", body = IntervalPage)))]
 pub(super) async fn history(
     At(state): At<State>,
     Named(id): Named,

@@ -6,6 +6,7 @@
 #![allow(unused_qualifications, reason = "utoipa's macros write paths out")]
 
 mod advisories;
+mod alerts;
 mod api_tokens;
 mod audit;
 mod authority;
@@ -22,10 +23,15 @@ mod idempotent;
 mod inventories;
 mod oidc;
 mod page;
+mod plans;
 pub mod problem;
+mod proposals;
+mod rollout_acts;
+mod rollouts;
 mod select;
 mod session;
 mod status;
+mod trust;
 mod users;
 
 use crate::app::App;
@@ -33,6 +39,8 @@ use crate::fleet::Fleet;
 use crate::people::People;
 use crate::people::oidc::{Error as OidcError, Oidc};
 use crate::people::roles::Permission;
+use crate::planning::Planning;
+use crate::signing::Signing;
 use crate::store::audit::Actor;
 use crate::store::events::Event;
 use axum::Router;
@@ -102,6 +110,10 @@ pub struct State {
     pub app: Arc<App>,
     /// The fleet in memory, for what selectors ask.
     pub fleet: Arc<Fleet>,
+    /// What approvers have signed.
+    pub signing: Arc<Signing>,
+    /// Who makes plans.
+    pub planning: Arc<Planning>,
     /// For logging in by password.
     pub people: Arc<People>,
     /// For logging in through an identity provider, if there is one.
@@ -121,7 +133,7 @@ impl State {
     /// For a running server; fails if `oidc` in its settings cannot be used.
     pub fn new(
         app: Arc<App>,
-        fleet: Arc<Fleet>,
+        planning: Arc<Planning>,
         events: broadcast::Sender<Event>,
         refresh: mpsc::Sender<Refresh>,
         stopping: CancellationToken,
@@ -129,7 +141,9 @@ impl State {
         let oidc = app.config.oidc.as_ref().map(Oidc::new).transpose()?;
         Ok(Self {
             app,
-            fleet,
+            fleet: Arc::clone(planning.fleet()),
+            signing: Arc::clone(planning.signing()),
+            planning,
             people: Arc::default(),
             oidc,
             events,
@@ -211,6 +225,37 @@ fn endpoints() -> OpenApiRouter<State> {
         .routes(needs(P::Own, routes!(api_tokens::revoke)))
         .routes(needs(P::ReadAudit, routes!(audit::list)))
         .routes(needs(P::ReadAudit, routes!(audit::export)))
+        .routes(needs(P::ReadFleet, routes!(trust::get)))
+        .routes(needs(P::ReadFleet, routes!(trust::root)))
+        .routes(needs(P::ReadFleet, routes!(trust::standing)))
+        .routes(needs(P::ArrangeKeys, routes!(trust::found)))
+        .routes(needs(P::ArrangeKeys, routes!(trust::change)))
+        .routes(needs(P::ReadFleet, routes!(proposals::list)))
+        .routes(needs(P::ReadFleet, routes!(proposals::get)))
+        .routes(needs(P::RunRollouts, routes!(proposals::withdraw)))
+        .routes(needs(P::Approve, routes!(proposals::add)))
+        .routes(needs(P::Approve, routes!(proposals::sign)))
+        .routes(needs(P::ReadFleet, routes!(plans::list)))
+        .routes(needs(P::RunRollouts, routes!(plans::create)))
+        .routes(needs(P::ReadFleet, routes!(plans::get)))
+        .routes(needs(P::ReadFleet, routes!(plans::bytes)))
+        .routes(needs(P::RunRollouts, routes!(plans::propose)))
+        .routes(needs(P::RunRollouts, routes!(plans::remove)))
+        .routes(needs(P::ReadFleet, routes!(rollouts::list)))
+        .routes(needs(P::ReadFleet, routes!(rollouts::get)))
+        .routes(needs(P::ReadFleet, routes!(rollouts::jobs)))
+        .routes(needs(P::ReadFleet, routes!(rollouts::job)))
+        .routes(needs(P::RunRollouts, routes!(rollout_acts::start)))
+        .routes(needs(P::StopRollouts, routes!(rollout_acts::pause)))
+        .routes(needs(P::StopRollouts, routes!(rollout_acts::halt)))
+        .routes(needs(P::RunRollouts, routes!(rollout_acts::resume)))
+        .routes(needs(P::RunRollouts, routes!(rollout_acts::back)))
+        .routes(needs(P::RunRollouts, routes!(rollout_acts::abort)))
+        .routes(needs(P::RunRollouts, routes!(rollout_acts::retract)))
+        .routes(needs(P::RunRollouts, routes!(rollout_acts::free)))
+        .routes(needs(P::ReadFleet, routes!(alerts::list)))
+        .routes(needs(P::RaiseAlerts, routes!(alerts::raise)))
+        .routes(needs(P::RaiseAlerts, routes!(alerts::remove)))
         .routes(needs(P::ReadFleet, routes!(events::stream)))
         .routes(needs(P::ReadFleet, routes!(authority::get)))
         .routes(needs(P::ReadFleet, routes!(status::status)))

@@ -9,7 +9,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Uri, header};
 use openidconnect::url::form_urlencoded;
 use serde::Serialize;
-use utoipa::ToSchema;
+use std::borrow::Cow;
+use utoipa::openapi::schema::{ArrayBuilder, Schema};
+use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Things on a page, if nobody asks for more or fewer.
 const LIMIT: u32 = 100;
@@ -18,8 +21,9 @@ const LIMIT_MAX: u32 = 1000;
 /// Between the parts of a place; in no id or name.
 const BETWEEN: char = '\u{1f}';
 
-/// A page of a list.
-#[derive(Debug, Serialize, ToSchema)]
+/// A page of a list. Endpoints document theirs by an alias of it: the macro cannot name the `Page` of something where a crate
+/// gives `Cow` one more `AsRef` (`typed-path` does, which `tough` brings).
+#[derive(Debug, Serialize)]
 pub(super) struct Page<T> {
     /// What is on it.
     pub(super) items: Vec<T>,
@@ -27,6 +31,30 @@ pub(super) struct Page<T> {
     /// `limit`, even none, and yet not be the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next: Option<String>,
+}
+
+impl<T: ToSchema> PartialSchema for Page<T> {
+    fn schema() -> RefOr<Schema> {
+        let next = "Where the next page begins: send it as `after`. Absent on the last. A page of a filtered list may hold \
+                    fewer than `limit`, even none, and yet not be the last.";
+        ObjectBuilder::new()
+            .description(Some("A page of a list"))
+            .property("items", ArrayBuilder::new().items(Ref::from_schema_name(T::name())))
+            .required("items")
+            .property("next", ObjectBuilder::new().schema_type(Type::String).description(Some(next)))
+            .into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for Page<T> {
+    fn name() -> Cow<'static, str> {
+        Cow::Owned(format!("Page_{}", T::name()))
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
 }
 
 /// How many things a page is to have.

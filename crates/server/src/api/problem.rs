@@ -1,6 +1,8 @@
 //! What went wrong, in RFC 9457's form and our words: operation, object, reason, remedy.
 
 use crate::people;
+use crate::planning;
+use crate::signing;
 use crate::store;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -38,6 +40,8 @@ pub enum Kind {
     TooLarge,
     /// The body is not JSON.
     NotJson,
+    /// It can be read, and what it asks for has faults.
+    Faulty,
     /// The idempotency key was used for another request.
     KeyReused,
     /// Too often.
@@ -70,6 +74,7 @@ impl Kind {
             Self::Stale => (StatusCode::PRECONDITION_FAILED, "stale", "It has changed since"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "The body is not JSON"),
+            Self::Faulty => (StatusCode::UNPROCESSABLE_ENTITY, "faulty", "What is asked for has faults"),
             Self::KeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used for another request")
             }
@@ -94,6 +99,7 @@ struct Parts {
     reason: String,
     remedy: String,
     field: Option<String>,
+    faults: Vec<String>,
     retry_after_seconds: Option<i64>,
 }
 
@@ -113,6 +119,7 @@ impl Problem {
             reason: reason.to_string(),
             remedy: remedy.to_owned(),
             field: None,
+            faults: Vec::new(),
             retry_after_seconds: matches!(kind, Kind::Busy | Kind::UnderWay).then_some(RETRY_AFTER_SECONDS),
         }))
     }
@@ -158,6 +165,13 @@ impl Problem {
         self
     }
 
+    /// The same, with every fault, a sentence each.
+    #[must_use]
+    pub fn faults(mut self, faults: impl IntoIterator<Item = String>) -> Self {
+        self.0.faults.extend(faults);
+        self
+    }
+
     /// The same, telling when to come back.
     #[must_use]
     pub fn retry_after(mut self, seconds: i64) -> Self {
@@ -183,6 +197,7 @@ impl Problem {
             reason: self.0.reason.clone(),
             remedy: self.0.remedy.clone(),
             field: self.0.field.clone(),
+            faults: self.0.faults.clone(),
             retry_after_seconds: self.0.retry_after_seconds,
         };
         let text = serde_json::to_vec(&body).expect("a problem is plain text");
@@ -216,6 +231,67 @@ impl From<store::Error> for Problem {
             | store::Error::Database { .. }
             | store::Error::Schema(_)
             | store::Error::Damaged { .. } => Self::internal(&problem),
+        }
+    }
+}
+
+impl From<signing::Error> for Problem {
+    fn from(problem: signing::Error) -> Self {
+        use signing::Error;
+        use trust::{proposal, publisher};
+        let kind = match &problem {
+            Error::KeyFile(_)
+            | Error::Seal(_)
+            | Error::Publisher(
+                publisher::Error::Store { .. } | publisher::Error::Damaged { .. } | publisher::Error::Key(_),
+            ) => return Self::internal(&problem),
+            Error::NotFound(id) => return Self::not_found("proposal", id),
+            Error::Proposal(proposal::Error::NotAProposal(_)) => Kind::Malformed,
+            Error::Standing(_)
+            | Error::Key(_)
+            | Error::NoSuchKey { .. }
+            | Error::Proposal(
+                proposal::Error::DoesNotCount { .. }
+                | proposal::Error::NotAsked(_)
+                | proposal::Error::Standing(_)
+                | proposal::Error::Key(_),
+            ) => Kind::Faulty,
+            Error::Proposal(proposal::Error::Outdated { .. } | proposal::Error::Incomplete { .. })
+            | Error::Publisher(_)
+            | Error::NotFounded
+            | Error::Founded
+            | Error::Ended { .. }
+            | Error::Remade(_)
+            | Error::Refused(_)
+            | Error::PeopleApprove => Kind::Conflict,
+            Error::Busy => Kind::Busy,
+            Error::Store(_) => {
+                return match problem {
+                    Error::Store(problem) => problem.into(),
+                    other => Self::internal(&other),
+                };
+            }
+        };
+        Self::new(kind, "change", "the trust", problem, "")
+    }
+}
+
+impl From<planning::Error> for Problem {
+    fn from(problem: planning::Error) -> Self {
+        use planning::Error;
+        match problem {
+            Error::Store(problem) => problem.into(),
+            Error::Signing(problem) => problem.into(),
+            Error::Chance(problem) => problem.into(),
+            Error::Conflict(reason) => Self::new(Kind::Conflict, "change", "the plan", reason, ""),
+            Error::Faulty(faults) => {
+                let reason = match faults.as_slice() {
+                    [one] => one.clone(),
+                    many => format!("it has {} faults", many.len()),
+                };
+                Self::new(Kind::Faulty, "make", "the plan", reason, "correct what is told in \"faults\"")
+                    .faults(faults)
+            }
         }
     }
 }
@@ -263,6 +339,9 @@ pub struct Body {
     /// The field of the request that is wrong: `labels.site`.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// Every fault of what was asked for, with what to do about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
     /// When to come back.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<i64>,

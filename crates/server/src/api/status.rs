@@ -9,6 +9,7 @@ use axum::extract::State as At;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use trust::standing::Custody;
 use utoipa::ToSchema;
 
 /// Alarms that are shown.
@@ -32,6 +33,19 @@ pub(super) struct Status {
     findings: BTreeMap<String, i64>,
     /// What is wrong with which feed.
     alarms: Vec<Alarm>,
+    /// Who approves plans, and what must be signed anew.
+    trust: TrustStatus,
+}
+
+/// Who approves plans.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TrustStatus {
+    /// Whether anybody does yet.
+    founded: bool,
+    /// The server approves by itself: whoever captures it can install what they like.
+    one_key: bool,
+    /// What people must sign anew, and by when; what else is wrong.
+    alarms: Vec<String>,
 }
 
 /// Something is wrong with a feed.
@@ -61,5 +75,10 @@ pub(super) async fn status(At(state): At<State>) -> Result<Json<Status>, Problem
         silent: host_list::silent(store, silent_since(&state)).await?,
         findings: findings::counts(store).await?,
         alarms: alarms.into_iter().map(|feed| Alarm { feed: feed.name, alarm: feed.alarm }).collect(),
+        trust: TrustStatus {
+            founded: state.signing.is_founded(),
+            one_key: state.signing.custody() == Some(Custody::Server),
+            alarms: state.signing.alarms(state.now()),
+        },
     }))
 }

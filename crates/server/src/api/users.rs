@@ -65,9 +65,12 @@ pub(super) struct List {
     name: Option<String>,
 }
 
+/// A page, by a name: see [`Page`].
+type UserPage = Page<User>;
+
 /// List users, by name.
 #[utoipa::path(get, path = "/api/v1/users", tag = "users", params(List), responses(
-    (status = 200, description = "A page of users", body = Page<User>)
+    (status = 200, description = "A page of users", body = UserPage)
 ))]
 pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) -> Result<Response, Problem> {
     let limit = page::limit(asked.limit)?;

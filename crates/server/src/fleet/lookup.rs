@@ -3,7 +3,8 @@
 use super::Fleet;
 use exposure::selector::{Package, Selector};
 use roaring::RoaringBitmap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// The answers that one selector needs, by the hosts' numbers; for [`exposure::selector::Facts`].
 #[derive(Clone, Debug, Default)]
@@ -24,7 +25,41 @@ impl Lookup {
     }
 }
 
+/// What advisories affect, by package.
+#[derive(Clone, Debug, Default)]
+pub struct Affected {
+    /// Whether there is such an advisory or CVE.
+    pub known: bool,
+    /// The advisories that affect any of the hosts that were asked about.
+    pub advisories: BTreeSet<String>,
+    /// Numbers of the hosts, by package: `source:openssl`, `binary:libssl3`.
+    pub packages: BTreeMap<String, RoaringBitmap>,
+}
+
 impl Fleet {
+    /// What an advisory, or those that close a CVE, affect among these hosts; `None`: all advisories.
+    pub async fn affected_among(&self, id: Option<&str>, among: RoaringBitmap) -> Affected {
+        let id = id.map(str::to_owned);
+        self.with_state(move |state| {
+            let ids: BTreeSet<Arc<str>> = match &id {
+                Some(id) => state.keys.meant(id),
+                None => state.keys.ids().cloned().collect(),
+            };
+            let mut found = Affected { known: !ids.is_empty(), ..Affected::default() };
+            for id in ids {
+                for (package, sets) in state.sets(&id) {
+                    let hosts = sets.affected & &among;
+                    if !hosts.is_empty() {
+                        found.advisories.insert(id.to_string());
+                        *found.packages.entry(package).or_default() |= hosts;
+                    }
+                }
+            }
+            found
+        })
+        .await
+    }
+
     /// Looks up what a selector asks.
     pub fn lookup(&self, selector: &Selector) -> Lookup {
         self.read_state(|state| Lookup {

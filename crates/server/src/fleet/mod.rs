@@ -13,7 +13,7 @@ mod pieces;
 mod state;
 
 pub use doctor::{Difference, doctor};
-pub use lookup::Lookup;
+pub use lookup::{Affected, Lookup};
 pub use state::Finding;
 
 use crate::App;

@@ -1,10 +1,9 @@
 //! The agents' door: accepts connections, bounds how many there are and how long they may take, and shows out.
 
 use super::requests::Desk;
-use super::{Roster, add};
+use super::{Duties, Roster, add};
 use crate::App;
 use crate::identity::{AgentsTls, Authority, Error, Peer};
-use crate::rollouts::Rollouts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -75,11 +74,11 @@ pub async fn serve(
     app: Arc<App>,
     authority: Arc<Authority>,
     roster: Arc<Roster>,
-    rollouts: Arc<Rollouts>,
+    duties: Duties,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    serve_within(Limits::default(), app, authority, roster, rollouts, listener, stop).await
+    serve_within(Limits::default(), app, authority, roster, duties, listener, stop).await
 }
 
 /// [`serve`] with other limits.
@@ -88,7 +87,7 @@ pub async fn serve_within(
     app: Arc<App>,
     authority: Arc<Authority>,
     roster: Arc<Roster>,
-    rollouts: Arc<Rollouts>,
+    duties: Duties,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -97,7 +96,7 @@ pub async fn serve_within(
     let places = Arc::new(Semaphore::new(limits.connections));
     let strangers = Arc::new(Strangers::default());
     let desk =
-        Arc::new(Desk::new(Arc::clone(&app), authority, Arc::clone(&roster), rollouts, limits, stop.clone()));
+        Arc::new(Desk::new(Arc::clone(&app), authority, Arc::clone(&roster), duties, limits, stop.clone()));
     let writer = tokio::spawn(flush(Arc::clone(&desk), stop.clone()));
     loop {
         let accepted = tokio::select! {

@@ -4,10 +4,11 @@ use super::body::{self, Encoding, Room};
 use super::door::{Limits, Place, network};
 use super::refusal::{Answer, Refuse, json};
 use super::roster::{Barred, Heard, Roster, digest};
-use super::{add, clean};
+use super::{Duties, add, clean};
 use crate::App;
 use crate::identity::{self, Authority, Peer};
-use crate::rollouts::{Checked, Rollouts, beside};
+use crate::planning::Planning;
+use crate::rollouts::{Checked, Rollouts};
 use crate::store::certificates::{self, Given};
 use crate::store::enrolment::{self, Enrolment, Newcomer};
 use crate::store::inventories::{self, Replaced};
@@ -55,6 +56,7 @@ pub(super) struct Desk {
     authority: Arc<Authority>,
     pub(super) roster: Arc<Roster>,
     pub(super) rollouts: Arc<Rollouts>,
+    pub(super) planning: Arc<Planning>,
     pub(super) limits: Limits,
     pub(super) stop: CancellationToken,
     failures: Mutex<HashMap<IpAddr, (u32, Timestamp)>>,
@@ -71,7 +73,7 @@ impl Desk {
         app: Arc<App>,
         authority: Arc<Authority>,
         roster: Arc<Roster>,
-        rollouts: Arc<Rollouts>,
+        Duties { rollouts, planning }: Duties,
         limits: Limits,
         stop: CancellationToken,
     ) -> Self {
@@ -80,6 +82,7 @@ impl Desk {
             authority,
             roster,
             rollouts,
+            planning,
             limits,
             stop,
             failures: Mutex::default(),
@@ -120,7 +123,7 @@ impl Desk {
                 only("GET")
             }
             HINT_PATH => self.hint(peer, place, now).await,
-            path if path.starts_with(TRUST_PATH) => self.trust(&path[TRUST_PATH.len()..], peer, now),
+            path if path.starts_with(TRUST_PATH) => self.trust(&path[TRUST_PATH.len()..], peer, now).await,
             REHEARSAL_PATH => self.rehearsal(request, peer, now).await,
             ENROL_PATH => self.enrol(request.into_body(), address, now).await,
             RENEW_PATH => self.renew(request.into_body(), peer, now).await,
@@ -247,7 +250,7 @@ impl Desk {
                 };
                 add(&self.roster.counters.check_ins);
                 let next_seconds = self.app.config.agents.check_in_seconds;
-                let rehearse = beside::due(&peer.host.to_string());
+                let rehearse = self.planning.due(&peer.host.to_string());
                 let Checked { told, hint } = checked;
                 Ok(json(StatusCode::OK, &CheckedIn { next_seconds, report, job: told, rehearse, hint }))
             }

@@ -5,7 +5,6 @@ use super::door::Place;
 use super::refusal::{Answer, Refuse, json};
 use super::requests::{Desk, unpack, unstored};
 use crate::identity::Peer;
-use crate::rollouts::beside;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
@@ -26,9 +25,14 @@ const HINT_AGAIN_SECONDS: u32 = 300;
 
 impl Desk {
     /// A file that approvers or the server signed, by its path below the trust's.
-    pub(super) fn trust(&self, name: &str, peer: Option<Peer>, now: Timestamp) -> Result<Answer, Refuse> {
+    pub(super) async fn trust(
+        &self,
+        name: &str,
+        peer: Option<Peer>,
+        now: Timestamp,
+    ) -> Result<Answer, Refuse> {
         self.active(peer, now)?;
-        let body = self.rollouts.signing.file(name).ok_or_else(|| {
+        let body = self.rollouts.signing.file(name).await.map_err(unstored)?.ok_or_else(|| {
             // A client asks for the next root until there is none: no fault of anybody's.
             Refuse::malformed(StatusCode::NOT_FOUND, "read a signed file: there is none of this name")
         })?;
@@ -55,7 +59,10 @@ impl Desk {
             Refuse::malformed(StatusCode::PAYLOAD_TOO_LARGE, detail)
         })?;
         let host = peer.host.to_string();
-        let wanted = beside::answered(&self.app.store, &host, found, now).await.map_err(unstored)?;
+        let wanted = self.planning.answered(&host, &found, now).await.map_err(|problem| {
+            tracing::error!(host.id = host, "{problem}");
+            Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "store what the rehearsal found")
+        })?;
         self.app.told.notify_waiters();
         Ok(json(StatusCode::OK, &Noted { wanted }))
     }

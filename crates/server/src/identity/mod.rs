@@ -87,6 +87,11 @@ pub enum Error {
     Request(&'static str),
 }
 
+/// What seals the server's secrets in the store: with the key of this file, which is made where there is none.
+pub(crate) fn seal(key_file: &Path) -> Result<crate::seal::Seal, Error> {
+    key_file::read_or_make(key_file)
+}
+
 /// A certificate as signed for a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {

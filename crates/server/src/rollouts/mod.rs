@@ -6,7 +6,6 @@
 //! leases, deadlines, silence and gates. `act` is what people do, `status` what they see, `hints` what hosts are rung by.
 
 mod act;
-pub mod beside;
 mod books;
 mod desk;
 mod evidence;
@@ -25,11 +24,11 @@ pub use sweep::Sweep;
 use crate::App;
 use crate::api::Clock;
 use crate::hosts::Roster;
+use crate::signing::Signing;
 use crate::store::Error;
 use crate::store::events::{Event, Kind};
 use crate::store::rollouts::evidence::{Sampled, Witness};
 use crate::store::rollouts::{job_list, list};
-use beside::{NotHalted, Signing};
 use desk::Ask;
 use evidence::Evidence;
 use jiff::Timestamp;
@@ -42,6 +41,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use trust::statement::NotHalted;
 use uuid::Uuid;
 use view::{Caller, View};
 use wire::v1::Told;

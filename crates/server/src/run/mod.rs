@@ -12,7 +12,9 @@ use crate::hosts::{self, Roster};
 use crate::identity::{self, Authority};
 use crate::metrics::{self, Watched};
 use crate::people::oidc;
-use crate::rollouts::{self, Rollouts, beside};
+use crate::planning::{self, Planning};
+use crate::rollouts::{self, Rollouts};
+use crate::signing::{self, Signing};
 use crate::store::events::{self, Event};
 use crate::store::{self, Store};
 use jiff::Timestamp;
@@ -57,6 +59,9 @@ pub enum Failed {
     /// Its authority, or TLS.
     #[error(transparent)]
     Identity(#[from] identity::Error),
+    /// Who approves plans.
+    #[error(transparent)]
+    Signing(#[from] signing::Error),
     /// The identity provider in its settings.
     #[error(transparent)]
     Oidc(#[from] oidc::Error),
@@ -129,17 +134,19 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
         );
     }
     let app = Arc::new(App { config, store, told: Arc::new(Notify::new()) });
+    let signing =
+        Signing::open(&app.store, Arc::clone(&app.told), &key_file, app.config.trust.one_key, now).await?;
     // Followers begin where they were loaded: what happens meanwhile is followed afterwards, twice does no harm.
     let seen = events::last(&app.store).await?;
     let roster = Arc::new(Roster::load(&app.store, now).await?);
-    let signing = Arc::new(beside::Signing::default());
-    let (rollouts, asks) = Rollouts::load(&app, &roster, signing, api::Clock::default()).await?;
+    let (rollouts, asks) = Rollouts::load(&app, &roster, Arc::clone(&signing), api::Clock::default()).await?;
     let fleet = Fleet::start(&app).await?;
+    let planning = Planning::open(&app, Arc::clone(&fleet), Arc::clone(&signing)).await?;
     let (watchers, _) = broadcast::channel(WATCHERS_BEHIND_MAX);
     let (refresh, refreshes) = mpsc::channel(REFRESHES_MAX);
     let stop = CancellationToken::new();
     let state =
-        api::State::new(Arc::clone(&app), Arc::clone(&fleet), watchers.clone(), refresh, stop.clone())?;
+        api::State::new(Arc::clone(&app), Arc::clone(&planning), watchers.clone(), refresh, stop.clone())?;
     let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet, &rollouts) };
 
     let (people, agents, numbers) = listeners;
@@ -150,14 +157,10 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     let mut parts = JoinSet::new();
     parts.spawn(door::serve(api::router(state), people, tls, stop.clone()));
     parts.spawn({
-        let (app, authority, roster, rollouts, stop) = (
-            Arc::clone(&app),
-            Arc::clone(&authority),
-            Arc::clone(&roster),
-            Arc::clone(&rollouts),
-            stop.clone(),
-        );
-        async move { Ok(hosts::serve(app, authority, roster, rollouts, agents, stop).await?) }
+        let duties = hosts::Duties { rollouts: Arc::clone(&rollouts), planning: Arc::clone(&planning) };
+        let (app, authority, roster, stop) =
+            (Arc::clone(&app), Arc::clone(&authority), Arc::clone(&roster), stop.clone());
+        async move { Ok(hosts::serve(app, authority, roster, duties, agents, stop).await?) }
     });
     parts.spawn({
         let (rollouts, stop) = (Arc::clone(&rollouts), stop.clone());
@@ -175,13 +178,22 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
             served.map_err(|problem| Failed::Part { part: "metrics", reason: problem.to_string() })
         }
     });
-    parts.spawn(follow(
-        Arc::clone(&app),
-        (Arc::clone(&authority), Arc::clone(&roster), rollouts),
+    let followers = Followers {
+        authority: Arc::clone(&authority),
+        roster,
+        signing: Arc::clone(&signing),
+        planning: Arc::clone(&planning),
+        rollouts,
         watchers,
-        seen,
-        stop.clone(),
-    ));
+    };
+    parts.spawn(follow(Arc::clone(&app), followers, seen, stop.clone()));
+    parts.spawn({
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        async move {
+            tokio::join!(signing::run(app, signing, stop.clone()), planning::run(planning, stop));
+            Ok(())
+        }
+    });
     parts.spawn({
         let (app, stop) = (Arc::clone(&app), stop.clone());
         async move {
@@ -263,12 +275,20 @@ fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, Failed
     bound().map_err(|source| Failed::Listen { address, name, source })
 }
 
-/// Reads events as they are committed, by whichever server, and hands them to the authority, the roster, rollouts and
-/// watchers.
+/// Who is told of events.
+struct Followers {
+    authority: Arc<Authority>,
+    roster: Arc<Roster>,
+    signing: Arc<Signing>,
+    planning: Arc<Planning>,
+    rollouts: Arc<Rollouts>,
+    watchers: broadcast::Sender<Event>,
+}
+
+/// Reads events as they are committed, by whichever server, and hands them to those who follow, and to watchers.
 async fn follow(
     app: Arc<App>,
-    (authority, roster, rollouts): (Arc<Authority>, Arc<Roster>, Arc<Rollouts>),
-    watchers: broadcast::Sender<Event>,
+    followers: Followers,
     mut seen: i64,
     stop: CancellationToken,
 ) -> Result<(), Failed> {
@@ -285,17 +305,23 @@ async fn follow(
         let more = !page.is_empty();
         for event in page {
             seen = event.seq;
-            if let Err(problem) = roster.follow(&app.store, &event).await {
+            if let Err(problem) = followers.roster.follow(&app.store, &event).await {
                 tracing::warn!("follow event {}: {problem}", event.seq);
             }
-            if let Err(problem) = authority.follow(&app.store, &event).await {
+            if let Err(problem) = followers.signing.follow(&event).await {
+                tracing::warn!("follow event {}: {problem}", event.seq);
+            }
+            if let Err(problem) = followers.planning.follow(&event).await {
+                tracing::warn!("follow event {}: {problem}", event.seq);
+            }
+            if let Err(problem) = followers.authority.follow(&app.store, &event).await {
                 tracing::error!("follow event {}: {problem}", event.seq);
             }
-            if let Err(problem) = rollouts.follow(&event).await {
+            if let Err(problem) = followers.rollouts.follow(&event).await {
                 tracing::warn!("follow event {}: {problem}", event.seq);
             }
             // Nobody watching is no error.
-            let _ = watchers.send(event);
+            let _ = followers.watchers.send(event);
         }
         if more {
             continue;

@@ -6,8 +6,10 @@
 
 mod dialect;
 mod filter;
+mod packed;
 pub mod advisories;
 pub mod advisory_list;
+pub mod alerts;
 pub mod audit;
 pub mod backup;
 pub mod certificates;
@@ -24,9 +26,14 @@ pub mod idempotency;
 pub mod inventories;
 pub mod leases;
 pub mod people;
+pub mod plans;
+pub mod proposals;
+pub mod rehearsals;
 pub mod rollouts;
 pub mod sessions;
 pub mod tokens;
+pub mod trust_files;
+pub mod words;
 
 pub use dialect::Dialect;
 

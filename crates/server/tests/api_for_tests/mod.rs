@@ -14,6 +14,8 @@ use server::fleet::Fleet;
 use server::identity::Authority;
 use server::people::roles::Role;
 use server::people::secrets;
+use server::planning::Planning;
+use server::signing::Signing;
 use server::store::Store;
 use server::store::audit::Actor;
 use server::store::events::Event;
@@ -37,6 +39,12 @@ pub struct Centre {
     pub events: broadcast::Sender<Event>,
     pub refresh: mpsc::Receiver<api::Refresh>,
     pub stopping: CancellationToken,
+    pub app: Arc<App>,
+    pub fleet: Arc<Fleet>,
+    pub signing: Arc<Signing>,
+    pub planning: Arc<Planning>,
+    /// Where the key lies that seals the server's.
+    pub keys: tempfile::TempDir,
     seconds: Arc<AtomicI64>,
 }
 
@@ -74,14 +82,34 @@ impl Centre {
         let app = Arc::new(App { config, store: store.clone(), told: Arc::new(Notify::new()) });
         Authority::open(&store, Timestamp::from_second(BEGIN).unwrap()).await.unwrap();
         let fleet = Fleet::start(&app).await.unwrap();
+        let keys = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_second(BEGIN).unwrap();
+        let (told, one_key) = (Arc::clone(&app.told), app.config.trust.one_key);
+        let signing =
+            Signing::open(&store, told, &keys.path().join("authority.key"), one_key, now).await.unwrap();
+        let planning = Planning::open(&app, Arc::clone(&fleet), Arc::clone(&signing)).await.unwrap();
         let (events, _) = broadcast::channel(16);
         let (ask, refresh) = mpsc::channel(2);
         let stopping = CancellationToken::new();
-        let mut state = api::State::new(app, fleet, events.clone(), ask, stopping.clone()).unwrap();
+        let mut state =
+            api::State::new(Arc::clone(&app), Arc::clone(&planning), events.clone(), ask, stopping.clone())
+                .unwrap();
         let seconds = Arc::new(AtomicI64::new(BEGIN));
         let clock = Arc::clone(&seconds);
         state.clock = Clock::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
-        Self { store, router: api::router(state), events, refresh, stopping, seconds }
+        Self {
+            store,
+            app,
+            router: api::router(state),
+            events,
+            refresh,
+            stopping,
+            fleet,
+            signing,
+            planning,
+            keys,
+            seconds,
+        }
     }
 
     pub fn now(&self) -> Timestamp {

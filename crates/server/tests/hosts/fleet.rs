@@ -13,10 +13,12 @@ use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersio
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use server::api::Clock;
-use server::hosts::{Limits, Roster, serve_within};
+use server::fleet::Fleet;
+use server::hosts::{Duties, Limits, Roster, serve_within};
 use server::identity::Authority;
+use server::planning::Planning;
 use server::rollouts::Rollouts;
-use server::rollouts::beside::Signing;
+use server::signing::Signing;
 use server::store::audit::Actor;
 use server::store::{Store, enrolment, events};
 use server::{App, Config};
@@ -32,6 +34,17 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use wire::v1::{CHECK_IN_PATH, CheckIn, ENROL_PATH, Enrol, Enrolled, REPORT_PATH, Report, split};
+
+/// What the door does beside listening: nobody asks anything of hosts.
+async fn duties(app: &Arc<App>, roster: &Arc<Roster>, now: Timestamp) -> Duties {
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("authority.key");
+    let signing = Signing::open(&app.store, Arc::clone(&app.told), &key_file, false, now).await.unwrap();
+    let (rollouts, _) = Rollouts::load(app, roster, Arc::clone(&signing), Clock::default()).await.unwrap();
+    let fleet = Fleet::start(app).await.unwrap();
+    let planning = Planning::open(app, fleet, signing).await.unwrap();
+    Duties { rollouts, planning }
+}
 
 pub struct Centre {
     pub store: Store,
@@ -64,14 +77,13 @@ impl Centre {
         let mut config = Config::default();
         config.server.names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let app = Arc::new(App { config, store: store.clone(), told: Arc::new(Notify::new()) });
-        let signing = Arc::new(Signing::default());
-        let (rollouts, _) = Rollouts::load(&app, &roster, signing, Clock::default()).await.unwrap();
+        let duties = duties(&app, &roster, now).await;
         tokio::spawn(serve_within(
             limits,
             Arc::clone(&app),
             Arc::clone(&authority),
             Arc::clone(&roster),
-            rollouts,
+            duties,
             listener,
             stop.clone(),
         ));

@@ -13,9 +13,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
-use server::hosts::{Roster, serve};
+use server::fleet::Fleet;
+use server::hosts::{Duties, Roster, serve};
 use server::identity::Authority;
-use server::rollouts::beside::Signing;
+use server::planning::Planning;
 use server::rollouts::{self, Rollouts, Sweep};
 use server::store::audit::Actor;
 use server::store::{enrolment, events};
@@ -37,7 +38,6 @@ struct Centre {
     app: Arc<App>,
     authority: Arc<Authority>,
     rollouts: Arc<Rollouts>,
-    signing: Arc<Signing>,
     hands: Hands,
     address: SocketAddr,
     stop: CancellationToken,
@@ -66,9 +66,12 @@ impl Centre {
         let authority = Arc::new(Authority::open(&app.store, now).await.unwrap());
         let roster = Arc::new(Roster::load(&app.store, now).await.unwrap());
         let mut seen = events::last(&app.store).await.unwrap();
-        let signing = Arc::new(Signing::default());
+        let signing = hands.signing(&app).await;
         let (rollouts, asks) =
             Rollouts::load(&app, &roster, Arc::clone(&signing), hands.clock()).await.unwrap();
+        let fleet = Fleet::start(&app).await.unwrap();
+        let planning = Planning::open(&app, fleet, Arc::clone(&signing)).await.unwrap();
+        let duties = Duties { rollouts: Arc::clone(&rollouts), planning };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -77,7 +80,7 @@ impl Centre {
             Arc::clone(&app),
             Arc::clone(&authority),
             Arc::clone(&roster),
-            Arc::clone(&rollouts),
+            duties,
             listener,
             stop.clone(),
         ));
@@ -92,7 +95,7 @@ impl Centre {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
-        Self { app, authority, rollouts, signing, hands, address, stop }
+        Self { app, authority, rollouts, hands, address, stop }
     }
 
     fn config(&self, own: Option<(&KeyPair, &str)>) -> Arc<ClientConfig> {
@@ -210,7 +213,6 @@ fn plan_for(hosts: &[Host]) -> Plan {
 async fn a_fleet_is_rolled_out_through_the_door() {
     on_each_store(async |fresh| {
         let centre = Centre::start(&fresh, 10).await;
-        centre.signing.put("metadata/1.root.json", b"{\"root\":1}");
         let mut hosts = Vec::new();
         for name in ["canary", "one", "two", "three"] {
             hosts.push(centre.enrol(name).await);
@@ -248,7 +250,6 @@ async fn a_fleet_is_rolled_out_through_the_door() {
 async fn a_host_that_speaks_of_another_s_grant_speaks_of_its_own() {
     on_each_store(async |fresh| {
         let centre = Centre::start(&fresh, 10).await;
-        centre.signing.put("metadata/1.root.json", b"{\"root\":1}");
         let mut hosts = vec![centre.enrol("victim").await, centre.enrol("liar").await];
         let plan = plan_for(&hosts);
         centre.begin(&plan).await;
@@ -278,7 +279,6 @@ async fn a_host_that_speaks_of_another_s_grant_speaks_of_its_own() {
 async fn a_halt_rings_those_who_wait_and_no_more_wait_than_may() {
     on_each_store(async |fresh| {
         let centre = Arc::new(Centre::start(&fresh, 1).await);
-        centre.signing.put("metadata/1.root.json", b"{\"root\":1}");
         let mut hosts = vec![centre.enrol("canary").await, centre.enrol("other").await];
         let plan = plan_for(&hosts);
         centre.begin(&plan).await;
@@ -300,7 +300,7 @@ async fn a_halt_rings_those_who_wait_and_no_more_wait_than_may() {
         // Beside them: what approvers signed, and what nobody asked for.
         let root: serde_json::Value =
             centre.get(&hosts[0], &format!("{TRUST_PATH}metadata/1.root.json")).await;
-        assert_eq!(root, serde_json::json!({ "root": 1 }));
+        assert_eq!(root["signed"]["_type"], "root");
         let (status, _) =
             centre.ask(&hosts[0].config, "GET", &format!("{TRUST_PATH}metadata/2.root.json"), b"").await;
         assert_eq!(status, 404);

@@ -220,7 +220,8 @@ async fn a_rollback_reaches_everybody_who_went_forward() {
         .unwrap();
         // A server that knows the newcomer.
         world = World::new(fresh.store.clone(), &world.hands).await;
-        world.begun(&shape.plan()).await;
+        let plan = shape.plan();
+        world.begun(&plan).await;
         let mut agents = Agent::numbered(0..3);
         agents.push(Agent::of(joins));
         for _ in 0..8 {
@@ -231,8 +232,7 @@ async fn a_rollback_reaches_everybody_who_went_forward() {
         assert!(agents.iter().all(|agent| agent.cleared == [1]), "{agents:?}");
         assert_eq!(world.status().await.waves[1].late, 1);
 
-        let word = uuid::Uuid::from_u128(7);
-        world.signing.allow_back(world.plan, word);
+        let word = world.allow_back(&plan).await;
         let signers = BTreeSet::from(["ada".to_owned()]);
         world.act(Event::BackOrdered { by: "ada".to_owned(), signers }).await.unwrap();
         for agent in &mut agents {

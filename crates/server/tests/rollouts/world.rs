@@ -7,36 +7,51 @@ use rollout::order::{CheckIn, Report, Stage};
 use rollout::plan::{HostId, Plan, PlanId};
 use rollout::rollout::Event;
 use rollout::sim::fleet::{BEGIN, Shape, host_id};
+use rollout::word::{Says, Word};
+use serde_json::json;
 use server::api::Clock;
 use server::hosts::Roster;
-use server::rollouts::beside::Signing;
 use server::rollouts::{self, Acted, Checked, Rollouts, Status, Sweep};
+use server::signing::{Change, Listed, Signing};
 use server::store::audit::Actor;
-use server::store::{Store, commit, events};
+use server::store::{Store, commit, events, words};
 use server::{App, Config};
 use sqlx::Row;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 use wire::v1::Told;
 
 /// A clock that stands still until it is set.
 #[derive(Clone)]
-pub struct Hands(Arc<AtomicI64>);
+pub struct Hands {
+    now: Arc<AtomicI64>,
+    /// Where the key of the server's authority lies, for all servers of one store.
+    keys: Arc<TempDir>,
+}
 
 impl Hands {
     pub fn begin() -> Self {
-        Self(Arc::new(AtomicI64::new(BEGIN.as_microsecond())))
+        let keys = Arc::new(tempfile::tempdir().unwrap());
+        Self { now: Arc::new(AtomicI64::new(BEGIN.as_microsecond())), keys }
     }
 
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_microsecond(self.0.load(Ordering::Relaxed)).unwrap()
+        Timestamp::from_microsecond(self.now.load(Ordering::Relaxed)).unwrap()
     }
 
     pub fn pass(&self, seconds: i64) {
-        self.0.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+        self.now.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+    }
+
+    /// A server that approves alone.
+    pub async fn signing(&self, app: &App) -> Arc<Signing> {
+        let key_file = self.keys.path().join("authority.key");
+        Signing::open(&app.store, Arc::clone(&app.told), &key_file, true, self.now()).await.unwrap()
     }
 
     pub fn clock(&self) -> Clock {
@@ -72,14 +87,14 @@ impl World {
         let app = app(store);
         let seen = events::last(&app.store).await.unwrap();
         let roster = Arc::new(Roster::load(&app.store, hands.now()).await.unwrap());
-        let signing = Arc::new(Signing::default());
+        let signing = hands.signing(&app).await;
         let (rollouts, asks) =
             Rollouts::load(&app, &roster, Arc::clone(&signing), hands.clock()).await.unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(rollouts::serve(Arc::clone(&rollouts), asks, stop.clone()));
         let since = hands.now() - SignedDuration::from_hours(1);
         let sweep = Sweep::new(Arc::clone(&rollouts), since);
-        let plan = PlanId(uuid::Uuid::nil());
+        let plan = PlanId(Uuid::nil());
         Self { app, rollouts, signing, hands: hands.clone(), sweep, plan, seen, stop }
     }
 
@@ -98,6 +113,26 @@ impl World {
     pub async fn begun(&mut self, plan: &Plan) {
         self.armed(plan).await;
         self.act(Event::Started).await.unwrap();
+    }
+
+    /// The approvers' word that hosts go back.
+    pub async fn allow_back(&self, plan: &Plan) -> Uuid {
+        let word = Word {
+            format: rollout::word::FORMAT,
+            id: Uuid::now_v7(),
+            plan: plan.id,
+            digest: plan.digest(),
+            says: Says::Back,
+            created: self.now(),
+            reason: "it fails".to_owned(),
+        };
+        let mut writing = self.app.store.begin().await.unwrap();
+        words::insert(&mut writing, &word).await.unwrap();
+        commit(writing, "test").await.unwrap();
+        let change = Change::Word(Listed::word(&word).unwrap());
+        let proposed = self.signing.propose(&change, "back", &Actor::Server, self.now()).await.unwrap();
+        assert!(self.signing.sign_alone(&proposed.id, &Actor::Server, self.now()).await.unwrap());
+        word.id
     }
 
     /// What a person does; this server hears of it.
@@ -257,9 +292,12 @@ impl Agent {
             self.report = Some(Report { plan, fence, seq: 1, machine, boot, stage: Stage::Fetched });
         }
         if let Some(clearance) = &told.clearance {
-            let said: rollouts::beside::NotHalted = serde_json::from_str(clearance).unwrap();
+            let said: serde_json::Value = serde_json::from_str(clearance).unwrap();
             let fence = self.report.unwrap().fence;
-            assert_eq!((said.host, said.fence, said.nonce), (self.host.0, fence, self.nonce));
+            let named = json!({ "host": self.host, "fence": fence, "nonce": self.nonce });
+            for field in ["host", "fence", "nonce"] {
+                assert_eq!(said["signed"][field], named[field]);
+            }
             self.cleared.push(fence);
             self.reports(self.outcome);
         }
