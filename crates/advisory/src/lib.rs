@@ -12,6 +12,7 @@ pub mod extract;
 pub mod changelog;
 pub mod digest;
 pub mod material;
+pub mod settings;
 
 pub use model::{
     Advisory, Channel, Claim, Document, Edge, EdgeKind, Kind, Module, NameKind, Reason, Severity, State,

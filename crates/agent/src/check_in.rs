@@ -1,17 +1,23 @@
 //! The agent's life: look at the host, check in, send what changed; over and over, until it is told to stop.
 //!
-//! Nothing here can change the host. Each round does the same whatever happened before: what was not sent waits in the
+//! What is installed is left to a hand ([`crate::job`]). Each round does the same whatever happened before: what was not sent waits in the
 //! spool, what was not renewed is asked for again.
 
+mod orders;
 mod renew;
+mod send;
 
 use crate::apt::Network;
 use crate::enrol::machine;
+use crate::hint::Hints;
 use crate::identity::Identity;
+use crate::job::{Converging, JobStatus, Source};
 use crate::link::{self, Body, Link};
 use crate::look;
 use crate::pace::{Pace, chance};
 use crate::program;
+use crate::rehearse::Rehearsal;
+use crate::settings::Settings;
 use crate::spool::Spool;
 use crate::state::{self, CACHE, Durable, STATUS, State};
 use crate::told::{Contact, Status, Told};
@@ -20,9 +26,11 @@ use advisory::Problem;
 use advisory::digest::hex;
 use jiff::Timestamp;
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use wire::v1::{CHECK_IN_PATH, CheckIn, CheckedIn, REPORT_PATH, Refusal, Report, Reported, hash};
+use wire::v1::{CHECK_IN_PATH, CheckIn, CheckedIn, Refusal, Report, hash};
 
 /// How long we sleep before looking whether we are to stop.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -42,12 +50,15 @@ pub struct Config {
     pub network: Network,
     /// How long it waits.
     pub pace: Pace,
+    /// What the host's owner allows.
+    pub settings: Settings,
 }
 
 impl Config {
     /// This machine, at an ordinary pace.
-    pub fn new(state: impl Into<PathBuf>) -> Self {
-        Self { state: state.into(), root: "/".into(), network: Network::Archives, pace: Pace::default() }
+    pub fn new(state: impl Into<PathBuf>, settings: Settings) -> Self {
+        let pace = Pace::default();
+        Self { state: state.into(), root: "/".into(), network: Network::Archives, pace, settings }
     }
 }
 
@@ -65,7 +76,7 @@ pub enum Ended {
 /// `log` is told what a person might want to read. Errors only where the directory cannot be used; everything else is
 /// tried again.
 pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Result<Ended, state::Error> {
-    let state = State::open(&config.state)?;
+    let state = Rc::new(State::open(&config.state)?);
     let identity = state.identity()?;
     let _lock = state.lock()?;
     let machine = machine(&config.root, &state)?;
@@ -84,7 +95,11 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
         waiting: spool.waiting(),
         dropped: 0,
         problem: None,
+        job: None,
     };
+    let source = Arc::<Source>::default();
+    let part =
+        Converging::open(&state, &identity, &config.settings, &config.root, source.clone(), config.pace);
     let mut running = Running {
         watch: Watch::new(config.pace),
         config,
@@ -92,6 +107,11 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
         identity,
         machine,
         link: None,
+        source,
+        part: None,
+        hints: None,
+        rehearsal: Rehearsal::default(),
+        spoke: None,
         spool,
         status,
         stream: stream(),
@@ -106,6 +126,13 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
         .tell(Told::Started { host: running.identity.host.clone(), server: running.identity.server.clone() });
     for problem in problems {
         running.trouble(problem);
+    }
+    match part {
+        Ok(part) => running.part = Some(part),
+        Err(problem) => {
+            running.status.job = Some(JobStatus::stopped(&running.config.settings, problem.clone()));
+            running.trouble(problem);
+        }
     }
     Ok(running.live())
 }
@@ -126,11 +153,19 @@ fn stream() -> String {
 
 struct Running<'a> {
     config: Config,
-    state: State,
+    state: Rc<State>,
     identity: Identity,
     machine: String,
     /// Made when it is needed, and again for every new certificate.
     link: Option<Link>,
+    /// The same line, for what approvers have signed.
+    source: Arc<Source>,
+    /// The host's part in rollouts; `None` where it can have none.
+    part: Option<Converging>,
+    hints: Option<Hints>,
+    rehearsal: Rehearsal,
+    /// When we last spoke to the server.
+    spoke: Option<Instant>,
     spool: Spool,
     watch: Watch,
     status: Status,
@@ -159,7 +194,18 @@ impl Running<'_> {
         let mut speak_at = start + self.config.pace.first(chance());
         // The first look comes after the first check-in: the server should hear soon that we are here.
         let mut look_at = None;
+        let mut drive_at = start;
         loop {
+            if Instant::now() >= drive_at {
+                let driven = self.drive();
+                drive_at = Instant::now() + driven.again;
+                if driven.news {
+                    speak_at = speak_at.min(self.soon());
+                }
+            }
+            if self.is_called() {
+                speak_at = speak_at.min(self.soon());
+            }
             let now = Instant::now();
             let speaks = now >= speak_at;
             if look_at.is_some_and(|at| speaks || now >= at) {
@@ -180,8 +226,12 @@ impl Running<'_> {
                 }
                 // `speaks` looks again just before the next check-in; meanwhile only what could not be told goes on.
                 look_at = look_at.or(Some(Instant::now()));
+                // What was heard may be an order.
+                drive_at = Instant::now();
+                continue;
             }
-            if !self.sleep_until(look_at.map_or(speak_at, |at| at.min(speak_at))) {
+            let next = look_at.map_or(speak_at, |at| at.min(speak_at)).min(drive_at);
+            if !self.sleep_until(next) {
                 return Ended::Stopped;
             }
         }
@@ -191,14 +241,14 @@ impl Running<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Tells whether the time came; not if we are to stop.
+    /// Tells whether the time came, or somebody calls; not if we are to stop.
     fn sleep_until(&self, at: Instant) -> bool {
         loop {
             if self.is_stopped() {
                 return false;
             }
             let left = at.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || self.is_called() {
                 return true;
             }
             std::thread::sleep(left.min(PATIENCE));
@@ -262,6 +312,7 @@ impl Running<'_> {
     /// One check-in, with what belongs to it.
     fn speak(&mut self) -> Spoken {
         self.status.tried = Some(Timestamp::now());
+        self.spoke = Some(Instant::now());
         let spoken = self.renew_if_due().and_then(|()| self.check_in());
         let spoken = match spoken {
             Ok(answer) => {
@@ -273,7 +324,8 @@ impl Running<'_> {
                 self.status.answered = Some(Timestamp::now());
                 self.status.said.clear();
                 self.status.interval_seconds = answer.next_seconds;
-                match self.send(answer.report) {
+                self.heard(&answer);
+                match self.send(answer.report).and_then(|()| self.tell_rehearsed()) {
                     Ok(()) => Spoken::Again(self.config.pace.next(answer.next_seconds, chance())),
                     Err(problem) => self.failed(&problem),
                 }
@@ -289,7 +341,10 @@ impl Running<'_> {
     fn failed(&mut self, problem: &link::Error) -> Spoken {
         self.failures = self.failures.saturating_add(1);
         let pace = self.config.pace;
-        let back_off = pace.back_off(self.failures, chance());
+        let mut back_off = pace.back_off(self.failures, chance());
+        if self.is_under_way() {
+            back_off = back_off.min(pace.unanswered(chance()));
+        }
         let (contact, wait) = match problem {
             link::Error::Refused { refusal: Some(Refusal::Revoked), detail, .. } => {
                 self.status.contact = Contact::Revoked;
@@ -330,92 +385,21 @@ impl Running<'_> {
     fn check_in(&mut self) -> Result<CheckedIn, link::Error> {
         self.seq += 1;
         let said = CheckIn {
-            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            agent: self.version(),
             machine: self.machine.clone(),
             stream: self.stream.clone(),
             seq: self.seq,
             inventory: self.spool.newest().to_owned(),
-            job: None,
+            job: self.part.as_mut().and_then(Converging::ask),
         };
         self.link()?.post(CHECK_IN_PATH, &Body::new(&said))
     }
 
-    /// Sends what waits, oldest first. If the server wants a report and none waits, the newest again.
-    fn send(&mut self, is_wanted: bool) -> Result<(), link::Error> {
-        if !is_wanted && self.spool.waiting() == 1 {
-            // The server has what we think it lacks: its answer to our last report was lost.
-            self.already_stored();
-            return Ok(());
-        }
-        let mut again = is_wanted && self.spool.waiting() == 0;
-        for _ in 0..ROUNDS_MAX {
-            let kept = if again { self.spool.last().cloned() } else { self.spool.next().cloned() };
-            again = false;
-            let Some(kept) = kept else { break };
-            let report = match self.spool.read(&self.state, &kept) {
-                Ok(report) => report,
-                Err(problem) => {
-                    self.trouble(problem);
-                    self.watch.forget();
-                    continue;
-                }
-            };
-            match self.report(report) {
-                Ok(parts) => self.was_stored(kept.number, parts),
-                Err(link::Error::Refused { status: 400 | 413 | 422, detail, .. })
-                    if self.spool.give_up(&self.state, kept.number) =>
-                {
-                    let reason =
-                        format!("the server will not take it: {detail}; dropped, since there is a newer one");
-                    self.trouble(Problem::new("send report", kept.number.to_string(), reason));
-                }
-                Err(problem) => return Err(problem),
-            }
-            if self.is_stopped() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn already_stored(&mut self) {
-        let Some(kept) = self.spool.next().cloned() else { return };
-        match self.spool.read(&self.state, &kept) {
-            Ok(report) => self.was_stored(kept.number, report.parts),
-            Err(problem) => self.trouble(problem),
-        }
-    }
-
-    fn was_stored(&mut self, number: u64, parts: wire::v1::Parts) {
-        if let Err(error) = self.spool.was_stored(&self.state, number, parts) {
-            let reason = format!("{error}; after a restart it is sent again");
-            self.trouble(Problem::new("note that a report was stored in", self.directory(), reason));
-        }
-    }
-
-    /// Sends one report: first what the server should lack, then what it says that it lacks. Gives its parts.
-    fn report(&mut self, whole: Report) -> Result<wire::v1::Parts, link::Error> {
-        let observed = Timestamp::from_microsecond(whole.observed_at).unwrap_or_default();
-        let mut part = self.spool.without_known(whole.clone());
-        let (mut bytes, mut pieces) = (0, 0);
-        // Twice: the second time with everything that it asked for.
-        for _ in 0..2 {
-            let body = Body::new(&part);
-            (bytes, pieces) = (bytes + body.bytes.len(), pieces + part.bodies.len());
-            let Reported { missing } = self.link()?.post(REPORT_PATH, &body)?;
-            if missing.is_empty() {
-                self.tell(Told::Reported { observed, pieces, bytes });
-                return Ok(whole.parts);
-            }
-            part.bodies = whole.bodies.clone();
-            part.bodies.retain(|hash, _| missing.contains(hash));
-        }
-        Err(link::Error::Unreadable("it lacks pieces of a report that it was sent".to_owned()))
-    }
-
     fn link(&mut self) -> Result<&Link, link::Error> {
         if self.link.is_none() {
-            self.link = Some(Link::new(&self.identity)?);
+            let link = Link::new(&self.identity)?;
+            self.source.set(link.clone());
+            self.link = Some(link);
         }
         self.link.as_ref().ok_or_else(|| link::Error::Unreachable("there is no line".to_owned()))
     }

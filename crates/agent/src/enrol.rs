@@ -1,12 +1,14 @@
 //! How a host becomes part of a fleet, once: token → key made here → request → certificate.
 
 use crate::identity::{self, Identity, certificates_of_authority};
+use crate::job::{self, Source};
 use crate::link::{self, Body, Link};
 use crate::pin;
 use crate::state::{self, State};
 use crate::token::{self, Token};
 use advisory::digest::sha256;
 use std::path::Path;
+use std::sync::Arc;
 use ureq::http::Uri;
 use wire::v1::{ENROL_PATH, Enrol, Enrolled};
 
@@ -74,6 +76,9 @@ pub enum Error {
         /// Why not.
         reason: pin::Error,
     },
+    /// What it gave as the root of what approvers sign is none.
+    #[error("enrol: {0}")]
+    Root(String),
     /// The server does not answer, or refuses.
     #[error("enrol at {server}: {reason}")]
     Link {
@@ -124,7 +129,13 @@ pub fn enrol(state: &State, asked: &Enrolment<'_>) -> Result<Identity, Error> {
     let failed = |reason| Error::Link { server: server.clone(), reason };
     let link = Link::unknown(&server, &authority);
     let answer: Enrolled = link.post(ENROL_PATH, &Body::new(&request)).map_err(failed)?;
-    let identity = Identity::new(&server, answer.host, &key, answer.certificate, answer.authority)?;
+    let mut identity = Identity::new(&server, answer.host, &key, answer.certificate, answer.authority)?;
+    identity.group = answer.group;
+    if let Some(root) = answer.trust_root {
+        state.forget_trust()?;
+        let source = Arc::new(Source::new(Link::new(&identity).map_err(failed)?));
+        job::pin(state, root.as_bytes(), source).map_err(Error::Root)?;
+    }
     state.keep_identity(&identity)?;
     Ok(identity)
 }

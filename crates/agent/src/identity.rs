@@ -25,6 +25,9 @@ pub struct Identity {
     pub certificate: String,
     /// The certificates that the server's must be signed by, PEM. No other authority is believed.
     pub authority: String,
+    /// The group that the host was enrolled into; empty where the server did not tell.
+    #[serde(default)]
+    pub group: String,
 }
 
 impl fmt::Debug for Identity {
@@ -77,7 +80,9 @@ impl Identity {
         certificate: String,
         authority: String,
     ) -> Result<Self, Error> {
-        let identity = Self { server: server.to_owned(), host, key: key.pem(), certificate, authority };
+        let group = String::new();
+        let identity =
+            Self { server: server.to_owned(), host, key: key.pem(), certificate, authority, group };
         identity.check()?;
         Ok(identity)
     }
@@ -90,20 +95,24 @@ impl Identity {
         if parsed(first)?.public_key != key.public() {
             return Err(Error::Mismatch);
         }
+        // What TLS would refuse later, it refuses now: ureq takes for granted that it does not.
+        self.tls().map(|_| ())
+    }
+
+    /// What a connection to the server believes, and shows.
+    pub(crate) fn tls(&self) -> Result<ClientConfig, Error> {
         let mut roots = RootCertStore::empty();
         let (taken, _) = roots.add_parsable_certificates(certificates_of_authority(&self.authority)?);
         if taken == 0 {
             return Err(none("authority's certificate"));
         }
-        // What TLS would refuse later, it refuses now: ureq takes for granted that it does not.
         let refused = |problem: rustls::Error| Error::Certificate("certificate", problem.to_string());
         let private = PrivateKeyDer::from_pem_slice(self.key.as_bytes());
         let private = private.map_err(|problem| Error::Key(problem.to_string()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.map_err(refused)?.with_root_certificates(roots);
-        config.with_client_auth_cert(chain, private).map_err(refused)?;
-        Ok(())
+        config.with_client_auth_cert(self.chain()?, private).map_err(refused)
     }
 
     /// From when until when the certificate is good.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::Write;
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
@@ -24,15 +24,21 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const SEND_DEADLINE: Duration = Duration::from_secs(300);
 /// Time for an answer to begin, and to end.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// Time for a file to end: as long as whoever verifies it waits.
+const FILE_DEADLINE: Duration = trust::trusted::WITHIN;
+/// How long a connection for files is kept: an update asks for its next file at once.
+const KEPT: Duration = Duration::from_secs(2);
 /// Bodies from this size on are packed; below it packing saves less than its header costs.
 const PACKED_BYTES_MIN: usize = 1024;
 /// Bytes of an answer: 1 MiB, a hundred times a chain of certificates.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// The line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Link {
     agent: Agent,
+    /// The same for files, which take longer and come several at once: their connection is kept for a moment.
+    files: Agent,
     server: String,
 }
 
@@ -107,23 +113,28 @@ impl Link {
         // The whole process may have another provider: we name ours.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = tls.unversioned_rustls_crypto_provider(provider).build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .https_only(true)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .user_agent(concat!("palisade-agent/", env!("CARGO_PKG_VERSION")))
-            .max_idle_connections(0)
-            .timeout_resolve(Some(CONNECT_DEADLINE))
-            .timeout_connect(Some(CONNECT_DEADLINE))
-            .timeout_send_request(Some(ANSWER_DEADLINE))
-            .timeout_send_body(Some(SEND_DEADLINE))
-            .timeout_recv_response(Some(ANSWER_DEADLINE))
-            .timeout_recv_body(Some(ANSWER_DEADLINE))
-            .build();
-        Self { agent: config.new_agent(), server: server.to_owned() }
+        let agent = |idle: usize, answer: Duration| {
+            Agent::config_builder()
+                .tls_config(tls.clone())
+                .https_only(true)
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .proxy(None)
+                .user_agent(concat!("palisade-agent/", env!("CARGO_PKG_VERSION")))
+                .max_idle_connections(idle)
+                .max_idle_age(KEPT)
+                .timeout_resolve(Some(CONNECT_DEADLINE))
+                .timeout_connect(Some(CONNECT_DEADLINE))
+                .timeout_send_request(Some(ANSWER_DEADLINE))
+                .timeout_send_body(Some(SEND_DEADLINE))
+                .timeout_recv_response(Some(ANSWER_DEADLINE))
+                .timeout_recv_body(Some(answer))
+                .build()
+                .new_agent()
+        };
+        let (agent, files) = (agent(0, ANSWER_DEADLINE), agent(1, FILE_DEADLINE));
+        Self { agent, files, server: server.to_owned() }
     }
 
     /// Sends `body`; gives the server's answer.
@@ -147,6 +158,17 @@ impl Link {
             return serde_json::from_slice(&bytes).map_err(|problem| Error::Unreadable(problem.to_string()));
         }
         Err(refused(status, &bytes, retry_after))
+    }
+
+    /// Opens a file. [`ErrorKind::NotFound`] when the server has none of that name.
+    pub(crate) fn file(&self, path: &str) -> io::Result<Box<dyn Read + Send>> {
+        let request = self.files.get(format!("{}{path}", self.server));
+        let answer = request.call().map_err(|problem| io::Error::other(self.failed(&problem)))?;
+        match answer.status().as_u16() {
+            200 => Ok(Box::new(answer.into_body().into_reader())),
+            404 => Err(ErrorKind::NotFound.into()),
+            status => Err(io::Error::other(format!("HTTP status {status}"))),
+        }
     }
 
     fn failed(&self, problem: &ureq::Error) -> Error {

@@ -31,6 +31,18 @@ pub struct Pace {
     pub full: Duration,
     /// Between two tries to renew the certificate.
     pub renew: Duration,
+    /// Until a job under way is looked at again.
+    pub step: Duration,
+    /// Until a job that waits for hours, or none, is looked at again.
+    pub step_slow: Duration,
+    /// While a job is under way, after a check-in that was not answered: a halt must reach hosts soon.
+    pub unanswered: Duration,
+    /// Between two check-ins that tell of a new stage.
+    pub news_min: Duration,
+    /// How often it is verified, while a job is under way, that the list of plans is the newest.
+    pub trust: Duration,
+    /// How often a plan's probes are asked.
+    pub probes: Duration,
 }
 
 impl Default for Pace {
@@ -49,6 +61,12 @@ impl Default for Pace {
             processes: seconds(5 * 60),
             full: seconds(6 * 3600),
             renew: seconds(15 * 60),
+            step: seconds(1),
+            step_slow: seconds(30),
+            unanswered: seconds(10),
+            news_min: seconds(1),
+            trust: seconds(3600),
+            probes: seconds(15),
         }
     }
 }
@@ -76,6 +94,11 @@ impl Pace {
     /// together do not return together.
     pub(crate) fn retry_after(&self, asked: Duration, chance: f64) -> Duration {
         asked.min(self.retry_after_max).mul_f64(1.0 + chance / 2.0)
+    }
+
+    /// While a job is under way: no later than this, and not all hosts at once.
+    pub(crate) fn unanswered(&self, chance: f64) -> Duration {
+        self.unanswered.mul_f64(0.75 + chance / 2.0)
     }
 
     /// When only a person can help: rarely.

@@ -65,7 +65,8 @@ pub(crate) fn authority(host: &str, port: u16, fingerprint: &str) -> Result<Cert
     }
 }
 
-fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+/// A connection to one of the host's addresses, bounded in time.
+pub(crate) fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, DEADLINE) {

@@ -26,8 +26,21 @@ pub(crate) const STATUS: &str = "status.json";
 pub(crate) const CACHE: &str = "cache";
 /// Reports that wait.
 pub(crate) const SPOOL: &str = "spool";
-/// Everything that the agent writes.
-const NAMES: [&str; 6] = [IDENTITY, NEXT_KEY, MACHINE, STATUS, CACHE, SPOOL];
+/// What is known of those who may sign: roots, and the newest versions seen.
+pub(crate) const TRUST: &str = "trust";
+/// Plans and words that were verified, by their digests.
+pub(crate) const PLANS: &str = "plans";
+/// Where the host's job stands.
+pub(crate) const JOURNAL: &str = "journal.json";
+/// Packages' files, by their digests.
+pub(crate) const PACKAGES: &str = "packages";
+/// What the dry hand pretends to have done.
+pub(crate) const PRETENCE: &str = "dry.json";
+/// How the dry hand is to fail.
+pub(crate) const FAULTS: &str = "dry-faults.json";
+/// Everything that the agent writes, or is given there.
+const NAMES: [&str; 12] =
+    [IDENTITY, NEXT_KEY, MACHINE, STATUS, CACHE, SPOOL, TRUST, PLANS, JOURNAL, PACKAGES, PRETENCE, FAULTS];
 /// Bytes of a small file: 1 MiB, a hundred times a chain of certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -210,6 +223,17 @@ impl State {
         let kept = drawn.and_then(|()| self.keep(MACHINE, &number, Durable::Yes));
         kept.map_err(|reason| self.not_written(MACHINE, reason))?;
         Ok(number)
+    }
+
+    /// Forgets the root of an enrolment that was never finished: no plan was believed by it.
+    pub(crate) fn forget_trust(&self) -> Result<(), Error> {
+        let path = self.path(TRUST);
+        match std::fs::remove_dir_all(&path) {
+            Err(reason) if reason.kind() != ErrorKind::NotFound => {
+                Err(Error::System { operation: "remove", path, reason })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Removes the directory and everything of the agent's in it. Errors, and removes nothing, if somebody else's things

@@ -1,5 +1,7 @@
 //! What the agent says while it works: to a log, and for `palisade agent status`.
 
+use crate::job::{JobStatus, Receipt};
+use crate::settings::HandKind;
 use advisory::Problem;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -50,6 +52,17 @@ pub enum Told {
         /// Its last moment.
         until: Timestamp,
     },
+    /// The host's job entered a stage.
+    Stage(Receipt),
+    /// A change was rehearsed; nothing was changed.
+    Rehearsed {
+        /// Packages that would change.
+        changes: usize,
+        /// What stands in the way.
+        blocks: usize,
+        /// How long it took.
+        took: Duration,
+    },
     /// Something went wrong that a person should know of; the agent goes on.
     Problem(Problem),
 }
@@ -63,7 +76,9 @@ impl Told {
             | Self::InTouch
             | Self::Changed { .. }
             | Self::Reported { .. }
-            | Self::Renewed { .. } => false,
+            | Self::Renewed { .. }
+            | Self::Stage(_)
+            | Self::Rehearsed { .. } => false,
         }
     }
 }
@@ -87,6 +102,15 @@ impl fmt::Display for Told {
                 write!(out, "reported what was seen at {observed:.0}: {pieces} pieces, {bytes} bytes")
             }
             Self::Renewed { until } => write!(out, "new certificate, good until {until:.0}"),
+            Self::Stage(Receipt { plan, fence, stage, hand, .. }) => {
+                let pretended = if *hand == HandKind::Dry { " (DRY: pretended)" } else { "" };
+                write!(out, "plan {plan}, grant {fence}: {stage}{pretended}")
+            }
+            Self::Rehearsed { changes, blocks, took } => write!(
+                out,
+                "rehearsed in {:.1} s, nothing changed: {changes} packages would, {blocks} things stand in the way",
+                took.as_secs_f64()
+            ),
             Self::Problem(problem) => problem.fmt(out),
         }
     }
@@ -149,4 +173,7 @@ pub struct Status {
     pub dropped: usize,
     /// The last thing that went wrong since the agent started.
     pub problem: Option<Problem>,
+    /// How it stands with rollouts.
+    #[serde(default)]
+    pub job: Option<JobStatus>,
 }

@@ -1,6 +1,9 @@
 //! The command line, defined once: parser, help, completions and man pages all come from here.
 
 pub(crate) mod fleet;
+pub(crate) mod key;
+pub(crate) mod plan;
+pub(crate) mod rollout;
 
 use crate::command::agent::AgentCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -45,12 +48,23 @@ pub(crate) enum Command {
     Advisory(Ask<fleet::Advisory>),
     /// Look at feeds, read one now
     Feed(Ask<fleet::Feed>),
+    /// Make keys; who owns the fleet's trust and who approves
+    Key(Ask<key::Key>),
+    /// Look at plans, sign them
+    Plan(Ask<plan::Plan>),
+    /// Carry fixes out: plan, start, watch, stop, go back
+    Rollout(Ask<rollout::Rollout>),
+    /// Look at alerts that hold gates, raise one, clear one
+    Alert(Ask<rollout::Alert>),
     /// Manage people
     User(Ask<fleet::User>),
     /// Manage tokens: for hosts to join, for programs to ask
     Token(Ask<fleet::Token>),
     /// Look at the audit log, and check it
     Audit(Ask<fleet::Audit>),
+    /// Look at the authority that signs servers' and hosts' certificates, replace it
+    #[command(subcommand)]
+    Authority(fleet::Authority),
     /// Write everything that the server remembers into a file
     #[command(after_help = "Example:\n  palisade backup --config /etc/palisade/server.toml palisade.backup")]
     Backup {

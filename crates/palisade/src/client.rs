@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{Method, Request, Response};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 /// Longest time for one request; exports stream for longer.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// What goes wrong where an access file holds no certificate.
+const UNREADABLE: &str = "read the server's authority from the access file";
 /// Bytes of one answer that is read whole: a page of a thousand findings takes one.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -76,8 +78,8 @@ pub(crate) fn access_path(stated: Option<&Path>) -> Result<PathBuf> {
         .join("palisade/access.toml"))
 }
 
-/// A server's API.
-#[derive(Debug)]
+/// A server's API. Cheap to clone.
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     agent: Agent,
     server: String,
@@ -101,9 +103,7 @@ impl Client {
         let roots = if access.authority.is_empty() {
             RootCerts::PlatformVerifier
         } else {
-            let certificate = Certificate::from_pem(access.authority.as_bytes())
-                .context("read the server's authority from the access file")?;
-            RootCerts::Specific(Arc::new(vec![certificate]))
+            RootCerts::Specific(Arc::new(certificates(&access.authority)?))
         };
         let tls = TlsConfig::builder().root_certs(roots).build();
         let agent = Agent::config_builder()
@@ -120,11 +120,29 @@ impl Client {
 
     /// The server's name or address, as we call it.
     pub(crate) fn host(&self) -> String {
-        let (_, rest) = self.server.split_once("://").unwrap_or(("", &self.server));
-        let authority = rest.split('/').next().unwrap_or_default();
+        let authority = self.authority();
         let port =
             authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()));
         port.map_or(authority, |(host, _)| host).to_owned()
+    }
+
+    /// Where the server is: `HOST:PORT` as it was given.
+    pub(crate) fn authority(&self) -> &str {
+        let (_, rest) = self.server.split_once("://").unwrap_or(("", &self.server));
+        rest.split('/').next().unwrap_or_default()
+    }
+
+    /// What is answered, as it is.
+    pub(crate) fn bytes(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>> {
+        let response = self.ask(&Method::GET, path, query, None, Some(DEADLINE))?;
+        if !response.status().is_success() {
+            answer(response)?;
+            bail!("read {path}: the server refused without a reason");
+        }
+        let mut bytes = Vec::new();
+        let mut body = response.into_body().into_reader().take(ANSWER_BYTES_MAX);
+        body.read_to_end(&mut bytes).with_context(|| format!("read {path}"))?;
+        Ok(bytes)
     }
 
     pub(crate) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
@@ -180,6 +198,26 @@ impl Client {
         Ok(BufReader::new(response.into_body().into_reader()).lines())
     }
 
+    /// The lines of the stream of events, after the one last seen if there is one. It does not end by itself.
+    pub(crate) fn events(
+        &self,
+        last: Option<&str>,
+    ) -> Result<impl Iterator<Item = std::io::Result<String>> + use<>> {
+        let mut request = Request::builder()
+            .uri(format!("{}/api/v1/events", self.server))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("accept", "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = self.run(request.body(())?, None)?;
+        if !response.status().is_success() {
+            answer(response)?;
+            bail!("follow events: the server refused without a reason");
+        }
+        Ok(BufReader::new(response.into_body().into_reader()).lines())
+    }
+
     fn ask(
         &self,
         method: &Method,
@@ -226,6 +264,20 @@ impl Client {
             error.into()
         })
     }
+}
+
+/// The certificates of an access file; an authority that is being replaced has two.
+fn certificates(pem: &str) -> Result<Vec<Certificate<'static>>> {
+    let mut certificates = Vec::new();
+    for item in ureq::tls::parse_pem(pem.as_bytes()) {
+        if let PemItem::Certificate(certificate) = item.context(UNREADABLE)? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        bail!("{UNREADABLE}: there is no certificate; get another access file");
+    }
+    Ok(certificates)
 }
 
 /// The JSON of an answer, `Null` if it has none; a problem as an error.

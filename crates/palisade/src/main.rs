@@ -1,10 +1,14 @@
 //! The `palisade` program: parses the command line, runs one command, tells how it ended.
 
+mod answers;
 mod cli;
 mod client;
 mod command;
+#[cfg(test)]
+mod golden;
 mod output;
 mod terminal;
+mod terms;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -42,9 +46,14 @@ fn main() -> ExitCode {
         Command::Finding(ask) => command::ask::finding(&ask.what, &ask.asking),
         Command::Advisory(ask) => command::ask::advisory(&ask.what, &ask.asking),
         Command::Feed(ask) => command::ask::feed(&ask.what, &ask.asking),
+        Command::Key(ask) => command::key::run(&ask.what, &ask.asking),
+        Command::Plan(ask) => command::plan::run(&ask.what, &ask.asking),
+        Command::Rollout(ask) => command::rollout::run(&ask.what, &ask.asking),
+        Command::Alert(ask) => command::alert::run(&ask.what, &ask.asking),
         Command::User(ask) => command::ask::user(&ask.what, &ask.asking),
         Command::Token(ask) => command::ask::token(&ask.what, &ask.asking),
         Command::Audit(ask) => command::audit::run(&ask.what, &ask.asking),
+        Command::Authority(what) => command::authority::run(&what),
         Command::Backup { settings, file } => command::serve::backup(&settings, &file),
         Command::Restore { settings, file, new_authority } => {
             command::serve::restore(&settings, &file, new_authority)

@@ -1,9 +1,13 @@
 //! Manners on a terminal: progress only where somebody looks, colour only where it is wanted.
 
 use crate::cli::Colour;
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// Work shorter than this shows no progress.
 const QUIET_FOR: Duration = Duration::from_millis(500);
@@ -77,4 +81,75 @@ pub(crate) fn is_closed_pipe(problem: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Asks for yes or no. Where nobody can answer, it is refused with what to say instead.
+pub(crate) fn confirm(question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("{question} Nobody is there to answer; say --yes");
+    }
+    eprint!("{question} [y/N] ");
+    // Ctrl-C is heard while nobody answers.
+    let stdin = std::io::stdin();
+    let within = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    while poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&within)).unwrap_or_default() == 0 {
+        if agent::program::is_stopped() {
+            bail!("interrupted");
+        }
+    }
+    let mut line = String::new();
+    stdin.read_line(&mut line).context("read the answer")?;
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Reads a passphrase from the terminal, without showing it.
+pub(crate) fn passphrase(question: &str) -> Result<Zeroizing<String>> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        bail!("read a passphrase: standard input is no terminal; give it with --passphrase-file");
+    }
+    let before = tcgetattr(&stdin).context("read a passphrase")?;
+    let mut quiet = before.clone();
+    // Without signals too: they would end us while the terminal shows nothing.
+    quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+    eprint!("{question}");
+    tcsetattr(&stdin, OptionalActions::Now, &quiet).context("read a passphrase")?;
+    let read = typed();
+    let restored = tcsetattr(&stdin, OptionalActions::Now, &before);
+    eprintln!();
+    restored.context("show again what is typed")?;
+    read
+}
+
+/// A line from a terminal that gives every key as it is.
+fn typed() -> Result<Zeroizing<String>> {
+    const INTERRUPT: u8 = 3;
+    const END: u8 = 4;
+    // Room for all at once: one that grows would leave copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(4_096));
+    loop {
+        let mut byte = [0];
+        if rustix::io::read(std::io::stdin(), &mut byte).context("read a passphrase")? == 0 {
+            break;
+        }
+        match byte[0] {
+            INTERRUPT => bail!("read a passphrase: interrupted"),
+            END | b'\n' | b'\r' => break,
+            0x08 | 0x7f => {
+                // A whole letter, which may have several bytes.
+                while line.pop().is_some_and(|byte: u8| byte & 0xc0 == 0x80) {}
+            }
+            _ if line.len() == line.capacity() => bail!("read a passphrase: it is too long"),
+            byte => line.push(byte),
+        }
+    }
+    let text = std::str::from_utf8(&line).context("read a passphrase")?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Whether a screen can be drawn: a terminal on both sides that knows how to move its cursor.
+pub(crate) fn is_screen() -> bool {
+    std::io::stdout().is_terminal()
+        && std::io::stdin().is_terminal()
+        && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }

@@ -53,6 +53,11 @@ impl Capacity {
         Self { groups: plan.groups.iter().map(|named| (named.name.clone(), group(named.away_max))).collect() }
     }
 
+    /// The groups as a store has them.
+    pub fn new(groups: BTreeMap<String, Group>) -> Self {
+        Self { groups }
+    }
+
     /// Groups by name.
     pub fn groups(&self) -> &BTreeMap<String, Group> {
         &self.groups

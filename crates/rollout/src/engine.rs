@@ -5,7 +5,7 @@ use crate::capacity::Capacity;
 use crate::gate::{Gate, Health, Readings, Says, gate};
 use crate::grant::{Door, Refusal, Row};
 use crate::job::{Count, Event, Job, Outcome, State};
-use crate::order::{Answer, CheckIn, Clearance, Direction, Order, Stage};
+use crate::order::{Answer, CheckIn, Clearance, Direction, Order, Report, Stage};
 use crate::plan::{Digest, HostId, Plan, PlanId, after};
 use crate::rollout::{self, Action, Halt, Phase, Rollout, Waiting};
 use crate::window::{Calendar, Fit};
@@ -63,6 +63,15 @@ pub struct Tally {
     pub back: u32,
 }
 
+/// What came of a check-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What the host is told.
+    pub answer: Answer,
+    /// What became of its report, if it brought one about this plan: to be recorded with it.
+    pub report: Option<Outcome>,
+}
+
 impl Desk<'_> {
     /// A host checks in. `busy`: another plan has it under change.
     pub fn check_in(
@@ -72,16 +81,26 @@ impl Desk<'_> {
         said: &CheckIn,
         busy: bool,
         now: Timestamp,
-    ) -> Answer {
-        let mut answer = Answer::default();
+    ) -> Checked {
         if job.charged && said.machine != job.machine {
             self.book(seat, job, Event::Doubled, now);
         }
         let report = said.report.filter(|report| report.plan == self.plan.id);
-        if let Some(report) = report {
-            self.book(seat, job, Event::Reported(report), now);
-        }
+        let outcome = report.map(|report| self.book(seat, job, Event::Reported(report), now));
         self.book(seat, job, Event::Heard, now);
+        Checked { answer: self.answer(seat, job, said, report, busy, now), report: outcome }
+    }
+
+    fn answer(
+        &mut self,
+        seat: Seat<'_>,
+        job: &mut Job,
+        said: &CheckIn,
+        report: Option<Report>,
+        busy: bool,
+        now: Timestamp,
+    ) -> Answer {
+        let mut answer = Answer::default();
         // Only the newest report asks: an old one that comes late is from before the host began.
         let asks = report.filter(|report| job.last == Some(*report) && report.stage == Stage::Fetched);
         let unbegun = asks.is_some();

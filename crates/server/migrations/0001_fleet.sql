@@ -61,10 +61,15 @@ CREATE TABLE hosts (
   address      TEXT   NOT NULL,             -- where it last spoke from
   machine      TEXT   NOT NULL,             -- SHA-256 of its machine id, hex; empty: that of its next check-in
   enrolled_at  BIGINT NOT NULL,
-  seen_at      BIGINT NOT NULL,             -- written in batches
+  seen_at      BIGINT NOT NULL,             -- written in batches, as are the next four
+  stream       BIGINT NOT NULL DEFAULT 0,   -- the run of its agent that was heard last, in short; 0: none
+  stream_was   BIGINT NOT NULL DEFAULT 0,   -- the run before that
+  address_was  TEXT   NOT NULL DEFAULT '',  -- where that one spoke from
+  turns        BIGINT NOT NULL DEFAULT 0,   -- how often these two have taken turns since: a run that ended does not come back
   revision     BIGINT NOT NULL              -- of this row, for ETags
 );
 CREATE INDEX hosts_name ON hosts (name, id);
+CREATE INDEX hosts_in_turns ON hosts (id) WHERE turns >= 8;
 
 CREATE TABLE certificates (
   serial     TEXT   NOT NULL PRIMARY KEY, -- hex

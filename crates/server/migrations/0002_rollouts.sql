@@ -73,6 +73,7 @@ CREATE TABLE rollouts (
   waves      BIGINT NOT NULL,
   generation BIGINT NOT NULL,
   samples    BIGINT NOT NULL, -- answers about health since the present wave settled
+  settled_at BIGINT NOT NULL, -- since when the present wave has settled; 0: it has not
   changed_at BIGINT NOT NULL, -- when its state changed last
   revision   BIGINT NOT NULL
 );
@@ -108,11 +109,12 @@ CREATE TABLE rollout_jobs (
   charged    BIGINT NOT NULL,
   begun      TEXT,            -- JSON: the last clearance
   late       BIGINT NOT NULL,
+  returns    BIGINT NOT NULL, -- 1 while a rollback is not done with it
   changed_at BIGINT NOT NULL,
   PRIMARY KEY (plan, host)
 ) WITHOUT ROWID;
-CREATE INDEX rollout_jobs_counts ON rollout_jobs (plan, wave, counts);
-CREATE INDEX rollout_jobs_host ON rollout_jobs (host);
+CREATE INDEX rollout_jobs_counts ON rollout_jobs (plan, counts, wave);
+CREATE INDEX rollout_jobs_charged ON rollout_jobs (host) WHERE charged = 1;
 -- Every report that came, applied or not: a number comes once.
 CREATE TABLE rollout_reports (
   plan    TEXT   NOT NULL,

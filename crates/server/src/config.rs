@@ -1,15 +1,11 @@
 //! What the server is told: one TOML file, read once into types.
 
 use serde::Deserialize;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a settings file; a thousand feeds need a tenth.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// From this likeness on (Jaro-Winkler, 0 to 1) a known key is offered for an unknown one.
-const LIKENESS_MIN: f64 = 0.7;
-
 /// Settings that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("read settings {file}: {reason}")]
@@ -57,7 +53,7 @@ impl Config {
 
     /// Reads settings; the error says what is wrong and what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|problem| explained(text, &problem))?;
+        let config: Self = advisory::settings::parse(text)?;
         config.check()?;
         Ok(config)
     }
@@ -94,6 +90,7 @@ impl Config {
         within("agents.check_in_seconds", self.agents.check_in_seconds, 1, 86_400)?;
         within("agents.certificate_days", self.agents.certificate_days, 1, 30)?;
         within("agents.silent_minutes", self.agents.silent_minutes, 1, 525_600)?;
+        within("agents.hints_max", self.agents.hints_max, 0, 1_000_000)?;
         if self.server.names.is_empty() {
             return Err("server.names is empty: name at least one address by which agents reach the server"
                 .to_owned());
@@ -126,34 +123,6 @@ impl Config {
     }
 }
 
-/// What toml says, with the place, and the nearest known key for an unknown one.
-fn explained(text: &str, problem: &toml::de::Error) -> String {
-    let message = problem.message();
-    let mut told = message.to_owned();
-    if let Some(span) = problem.span() {
-        let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
-        told = format!("line {line}: {message}");
-    }
-    // "unknown field `a`, expected one of `b`, `c`"
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    if message.starts_with("unknown field")
-        && let Some(unknown) = quoted.next()
-        && let Some(nearest) = nearest(unknown, quoted)
-    {
-        let _ = write!(told, "; did you mean \"{nearest}\"?");
-    }
-    told
-}
-
-/// The known word most like `unknown`, if any is like it.
-fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|word| (strsim::jaro_winkler(unknown, word), word))
-        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(_, word)| word)
-}
-
 /// The server itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -184,6 +153,8 @@ pub struct Agents {
     pub certificate_days: u32,
     /// A host not heard of for so long is told as silent, minutes.
     pub silent_minutes: u32,
+    /// Hosts of rollouts that may keep a connection open, to be told at once when something changes.
+    pub hints_max: u32,
 }
 
 /// The fleet's authority.
@@ -317,7 +288,7 @@ impl Default for Server {
 
 impl Default for Agents {
     fn default() -> Self {
-        Self { check_in_seconds: 60, certificate_days: 30, silent_minutes: 15 }
+        Self { check_in_seconds: 60, certificate_days: 30, silent_minutes: 15, hints_max: 20_000 }
     }
 }
 

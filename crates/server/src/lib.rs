@@ -2,7 +2,8 @@
 //!
 //! The walk: [`run`] wires everything; [`hosts`] listens to agents, [`feeds`] to vendors; both write to the [`store`] and
 //! tell of it as events; [`fleet`] follows the events and stores findings; [`planning`] makes plans of them, [`signing`] puts in
-//! force what approvers sign, [`rollouts`] carries it out; [`api`] is what people and programs ask.
+//! force what approvers sign, [`rollouts`] grants, watches and stops what is under way; [`api`] is what people and programs
+//! ask.
 
 pub mod config;
 pub mod log;

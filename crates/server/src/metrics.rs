@@ -97,6 +97,15 @@ async fn text(watched: &Watched) -> Result<String, Error> {
             .fetch_all(reader)
             .await;
     words("findings", "Open findings by verdict", counted(findings.doing("count findings")?));
+    let rollouts = sqlx::query("SELECT word, COUNT(*) FROM rollouts GROUP BY word").fetch_all(reader).await;
+    words("rollouts", "Rollouts by state", counted(rollouts.doing("count rollouts")?));
+    let jobs = sqlx::query(
+        "SELECT j.counts, COUNT(*) FROM rollouts r JOIN rollout_jobs j ON j.plan = r.plan WHERE r.active = 1 \
+         GROUP BY j.counts",
+    )
+    .fetch_all(reader)
+    .await;
+    words("rollout_jobs", "Jobs of rollouts under way", counted(jobs.doing("count jobs")?));
     let now = Timestamp::now().as_microsecond();
     let silent_micros = i64::from(watched.app.config.agents.silent_minutes) * 60_000_000;
     let silent: i64 =

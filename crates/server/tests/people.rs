@@ -87,6 +87,7 @@ const TABLE: &str = "
     POST   /api/v1/alerts                        operator
     DELETE /api/v1/alerts/{name}                 operator
     GET    /api/v1/events                        viewer
+    GET    /api/v1/authority                     viewer
     GET    /api/v1/status                        viewer
 ";
 

@@ -104,25 +104,20 @@ pub enum Support {
 }
 
 impl Lifecycle {
-    /// Support of `source` in `release` on `day`. The first that holds: the release's end, the package's end, the
-    /// package's limits, the release's phase.
+    /// Support of `source` in `release` on `day`; see [`Phase::support`].
     pub fn support(&self, release: &Release, source: &str, day: Date) -> Support {
+        self.phase(release, day).support(source)
+    }
+
+    /// What the files say about `release` on `day`, for asking about many packages.
+    pub fn phase(&self, release: &Release, day: Date) -> Phase<'_> {
         let key = release.to_string();
-        let phase = self.releases.get(&key).map_or(Support::Unknown, |dates| dates.phase(day));
-        if matches!(phase, Support::Ended { .. }) {
-            return phase;
+        Phase {
+            release: self.releases.get(&key).map_or(Support::Unknown, |dates| dates.phase(day)),
+            ended: self.ended.get(&key).map_or(&[], Vec::as_slice),
+            limited: self.limited.get(&key).map_or(&[], Vec::as_slice),
+            day,
         }
-        let ended = self.ended.get(&key).into_iter().flatten();
-        if let Some(ended) =
-            ended.filter(|ended| ended.date <= day).find(|ended| matches(&ended.source, source))
-        {
-            return Support::Ended { since: ended.date, reason: ended.reason.clone() };
-        }
-        let mut limited = self.limited.get(&key).into_iter().flatten();
-        if let Some(limited) = limited.find(|limited| matches(&limited.source, source)) {
-            return Support::Limited { reason: limited.reason.clone() };
-        }
-        phase
     }
 
     /// Whether nothing is known.
@@ -135,6 +130,33 @@ impl Lifecycle {
         self.releases.extend(other.releases);
         self.ended.extend(other.ended);
         self.limited.extend(other.limited);
+    }
+}
+
+/// What the files say about one release on one day.
+#[derive(Clone, Debug)]
+pub struct Phase<'a> {
+    release: Support,
+    ended: &'a [Ended],
+    limited: &'a [Limited],
+    day: Date,
+}
+
+impl Phase<'_> {
+    /// Support of `source`. The first that holds: the release's end, the package's end, the package's limits, the
+    /// release's phase.
+    pub fn support(&self, source: &str) -> Support {
+        if matches!(self.release, Support::Ended { .. }) {
+            return self.release.clone();
+        }
+        let mut ended = self.ended.iter().filter(|ended| ended.date <= self.day);
+        if let Some(ended) = ended.find(|ended| matches(&ended.source, source)) {
+            return Support::Ended { since: ended.date, reason: ended.reason.clone() };
+        }
+        if let Some(limited) = self.limited.iter().find(|limited| matches(&limited.source, source)) {
+            return Support::Limited { reason: limited.reason.clone() };
+        }
+        self.release.clone()
     }
 }
 

@@ -14,12 +14,14 @@ mod closes;
 mod control;
 mod fetch;
 mod installed;
+mod rehearsal;
 mod tool;
 
 pub use changelogs::{Changelog, Changelogs, Fetching};
 pub use closes::Network;
 pub use fetch::Asked;
 pub use installed::installed_changelog;
+pub(crate) use rehearsal::Outlook;
 pub use tool::Apt;
 
 use crate::program;

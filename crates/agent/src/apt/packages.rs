@@ -24,6 +24,8 @@ pub struct Record {
     pub source_version: String,
     /// Size of the file, bytes; 0 if not recorded.
     pub size_bytes: u64,
+    /// SHA-256 of the file, hex; empty if not recorded.
+    pub sha256: String,
     /// Share of hosts that are offered it now, percent (Ubuntu's phased updates).
     pub phased_percent: Option<u8>,
 }
@@ -73,6 +75,7 @@ fn field(line: &[u8], record: &mut Record) {
         b"architecture" => record.arch = value(),
         b"version" => record.version = value(),
         b"source" => (record.source, record.source_version) = source_of(&value()),
+        b"sha256" => record.sha256 = value(),
         b"size" => record.size_bytes = value().parse().unwrap_or(0),
         b"phased-update-percentage" => record.phased_percent = value().parse().ok(),
         _ => {}

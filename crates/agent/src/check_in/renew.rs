@@ -50,8 +50,9 @@ impl Running<'_> {
         let key = self.state.next_key(Some(&self.identity.key()?))?;
         let asked = Body::new(&Renew { csr: key.request()? });
         let Renewed { certificate, authority } = self.link()?.post(RENEW_PATH, &asked)?;
-        let Identity { server, host, .. } = self.identity.clone();
-        let renewed = Identity::new(&server, host, &key, certificate, authority)?;
+        let Identity { server, host, group, .. } = self.identity.clone();
+        let mut renewed = Identity::new(&server, host, &key, certificate, authority)?;
+        renewed.group = group;
         self.state.keep_identity(&renewed)?;
         self.identity = renewed;
         self.link = None;

@@ -1,9 +1,12 @@
-//! A second look at what changes fastest: processes and who listens, without asking the package manager anything.
+//! A second look at what changes fastest, without asking the package manager anything: processes and who listens; and, for a
+//! host under change, what is installed and booted.
 
-use super::{Database, owners, processes, tell_stale_versions, with_packages};
+use super::{
+    Database, blank, dpkg, kernel, os_release, owners, processes, tell_stale_versions, with_packages,
+};
 use crate::observe::owners::Owners;
 use crate::observe::root::Root;
-use exposure::inventory::{Gap, Inventory, Part};
+use exposure::inventory::{Gap, Inventory, Kernel, Package, Part, Process, System};
 use jiff::Timestamp;
 use std::path::Path;
 
@@ -31,4 +34,44 @@ pub fn processes_again(root: &Path, proc: &Path, now: Timestamp, inventory: &mut
     inventory.gaps.append(&mut found);
     inventory.gaps.sort();
     inventory.gaps.dedup();
+}
+
+/// The system and its packages as the database has them now, and what could not be read of them.
+pub(crate) fn packages_now(root: &Root) -> (System, Vec<Package>, Vec<Gap>) {
+    let mut found = Vec::new();
+    let mut system = os_release::read(root, &mut found);
+    let database = Database::find(root, &system.release.family, &mut found);
+    system.manager = database.manager();
+    let packages = match &database {
+        Database::Dpkg => {
+            let read = dpkg::read(root, &mut found);
+            system.arch = read.arch;
+            read.packages
+        }
+        Database::Rpm(database) => database.packages(&mut found),
+        Database::Apk(bytes) => super::apk::read(bytes, &mut found),
+        Database::None => Vec::new(),
+    };
+    if system.arch.is_empty() {
+        system.arch = super::most_common_arch(&packages);
+    }
+    (system, packages, found)
+}
+
+/// What runs now, and which packages' files it maps, stale ones included.
+pub(crate) fn processes_now(root: &Path, proc: &Path, system: &System, now: Timestamp) -> Vec<Process> {
+    let mut inventory = blank(root, String::new(), now);
+    inventory.system = system.clone();
+    processes_again(root, proc, now, &mut inventory);
+    inventory.processes
+}
+
+/// Which kernel is booted, and which are installed, as the names of `packages` tell.
+pub(crate) fn kernels_now(root: &Root, proc: &Path, packages: &[Package]) -> Kernel {
+    let mut found = Vec::new();
+    let named = |release| kernel::with_package(release, packages, |_| None);
+    Kernel {
+        booted: kernel::booted(proc, root, &mut found),
+        installed: kernel::installed(root, &mut found).into_iter().map(named).collect(),
+    }
 }

@@ -6,6 +6,7 @@
 pub mod apk;
 pub mod dpkg;
 pub mod dpkg_log;
+pub mod dpkg_status;
 pub mod maps;
 pub mod os_release;
 pub mod owners;
@@ -20,6 +21,7 @@ mod gaps;
 mod kernel;
 
 pub use again::processes_again;
+pub(crate) use again::{kernels_now, packages_now, processes_now};
 
 use crate::apt::Apt;
 use advisory::{Family, Release};

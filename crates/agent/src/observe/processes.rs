@@ -6,6 +6,7 @@ use crate::observe::root::{Identity, Root, of};
 use crate::observe::sockets::{Listener, TABLES, parse_table};
 use exposure::inventory::{Gap, Part, Socket};
 use jiff::{SignedDuration, Timestamp};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -112,7 +113,8 @@ fn pids(proc: &Path) -> io::Result<Vec<u32>> {
 struct Scan<'a> {
     proc: &'a Path,
     root: &'a Root,
-    boot: Option<Timestamp>,
+    /// Read when the first process is seen: an image has none.
+    boot: OnceCell<Option<Timestamp>>,
     processes: BTreeMap<u32, Running>,
     files: Vec<Vec<u8>>,
     indices: HashMap<Vec<u8>, usize>,
@@ -135,11 +137,10 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(proc: &'a Path, root: &'a Root) -> Self {
-        let stat = std::fs::read(proc.join("stat")).unwrap_or_default();
         Self {
             proc,
             root,
-            boot: boot_time(&stat),
+            boot: OnceCell::new(),
             processes: BTreeMap::new(),
             files: Vec::new(),
             indices: HashMap::new(),
@@ -229,7 +230,9 @@ impl<'a> Scan<'a> {
         let per_second = rustix::param::clock_ticks_per_second();
         let since_boot =
             SignedDuration::from_millis(i64::try_from(ticks.checked_mul(1000)? / per_second).ok()?);
-        self.boot?.checked_add(since_boot).ok()
+        let boot =
+            self.boot.get_or_init(|| boot_time(&std::fs::read(self.proc.join("stat")).unwrap_or_default()));
+        (*boot)?.checked_add(since_boot).ok()
     }
 
     /// Adds the files in the buffer's maps to `process`.
@@ -264,7 +267,7 @@ impl<'a> Scan<'a> {
             if stale {
                 process.stale.insert(file);
             }
-            if executable == mapping.path.as_ref() {
+            if executable == &*mapping.path {
                 process.executable = Some(file);
             }
             process.files.insert(file);

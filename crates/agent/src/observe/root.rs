@@ -67,6 +67,13 @@ impl Root {
         Ok(self.file_and_size(path.as_ref())?.0)
     }
 
+    /// The regular file at `path`, opened for reading, to its end. Errors if it has more than `bytes_max`; what is added
+    /// to it later is not read beyond that.
+    pub fn file_up_to(&self, path: impl AsRef<Path>, bytes_max: u64) -> io::Result<io::Take<File>> {
+        let (file, size) = self.file_and_size(path.as_ref())?;
+        if size > bytes_max { Err(larger_than(bytes_max)) } else { Ok(file.take(bytes_max)) }
+    }
+
     fn file_and_size(&self, path: &Path) -> io::Result<(File, u64)> {
         // A first look without opening: merely opening a device or a pipe can block or have effects.
         size_of_regular(&self.resolve(path, OFlags::PATH)?)?;

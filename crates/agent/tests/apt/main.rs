@@ -6,6 +6,7 @@
 mod machine;
 #[cfg(reference_data)]
 mod oracle;
+mod rehearsal;
 mod roots;
 
 use exposure::inventory::{Manager, Package, PackageState, System};

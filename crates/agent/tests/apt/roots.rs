@@ -16,7 +16,7 @@ Package: rebuilt\nStatus: install ok installed\nVersion: 1.0-1+mine1\nArchitectu
 Package: handmade\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\nMaintainer: x\nDescription: x\n\n\
 Package: theirs\nStatus: install ok installed\nVersion: 5\nArchitecture: amd64\nMaintainer: x\nDescription: x\n";
 
-fn stanza(name: &str, version: &str, arch: &str, more: &str) -> String {
+pub(crate) fn stanza(name: &str, version: &str, arch: &str, more: &str) -> String {
     format!(
         "Package: {name}\nVersion: {version}\nArchitecture: {arch}\nMaintainer: x\nFilename: pool/{name}_{version}.deb\n\
          Size: 10\nSHA256: {}\nDescription: x\n{more}\n",
@@ -24,7 +24,7 @@ fn stanza(name: &str, version: &str, arch: &str, more: &str) -> String {
     )
 }
 
-struct Root(tempfile::TempDir);
+pub(crate) struct Root(pub(crate) tempfile::TempDir);
 
 impl Root {
     fn new() -> Self {
@@ -39,11 +39,11 @@ impl Root {
         root
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -51,7 +51,7 @@ impl Root {
     }
 
     /// Adds an archive to the sources, and its index if `header` is given.
-    fn archive(&self, host: &str, suite: &str, header: Option<&str>, packages: &str) {
+    pub(crate) fn archive(&self, host: &str, suite: &str, header: Option<&str>, packages: &str) {
         let sources = self.path().join("etc/apt/sources.list");
         let before = std::fs::read_to_string(&sources).unwrap_or_default();
         self.write(
@@ -74,9 +74,9 @@ impl Root {
     }
 }
 
-const MAIN: &str = "Origin: Debian\nLabel: Debian\nSuite: oldstable\nCodename: bookworm\nVersion: 12.1\n\
+pub(crate) const MAIN: &str = "Origin: Debian\nLabel: Debian\nSuite: oldstable\nCodename: bookworm\nVersion: 12.1\n\
                     Date: Sat, 21 Nov 2026 00:00:00 UTC\n";
-const SECURITY: &str = "Origin: Debian\nLabel: Debian-Security\nSuite: oldstable-security\nVersion: 12\n\
+pub(crate) const SECURITY: &str = "Origin: Debian\nLabel: Debian-Security\nSuite: oldstable-security\nVersion: 12\n\
                         Codename: bookworm-security\nDate: Sat, 07 Nov 2026 00:00:00 UTC\n\
                         Valid-Until: Sat, 14 Nov 2026 00:00:00 UTC\n";
 const BACKPORTS: &str = "Origin: Debian Backports\nLabel: Debian Backports\nSuite: oldstable-backports\nNotAutomatic: yes\n\

@@ -5,6 +5,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType, IsCa,
     KeyPair,
 };
+use rollout::order;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -16,7 +17,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use time::{Duration, OffsetDateTime};
-use wire::v1::{CHECK_IN_PATH, ENROL_PATH, RENEW_PATH, REPORT_PATH, Report, hash};
+use wire::v1::{
+    CHECK_IN_PATH, ENROL_PATH, HINT_PATH, Hint, Noted, REHEARSAL_PATH, RENEW_PATH, REPORT_PATH, Rehearse,
+    Report, TRUST_PATH, Told, hash,
+};
+
+/// The id that every host gets.
+pub(crate) const HOST: &str = "0192c4f8-7d1e-7c3a-9f60-3b1a5c7d9e21";
+
+/// What is answered to a check-in's job.
+pub(crate) type Desk = Box<dyn FnMut(&order::CheckIn) -> Told + Send>;
 
 /// One request, as it was heard.
 #[derive(Clone, Debug)]
@@ -55,6 +65,16 @@ pub(crate) struct Memory {
     pub(crate) bodies: BTreeMap<String, String>,
     /// Age of the certificates that it gives, days of 30.
     pub(crate) age_days: i64,
+    /// When the next check-in is wanted, seconds.
+    pub(crate) next_seconds: u32,
+    /// What approvers have signed, by the path below [`TRUST_PATH`].
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) desk: Option<Desk>,
+    pub(crate) rehearse: Option<Rehearse>,
+    /// Given at enrolment.
+    pub(crate) root: Option<String>,
+    /// `None`: it keeps nobody waiting for hints.
+    pub(crate) hint: Option<Hint>,
 }
 
 pub(crate) struct Centre {
@@ -99,8 +119,9 @@ impl Centre {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if !down.load(Ordering::Relaxed) {
+                    let (config, authority, memory) = (config.clone(), authority.clone(), memory.clone());
                     // A connection that breaks off is the agent's matter.
-                    let _ = serve(stream, &config, &authority, &memory);
+                    std::thread::spawn(move || serve(stream, &config, &authority, &memory));
                 }
             }
         });
@@ -154,7 +175,7 @@ fn serve(
     let text = String::from_utf8_lossy(&head).to_lowercase();
     let header =
         |name: &str| text.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).map(str::to_owned);
-    let mut body = vec![0; header("content-length").unwrap().parse().unwrap()];
+    let mut body = vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body)?;
     let mut json = body.clone();
     if header("content-encoding").is_some() {
@@ -165,23 +186,47 @@ fn serve(
         at: Instant::now(),
         path: text.split(' ').nth(1).unwrap().to_owned(),
         bytes: (head.len(), body.len()),
-        body: serde_json::from_slice(&json).unwrap(),
+        body: if json.is_empty() { Value::Null } else { serde_json::from_slice(&json).unwrap() },
         certificate: stream.conn.peer_certificates().map(|chain| chain[0].to_vec()),
         resumed: stream.conn.handshake_kind() == Some(HandshakeKind::Resumed),
     };
+    if let Some(name) = request.path.strip_prefix(TRUST_PATH) {
+        let file = memory.lock().unwrap().files.get(name).cloned();
+        memory.lock().unwrap().heard.push(request.clone());
+        let status = if file.is_some() { 200 } else { 404 };
+        return write_answer(&mut stream, status, "", &file.unwrap_or_default());
+    }
+    if request.path == HINT_PATH {
+        // As long as a test has patience; a server keeps hosts waiting for minutes.
+        for _ in 0..100 {
+            if memory.lock().unwrap().hint.is_none_or(|hint| hint.now) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
     let answer = {
         let mut memory = memory.lock().unwrap();
         memory.heard.push(request.clone());
         let prepared = memory.answers.get_mut(request.path.as_str()).and_then(VecDeque::pop_front);
         prepared.unwrap_or_else(|| work(&request, authority, &mut memory))
     };
-    let body = answer.body.to_string();
-    let Answer { status, headers, .. } = answer;
+    let Answer { status, headers, body } = answer;
+    write_answer(&mut stream, status, headers, body.to_string().as_bytes())
+}
+
+fn write_answer(
+    stream: &mut StreamOwned<ServerConnection, TcpStream>,
+    status: u16,
+    headers: &str,
+    body: &[u8],
+) -> std::io::Result<()> {
     write!(
         stream,
-        "HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n",
         body.len()
     )?;
+    stream.write_all(body)?;
     stream.conn.send_close_notify();
     stream.flush()
 }
@@ -190,13 +235,35 @@ fn work(heard: &Heard, authority: &CertifiedIssuer<'_, KeyPair>, memory: &mut Me
     let text = |name: &str| heard.body[name].as_str().unwrap();
     let body = match heard.path.as_str() {
         ENROL_PATH => json!({
-            "host": "018f-host",
+            "host": HOST,
             "certificate": sign(text("csr"), authority, memory.age_days),
             "authority": authority.pem(),
+            "trust_root": memory.root,
         }),
         _ if heard.certificate.is_none() => return Answer::refusal(401, "certificate", ""),
         RENEW_PATH => json!({ "certificate": sign(text("csr"), authority, 0), "authority": authority.pem() }),
-        CHECK_IN_PATH => json!({ "next_seconds": 0, "report": text("inventory") != memory.inventory }),
+        CHECK_IN_PATH => {
+            let said = serde_json::from_value(heard.body["job"].clone());
+            let told = said.ok().and_then(|said| Some(memory.desk.as_mut()?(&said)));
+            json!({
+                "next_seconds": memory.next_seconds,
+                "report": text("inventory") != memory.inventory,
+                "job": told,
+                "rehearse": memory.rehearse,
+                "hint": memory.hint.is_some(),
+            })
+        }
+        HINT_PATH => match memory.hint {
+            Some(hint) => {
+                memory.hint = Some(Hint { now: false });
+                serde_json::to_value(hint).unwrap()
+            }
+            None => return Answer::refusal(404, "unknown", ""),
+        },
+        REHEARSAL_PATH => {
+            memory.rehearse = None;
+            serde_json::to_value(Noted { wanted: true }).unwrap()
+        }
         REPORT_PATH => {
             let report: Report = serde_json::from_value(heard.body.clone()).unwrap();
             memory.bodies.extend(report.bodies);

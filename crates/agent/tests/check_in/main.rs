@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod centre;
+mod fleet;
+mod forged;
+mod orders;
 
 use agent::apt::Network;
 use agent::enrol::{Enrolment, enrol};
+use agent::settings::Settings;
 use agent::state::{self, State};
 use agent::{Config, Contact, Ended, Pace, Told};
-use centre::{Answer, Centre, public_key, public_key_of_request};
+use centre::{Answer, Centre, HOST, public_key, public_key_of_request};
 use rcgen::{KeyPair, PublicKeyData};
 use std::collections::BTreeSet;
 use std::fs;
@@ -86,7 +90,12 @@ impl Host {
     }
 
     fn start_at(&self, pace: Pace) -> Running {
-        let config = Config { state: self.state(), root: self.root(), network: Network::None, pace };
+        self.start_with(pace, Settings::default())
+    }
+
+    fn start_with(&self, pace: Pace, settings: Settings) -> Running {
+        let (state, root) = (self.state(), self.root());
+        let config = Config { state, root, network: Network::None, pace, settings };
         let (stop, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let thread = std::thread::spawn({
             let (stop, told) = (stop.clone(), told.clone());
@@ -107,6 +116,11 @@ fn pace() -> Pace {
         triggers: ms(20),
         settling: ms(0),
         renew: ms(50),
+        step: ms(20),
+        step_slow: ms(200),
+        unanswered: ms(50),
+        news_min: ms(0),
+        probes: ms(50),
         ..Pace::default()
     }
 }
@@ -384,7 +398,7 @@ fn enrolling_keeps_the_key_here_and_happens_once() {
     let half = State::open(&host.state()).unwrap().identity().unwrap_err();
     assert!(matches!(half, state::Error::HalfThere(_)), "{half}");
     let identity = host.enrol(&centre);
-    assert_eq!((identity.host.as_str(), identity.server), ("018f-host", centre.url()));
+    assert_eq!((identity.host.as_str(), identity.server), (HOST, centre.url()));
     let heard = centre.heard(ENROL_PATH);
     let keys: BTreeSet<_> =
         heard.iter().map(|heard| public_key_of_request(heard.body["csr"].as_str().unwrap())).collect();

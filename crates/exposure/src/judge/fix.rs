@@ -6,13 +6,16 @@ use super::installed::{Host, compared, without_numbers};
 use crate::inventory::{Action, ArchiveClass, Candidate, Fetch, Package, Part};
 use crate::verdict::Fix;
 use advisory::{Channel, Claim, NameKind, Version};
+use std::cell::LazyCell;
 
 /// What can be done about `package`, which `claim` affects and for which it names a `fixed` or `last_affected` version.
 pub(super) fn fix(claim: &Claim, package: &Package, host: &Host<'_>) -> Fix {
     let parse = |text: &str| host.order().and_then(|order| order.parse(text).ok());
-    let fixed = claim.fixed.as_deref().and_then(parse);
-    let last = claim.last_affected.as_deref().and_then(parse);
-    let closes = |version: &Version| match (&fixed, &last) {
+    // Only where there is a candidate.
+    let range = LazyCell::new(|| {
+        (claim.fixed.as_deref().and_then(parse), claim.last_affected.as_deref().and_then(parse))
+    });
+    let closes = |version: &Version| match &*range {
         (Some(fixed), _) => version >= fixed,
         (None, Some(last)) => claim.fixed.is_none() && version > last,
         (None, None) => false,

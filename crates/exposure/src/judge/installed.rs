@@ -46,6 +46,18 @@ impl Installed {
             && running.is_empty()
             && kernel.is_none()
     }
+
+    /// Whether verdicts by one claim are explained in the same words for `other`: none is about the architecture.
+    pub(super) fn is_worded_as(&self, other: &Self) -> bool {
+        let Self { name_kind: _, name: _, arch: _, version, stream, flavour, condition, running, kernel } =
+            self;
+        *version == other.version
+            && *stream == other.stream
+            && *flavour == other.flavour
+            && *condition == other.condition
+            && *running == other.running
+            && *kernel == other.kernel
+    }
 }
 
 /// A package under one of its names where its record alone decides; borrowed, so that it is looked up without being made.

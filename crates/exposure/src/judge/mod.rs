@@ -178,6 +178,16 @@ impl Case<'_> {
         }
     }
 
+    /// Whether `other`, about the same claim and host, is explained in the same words.
+    fn is_worded_as(&self, other: &Self) -> bool {
+        // The words name the package as the claim does: by its binary name, or by its source.
+        let same_name = self.claim.name_kind == NameKind::Source || self.package.name == other.package.name;
+        same_name
+            && self.assessment == other.assessment
+            && self.package.origin == other.package.origin
+            && self.installed.is_worded_as(&other.installed)
+    }
+
     fn explanation(&self) -> Explanation {
         let Self { advisory, claim, package, host, installed, .. } = self;
         let (rule, claimed) = self.words().rule(self.assessment);

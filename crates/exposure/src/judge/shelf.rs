@@ -28,6 +28,11 @@ impl Opinion<'_> {
     pub fn explanation(&self) -> Explanation {
         self.case.explanation()
     }
+
+    /// Whether `other`, an opinion by the same claim on the same host, has the same verdict in the same words.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        self.case.is_worded_as(&other.case) && self.verdict == other.verdict
+    }
 }
 
 /// What holds for one hole in one package: the opinion that prevails.

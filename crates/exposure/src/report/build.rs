@@ -7,10 +7,10 @@ use crate::judge::{Host, Installed, Opinion, Shelf, names};
 use crate::ssvc::{Deadlines, Decision, Mission};
 use crate::verdict::Verdict;
 use advisory::format::lifecycle::{Lifecycle, Support};
-use advisory::{Advisory, Kind, Problem, Signals};
+use advisory::{Advisory, Claim, Kind, Problem, Signals};
 use jiff::civil::Date;
 use jiff::{Timestamp, tz::TimeZone};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The feed that the host's own package manager is, in [`advisory::Document::feed`].
 const PACKAGE_MANAGER: &str = "apt";
@@ -44,16 +44,24 @@ impl Facts<'_> {
     pub(super) fn release_support(&self) -> Support {
         self.lifecycle.support(&self.inventory.system.release, "", self.day())
     }
+
+    /// Support of each installed source.
+    fn support(&self) -> BTreeMap<&str, Support> {
+        let phase = self.lifecycle.phase(&self.inventory.system.release, self.day());
+        let sources: BTreeSet<&str> =
+            self.inventory.packages.iter().map(|package| package.source.as_str()).collect();
+        sources.into_iter().map(|source| (source, phase.support(source))).collect()
+    }
 }
 
 /// The answer for one host.
 pub fn report(facts: &Facts<'_>) -> Report {
     let inventory = facts.inventory;
     let mut undetermined = unread(facts);
-    let mut by_source: BTreeMap<&str, Findings> = BTreeMap::new();
     let mut unjudged: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
     let host = Host::new(inventory);
     let shelf = Shelf::new(facts.advisories, &inventory.system.release);
+    let mut by_source: BTreeMap<&str, Findings<'_>> = BTreeMap::new();
     // Sources that were found clean, as judging sees them: their other binary packages are clean for the same reasons.
     let mut clean: HashSet<Installed> = HashSet::new();
     for package in &inventory.packages {
@@ -104,11 +112,12 @@ pub fn report(facts: &Facts<'_>) -> Report {
             Assembled::Nothing => {}
         }
     }
-    entries.extend(ended_support(facts));
+    let support = facts.support();
+    entries.extend(ended_support(facts, &support));
     entries.sort_by(|left, right| urgency(left).cmp(&urgency(right)));
     undetermined.sort();
     undetermined.dedup();
-    let notes = notes(facts);
+    let notes = notes(facts, &support);
     let summary = summarise(inventory, &entries, &other, &undetermined);
     Report {
         schema: "palisade.check/1".to_owned(),
@@ -164,17 +173,24 @@ pub fn verdicts(facts: &Facts<'_>) -> Vec<Finding> {
 
 /// What was found in one source.
 #[derive(Default)]
-pub(super) struct Findings {
+pub(super) struct Findings<'a> {
     pub(super) kind: Option<Kind>,
     pub(super) published: Option<Timestamp>,
     pub(super) all: BTreeSet<Finding>,
+    /// By hole and claim the opinion that was worded last: packages built from one source mostly share it.
+    worded: HashMap<(&'a str, *const Claim), Opinion<'a>>,
     pub(super) bulletins: BTreeSet<String>,
     /// A changelog could not be read, or does not reach back to the installed version.
     pub(super) unread: bool,
 }
 
-impl Findings {
-    fn add(&mut self, hole: &str, opinion: &Opinion<'_>) {
+impl<'a> Findings<'a> {
+    fn add(&mut self, hole: &'a str, opinion: &Opinion<'a>) {
+        let place = (hole, std::ptr::from_ref(opinion.claim));
+        if self.worded.get(&place).is_some_and(|worded| worded.says_the_same(opinion)) {
+            return;
+        }
+        self.worded.insert(place, opinion.clone());
         let advisory = opinion.advisory;
         // `Kind` is ordered by gravity, security first.
         self.kind = Some(self.kind.map_or(advisory.kind, |kind| kind.min(advisory.kind)));
@@ -284,7 +300,7 @@ fn urgency(entry: &Entry) -> impl Ord {
     )
 }
 
-fn notes(facts: &Facts<'_>) -> Vec<String> {
+fn notes(facts: &Facts<'_>, support: &BTreeMap<&str, Support>) -> Vec<String> {
     let inventory = facts.inventory;
     let mut notes = Vec::new();
     let release = &inventory.system.release;
@@ -297,15 +313,10 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
         )),
         Support::Supported { .. } | Support::Elts { .. } | Support::Limited { .. } | Support::Ended { .. } => {}
     }
-    let limited: Vec<&str> = inventory
-        .packages
+    let limited: Vec<&str> = support
         .iter()
-        .map(|package| package.source.as_str())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .filter(|source| {
-            matches!(facts.lifecycle.support(release, source, facts.day()), Support::Limited { .. })
-        })
+        .filter(|(_, support)| matches!(support, Support::Limited { .. }))
+        .map(|(source, _)| *source)
         .collect();
     if !limited.is_empty() {
         notes.push(format!("security support is limited for {}", limited.join(", ")));

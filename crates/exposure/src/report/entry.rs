@@ -36,7 +36,7 @@ pub(super) enum Assembled {
 pub(super) fn assemble(
     facts: &Facts<'_>,
     source: &str,
-    found: Findings,
+    found: Findings<'_>,
     candidates: &[&Candidate],
 ) -> Assembled {
     let inventory = facts.inventory;
@@ -205,20 +205,17 @@ fn rebuilt(inventory: &Inventory, candidate: &Candidate) -> bool {
 }
 
 /// Installed sources whose security support has ended: an entry each, because nothing will ever close their holes.
-pub(super) fn ended_support(facts: &Facts<'_>) -> Vec<Entry> {
+pub(super) fn ended_support(facts: &Facts<'_>, support: &BTreeMap<&str, Support>) -> Vec<Entry> {
     let inventory = facts.inventory;
     // Where the whole release has ended, that is told once, not for each of its packages.
     if matches!(facts.release_support(), Support::Ended { .. }) {
         return Vec::new();
     }
-    let mut by_source: BTreeMap<&str, Vec<&Package>> = BTreeMap::new();
-    for package in &inventory.packages {
-        by_source.entry(&package.source).or_default().push(package);
-    }
     let mut entries = Vec::new();
-    for (source, packages) in by_source {
-        let support = facts.lifecycle.support(&inventory.system.release, source, facts.day());
+    for (&source, support) in support {
         let Support::Ended { since, reason } = support else { continue };
+        let packages: Vec<&Package> =
+            inventory.packages.iter().filter(|package| package.source == source).collect();
         let binaries: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
         let reach = reach(inventory, source, &binaries);
         let hole = Hole { cves: &[], unread: false, published: None };

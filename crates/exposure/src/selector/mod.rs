@@ -268,8 +268,8 @@ fn is_one_of(key: &Key, values: &Values, facts: &Facts<'_>) -> bool {
     }
 }
 
-/// `Debian 12` as selectors have it: `debian:12`.
-fn release_word(text: &str) -> String {
+/// `Debian 12` as selectors and plans have it: `debian:12`. What is such a word already stays as it is.
+pub fn release_word(text: &str) -> String {
     let word = match text.rsplit_once(' ') {
         Some((family, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => {
             format!("{family}:{version}")

@@ -1,10 +1,13 @@
 //! `palisade agent`: this host's part in a fleet.
 
+mod orders;
+
 use crate::EXIT_USAGE;
 use agent::apt::Network;
 use agent::enrol::{Enrolment, enrol};
 use agent::identity::Validity;
 use agent::program::{self, Program};
+use agent::settings::{self, Settings};
 use agent::state::{self, DIRECTORY, State};
 use agent::{Config, Contact, Ended, Told};
 use anyhow::{Context, Result};
@@ -83,8 +86,9 @@ Examples:
   sudo palisade agent enroll --server https://10.0.0.5 --token - < token
   palisade agent enroll --server https://localhost --token SECRET --authority ca.pem --state ./agent";
 
-/// Checks in about once a minute with a few hundred bytes; sends more only when something changed. Only reads on this
-/// host; writes nothing but its own directory. Started by the service palisade-agent.
+/// Checks in about once a minute with a few hundred bytes; sends more only when something changed. Verifies signed plans and
+/// answers orders, as far as its settings allow; this version has no hand that installs packages: it only reads on this
+/// host, and writes nothing but its own directory. Started by the service palisade-agent.
 #[derive(Debug, Args)]
 #[command(after_long_help = RUN_AFTER)]
 pub(crate) struct Run {
@@ -94,6 +98,10 @@ pub(crate) struct Run {
     /// Ask no archive: use only what is on this machine
     #[arg(long)]
     offline: bool,
+
+    /// What this host's owner allows
+    #[arg(long, value_name = "FILE", default_value = settings::FILE, value_hint = ValueHint::FilePath)]
+    settings: PathBuf,
 }
 
 const RUN_AFTER: &str = "\
@@ -102,14 +110,15 @@ Exit codes:
   64  the command line is wrong
   70  it could not run
   77  the server revoked this host; starting again does not help
-  78  this host is not enrolled, or the agent's directory cannot be used
+  78  this host is not enrolled, or the agent's directory or its settings cannot be used
 
 Examples:
   sudo systemctl enable --now palisade-agent       as a service, with next to no rights
   sudo palisade agent run                          in the foreground
   palisade agent run --state ./agent --offline";
 
-/// Tells who this host is, who its server is, when they last spoke, and what waits to be sent.
+/// Tells who this host is, who its server is, when they last spoke, and what waits to be sent; which plan it carries out,
+/// where that stands and why it waits; and who may tell it what to install.
 #[derive(Debug, Args)]
 #[command(after_long_help = STATUS_AFTER)]
 pub(crate) struct Status {
@@ -229,7 +238,15 @@ fn read_authority(path: &Path) -> Result<String> {
 }
 
 fn work(arguments: &Run) -> Result<ExitCode> {
-    let mut config = Config::new(&arguments.state.path);
+    let settings = match Settings::read(&arguments.settings) {
+        Ok(settings) => settings,
+        // A veto that cannot be read is not passed over.
+        Err(problem) => {
+            eprintln!("palisade: agent: {problem}");
+            return Ok(ExitCode::from(EXIT_STATE));
+        }
+    };
+    let mut config = Config::new(&arguments.state.path, settings);
     if arguments.offline {
         config.network = Network::None;
     }
@@ -316,6 +333,9 @@ fn lines(
         }
         if let Some(problem) = &told.problem {
             rows.push(("problem", problem.to_string()));
+        }
+        if let Some(job) = &told.job {
+            rows.extend(orders::rows(job));
         }
     }
     let mut text = String::new();

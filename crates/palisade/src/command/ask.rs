@@ -1,85 +1,18 @@
 //! The commands that ask a server: one function each, API in, table or JSON out.
 
+use super::session::{Session, pairs, print};
 use crate::cli::fleet::{Advisory, Asking, Feed, Finding, Findings, Host, Login, Token, User};
-use crate::client::{Access, Client, access_path, escaped};
-use crate::output::listing::{self, Column};
-use crate::output::table::Look;
-use crate::terminal;
+use crate::client::{Access, Client, Problem, access_path, escaped};
+use crate::output::listing::Column;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::process::ExitCode;
 
 /// Bytes of a secret that is read from standard input.
 const SECRET_BYTES_MAX: u64 = 4_096;
-
-/// A client, and how to print what it says.
-struct Session {
-    client: Client,
-    json: bool,
-}
-
-impl Session {
-    fn open(asking: &Asking) -> Result<Self> {
-        let access = Access::read(&access_path(asking.access.as_deref())?)?;
-        Ok(Self { client: Client::new(&access)?, json: asking.json })
-    }
-
-    /// Findings, with evidence for reading.
-    fn findings(&self, mut findings: Vec<Value>, columns: &[Column], none: &str) -> Result<ExitCode> {
-        if !self.json {
-            for finding in &mut findings {
-                let words = finding["evidence"].as_str().map(|words| listing::evidence(words).to_owned());
-                finding["evidence"] = words.into();
-            }
-        }
-        self.list(&findings, columns, none)
-    }
-
-    fn list(&self, items: &[Value], columns: &[Column], none: &str) -> Result<ExitCode> {
-        if self.json {
-            return print(&(serde_json::to_string_pretty(items)? + "\n"));
-        }
-        if items.is_empty() {
-            eprintln!("palisade: {none}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        print(&listing::table(items, columns, look()))
-    }
-
-    fn card(&self, item: &Value, rows: &[Column]) -> Result<ExitCode> {
-        if self.json {
-            return print(&(serde_json::to_string_pretty(item)? + "\n"));
-        }
-        print(&listing::card(item, rows))
-    }
-
-    /// The id of the host called `name`, or with this id.
-    fn host(&self, name: &str) -> Result<String> {
-        // A selector's text in quotes is taken as it is.
-        let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-        let found = self.client.list("/hosts", &[("selector", &format!("name=\"{quoted}\""))], 2)?;
-        let id = |host: &Value| host["id"].as_str().map(str::to_owned);
-        match found.as_slice() {
-            [host] => id(host).context("the server's answer has no id"),
-            [] => Ok(name.to_owned()),
-            [_, ..] => bail!("\"{name}\" names several hosts; use an id of \"palisade host list\""),
-        }
-    }
-}
-
-/// How lists are drawn here.
-pub(crate) fn look() -> Look {
-    Look { width: terminal::width(), colours: terminal::colours(crate::cli::Colour::Auto), all: false }
-}
-
-/// Prints; a reader that went away is no error.
-pub(crate) fn print(text: &str) -> Result<ExitCode> {
-    std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
-}
 
 const HOST_COLUMNS: [Column; 7] = [
     ("name", "/name"),
@@ -320,10 +253,8 @@ pub(crate) fn user(command: &User, asking: &Asking) -> Result<ExitCode> {
             session.card(&session.client.post("/users", &body)?, &USER_COLUMNS)
         }
         User::Set { name, role, password_stdin, disable, enable } => {
-            let users = session.client.list("/users", &[], 10_000)?;
-            let Some(id) =
-                users.iter().find(|user| user["name"] == name.as_str()).and_then(|user| user["id"].as_str())
-            else {
+            let users = session.client.list("/users", &[("name", name)], 1)?;
+            let Some(id) = users.first().and_then(|user| user["id"].as_str()) else {
                 bail!("no account is named \"{name}\"; see \"palisade user list\"")
             };
             let mut body = Map::new();
@@ -409,9 +340,11 @@ pub(crate) fn token(command: &Token, asking: &Asking) -> Result<ExitCode> {
         }
         Token::Revoke { id } => {
             let at = |path: &str| session.client.delete(&format!("{path}/{}", escaped(id)), &[]);
-            if at("/enrolment-tokens").is_err() {
-                at("/api-tokens")?;
-            }
+            match at("/enrolment-tokens") {
+                // It may be the other kind.
+                Err(problem) if is_missing(&problem) => at("/api-tokens")?,
+                revoked => revoked?,
+            };
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -455,17 +388,6 @@ fn advisory_or_cve(id: Option<&str>) -> &'static str {
     if id.is_some_and(|id| id.starts_with("CVE-")) { "cve" } else { "advisory" }
 }
 
-/// `NAME=VALUE` words.
-fn pairs(words: &[String]) -> Result<Vec<(String, String)>> {
-    words
-        .iter()
-        .map(|word| match word.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-            Some(_) | None => bail!("\"{word}\" is not of the form NAME=VALUE"),
-        })
-        .collect()
-}
-
 /// The first line of standard input.
 fn secret(what: &str) -> Result<String> {
     let mut text = String::new();
@@ -478,6 +400,11 @@ fn secret(what: &str) -> Result<String> {
         bail!("read the {what} from standard input: it is empty");
     }
     Ok(line)
+}
+
+/// Whether the server does not have what was asked for, or keeps it from us.
+fn is_missing(problem: &anyhow::Error) -> bool {
+    problem.downcast_ref::<Problem>().is_some_and(|problem| matches!(problem.status, 403 | 404))
 }
 
 /// The word of a closed set as the API has it.

@@ -1,6 +1,6 @@
 //! `palisade audit`: the log through the API, and the check of an export, which asks nobody.
 
-use super::ask::{look, print};
+use super::session::{look, print};
 use crate::EXIT_USAGE;
 use crate::cli::fleet::{Asking, Audit};
 use crate::client::{Access, Client, access_path};

@@ -1,7 +1,7 @@
 //! `palisade up`: a whole fleet of one host on this machine: server, store, agent, and what it lacks.
 
-use super::ask::{look, print};
 use super::serve::{first_access, leave, local, runtime};
+use super::session::{look, print};
 use crate::cli::fleet::Up;
 use crate::client::{Access, Client, access_path, escaped};
 use crate::output::listing;
@@ -9,6 +9,7 @@ use crate::terminal::Progress;
 use agent::apt::Network;
 use agent::enrol::{Enrolment, enrol};
 use agent::program::{is_stopped, stop};
+use agent::settings::Settings;
 use agent::state::State;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -42,6 +43,8 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
     let config = config(arguments, &data);
     let traces = log::start(&config.log, config.telemetry.as_ref())?;
     let progress = Progress::new(arguments.json);
+    // A veto that cannot be read is not passed over.
+    let owners = Settings::read(Path::new(agent::settings::FILE))?;
     progress.tell("starting the server");
     let runtime = runtime()?;
     let running = runtime.block_on(server::run::start(config))?;
@@ -55,7 +58,7 @@ pub(crate) fn run(arguments: &Up) -> Result<ExitCode> {
         }
     };
     let network = if arguments.offline { Network::None } else { Network::Archives };
-    let mut settings = agent::Config { network, ..agent::Config::new(data.join("agent")) };
+    let mut settings = agent::Config { network, ..agent::Config::new(data.join("agent"), owners) };
     // Somebody is waiting, and there is no crowd to keep out of the way of.
     settings.pace.first_within = Duration::ZERO;
     let agent = thread::spawn(move || {
@@ -137,7 +140,8 @@ fn ready(
             Access::read(&access_file)?.write(&own)?;
         }
     }
-    let access = Access::read(access_file)?;
+    // The authority may be another one by now than when the file was written.
+    let access = Access { authority: running.authority.pem(), ..Access::read(access_file)? };
     let client = Client::new(&access)?;
     let state = State::create(&running.app.config.server.data.join("agent"))?;
     let host = if state.is_enrolled() {

@@ -134,7 +134,7 @@ impl Centre {
                 book.jobs[number] = job;
             }
             let Some(mut job) = book.jobs[number] else { continue };
-            let here = desk!(book, self.capacity).check_in(seat, &mut job, said, busy, now);
+            let here = desk!(book, self.capacity).check_in(seat, &mut job, said, busy, now).answer;
             book.jobs[number] = Some(job);
             if speaks
                 && job.state == State::Proven

@@ -9,6 +9,7 @@ mod advisories;
 mod alerts;
 mod api_tokens;
 mod audit;
+mod authority;
 pub mod body;
 mod enrolment;
 mod etag;
@@ -74,6 +75,11 @@ impl Clock {
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
 }
 
 impl Default for Clock {
@@ -116,8 +122,6 @@ pub struct State {
     pub events: broadcast::Sender<Event>,
     /// Feeds that are to be read now.
     pub refresh: mpsc::Sender<Refresh>,
-    /// Fingerprint of the authority that agents are to expect, told with enrolment tokens.
-    pub authority: Arc<str>,
     /// Cancelled when the server stops: streams end.
     pub stopping: CancellationToken,
     /// What time it is.
@@ -132,7 +136,6 @@ impl State {
         planning: Arc<Planning>,
         events: broadcast::Sender<Event>,
         refresh: mpsc::Sender<Refresh>,
-        authority: &str,
         stopping: CancellationToken,
     ) -> Result<Self, OidcError> {
         let oidc = app.config.oidc.as_ref().map(Oidc::new).transpose()?;
@@ -145,7 +148,6 @@ impl State {
             oidc,
             events,
             refresh,
-            authority: authority.into(),
             stopping,
             clock: Clock::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -153,7 +155,7 @@ impl State {
     }
 
     fn now(&self) -> Timestamp {
-        (self.clock.0)()
+        self.clock.now()
     }
 
     /// Rings for those who follow events, after a commit that told of one.
@@ -255,6 +257,7 @@ fn endpoints() -> OpenApiRouter<State> {
         .routes(needs(P::RaiseAlerts, routes!(alerts::raise)))
         .routes(needs(P::RaiseAlerts, routes!(alerts::remove)))
         .routes(needs(P::ReadFleet, routes!(events::stream)))
+        .routes(needs(P::ReadFleet, routes!(authority::get)))
         .routes(needs(P::ReadFleet, routes!(status::status)))
 }
 

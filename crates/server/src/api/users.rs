@@ -61,6 +61,8 @@ pub(super) struct List {
     limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,
+    /// Only the user of this name.
+    name: Option<String>,
 }
 
 /// A page, by a name: see [`Page`].
@@ -74,7 +76,7 @@ pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) 
     let limit = page::limit(asked.limit)?;
     let after = page::parts::<1>(asked.after.as_deref())?.map(|[name]| name).unwrap_or_default();
     let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let rows = people::list(&state.app.store, &after, most).await?;
+    let rows = people::list(&state.app.store, asked.name.as_deref(), &after, most).await?;
     Ok(page::cut(rows, limit, |row| page::place(&[&row.name])).map(User::from).answer(&uri))
 }
 

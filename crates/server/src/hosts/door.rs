@@ -1,9 +1,9 @@
 //! The agents' door: accepts connections, bounds how many there are and how long they may take, and shows out.
 
 use super::requests::Desk;
-use super::{Roster, add};
+use super::{Duties, Roster, add};
 use crate::App;
-use crate::identity::{Authority, Error, Peer};
+use crate::identity::{AgentsTls, Authority, Error, Peer};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -24,9 +25,6 @@ use tokio_util::sync::CancellationToken;
 const BUFFER_BYTES: usize = 16 << 10;
 /// Fields in a request's head; agents send six.
 const HEADERS_MAX: usize = 32;
-/// How often it is written who was heard. A host lies in a page with a dozen others: the less often, the more of them
-/// are written at once.
-const FLUSHED_EVERY: Duration = Duration::from_secs(30);
 /// Until the next try when the system gives no connection: too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -50,6 +48,9 @@ pub struct Limits {
     pub connection: Duration,
     /// What is under way when we stop may take so long.
     pub stopping: Duration,
+    /// How often it is written who was heard. A host lies in a page with a dozen others: the less often, the more of them
+    /// are written at once.
+    pub flushed: Duration,
 }
 
 impl Default for Limits {
@@ -63,6 +64,7 @@ impl Default for Limits {
             body_rate: 64 << 10,
             connection: Duration::from_secs(600),
             stopping: Duration::from_secs(10),
+            flushed: Duration::from_secs(30),
         }
     }
 }
@@ -72,10 +74,11 @@ pub async fn serve(
     app: Arc<App>,
     authority: Arc<Authority>,
     roster: Arc<Roster>,
+    duties: Duties,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    serve_within(Limits::default(), app, authority, roster, listener, stop).await
+    serve_within(Limits::default(), app, authority, roster, duties, listener, stop).await
 }
 
 /// [`serve`] with other limits.
@@ -84,16 +87,17 @@ pub async fn serve_within(
     app: Arc<App>,
     authority: Arc<Authority>,
     roster: Arc<Roster>,
+    duties: Duties,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let config = authority.agents_config(&app.config.server.names, Timestamp::now())?;
-    let acceptor = TlsAcceptor::from(config);
+    let tls = AgentsTls::start(&authority, &app.config.server.names, Timestamp::now())?;
     let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(limits.connections));
     let strangers = Arc::new(Strangers::default());
-    let desk = Arc::new(Desk::new(Arc::clone(&app), authority, Arc::clone(&roster), limits));
-    let writer = tokio::spawn(flush(Arc::clone(&app), Arc::clone(&roster), stop.clone()));
+    let desk =
+        Arc::new(Desk::new(Arc::clone(&app), authority, Arc::clone(&roster), duties, limits, stop.clone()));
+    let writer = tokio::spawn(flush(Arc::clone(&desk), stop.clone()));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -107,19 +111,34 @@ pub async fn serve_within(
             add(&roster.counters.turned_away);
             continue;
         };
-        let (acceptor, desk, stop) = (acceptor.clone(), Arc::clone(&desk), stop.clone());
+        let acceptor = TlsAcceptor::from(tls.config(Timestamp::now()));
+        let (desk, stop) = (Arc::clone(&desk), stop.clone());
         tokio::spawn(async move {
             desk.roster.counters.connections.fetch_add(1, Ordering::Relaxed);
-            connection(&acceptor, &desk, socket, address, stranger, stop).await;
+            let place = Place(Arc::new(Mutex::new(Some(place))));
+            connection(&acceptor, &desk, socket, address, stranger, place, stop).await;
             desk.roster.counters.connections.fetch_sub(1, Ordering::Relaxed);
-            drop(place);
         });
+        // Whatever can go on goes first: while all agents come at once, those beyond our strength wait in the system's
+        // queue, not in ours, where the store's tasks and handshakes under way would wait behind them.
+        yield_now().await;
     }
     drop(listener);
     // All places free: all connections ended.
     let _ = timeout(desk.limits.stopping, places.acquire_many(connections)).await;
     let _ = writer.await;
     Ok(())
+}
+
+/// A connection's place among those that may be open at once.
+#[derive(Clone, Debug)]
+pub(super) struct Place(Arc<Mutex<Option<tokio::sync::OwnedSemaphorePermit>>>);
+
+impl Place {
+    /// Gives it up: the connection goes on for its present request only, counted elsewhere.
+    pub(super) fn leave(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 type Accepted = (TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit);
@@ -142,6 +161,7 @@ async fn connection(
     socket: TcpStream,
     address: IpAddr,
     stranger: Stranger,
+    place: Place,
     stop: CancellationToken,
 ) {
     // Answers are one packet; one that cannot be hurried is still an answer.
@@ -161,8 +181,8 @@ async fn connection(
     };
     let stranger = peer.is_none().then_some(stranger);
     let service = service_fn(|request| {
-        let desk = Arc::clone(desk);
-        async move { Ok::<_, std::convert::Infallible>(desk.answer(request, peer, address).await) }
+        let (desk, place) = (Arc::clone(desk), place.clone());
+        async move { Ok::<_, std::convert::Infallible>(desk.answer(request, peer, address, &place).await) }
     });
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -183,15 +203,15 @@ async fn connection(
 }
 
 /// Writes who was heard, until the end and at the end.
-async fn flush(app: Arc<App>, roster: Arc<Roster>, stop: CancellationToken) {
-    let mut tick = interval(FLUSHED_EVERY);
+async fn flush(desk: Arc<Desk>, stop: CancellationToken) {
+    let mut tick = interval(desk.limits.flushed);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let stopped = tokio::select! {
             () = stop.cancelled() => true,
             _ = tick.tick() => false,
         };
-        if let Err(problem) = roster.flush(&app.store, &stop).await {
+        if let Err(problem) = desk.flush(Timestamp::now(), &stop).await {
             // The next time is the retry.
             tracing::warn!("{problem}");
         }

@@ -7,13 +7,26 @@ mod body;
 mod door;
 mod refusal;
 mod requests;
+mod rollouts;
 mod roster;
 
 pub use door::{Limits, serve, serve_within};
 pub use roster::{Barred, Census, Heard, Roster};
 
+use crate::planning::Planning;
+use crate::rollouts::Rollouts;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wire::v1::Refusal;
+
+/// Who has something to ask of hosts that check in.
+#[derive(Clone, Debug)]
+pub struct Duties {
+    /// Who is granted and cleared.
+    pub rollouts: Arc<Rollouts>,
+    /// Who rehearses.
+    pub planning: Arc<Planning>,
+}
 
 /// What the agents' listener has done since it was started. For metrics.
 #[derive(Debug, Default)]

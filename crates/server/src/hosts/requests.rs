@@ -1,12 +1,14 @@
 //! What an agent may ask, and what becomes of it. Who asks is decided by the certificate alone: no request names a host.
 
 use super::body::{self, Encoding, Room};
-use super::door::{Limits, network};
+use super::door::{Limits, Place, network};
 use super::refusal::{Answer, Refuse, json};
 use super::roster::{Barred, Heard, Roster, digest};
-use super::{add, clean};
+use super::{Duties, add, clean};
 use crate::App;
 use crate::identity::{self, Authority, Peer};
+use crate::planning::Planning;
+use crate::rollouts::{Checked, Rollouts};
 use crate::store::certificates::{self, Given};
 use crate::store::enrolment::{self, Enrolment, Newcomer};
 use crate::store::inventories::{self, Replaced};
@@ -20,11 +22,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 use wire::v1::{
-    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, Enrol, Enrolled, INFLATED_BYTES_MAX, RENEW_PATH,
-    REPORT_PATH, REQUEST_BYTES_MAX, Renew, Renewed, Report, Reported,
+    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, Enrol, Enrolled, HINT_PATH, INFLATED_BYTES_MAX,
+    REHEARSAL_PATH, RENEW_PATH, REPORT_PATH, REQUEST_BYTES_MAX, Renew, Renewed, Report, Reported, TRUST_PATH,
 };
 
 /// Bytes of a check-in: ten times a real one.
@@ -49,26 +52,39 @@ const FAILURES_ADDRESSES_MAX: usize = 10_000;
 /// Where requests are answered.
 #[derive(Debug)]
 pub(super) struct Desk {
-    app: Arc<App>,
+    pub(super) app: Arc<App>,
     authority: Arc<Authority>,
     pub(super) roster: Arc<Roster>,
+    pub(super) rollouts: Arc<Rollouts>,
+    pub(super) planning: Arc<Planning>,
     pub(super) limits: Limits,
+    pub(super) stop: CancellationToken,
     failures: Mutex<HashMap<IpAddr, (u32, Timestamp)>>,
     /// Hosts whose report is being read: one at a time each.
     reporting: Mutex<HashSet<Uuid>>,
-    room: Room,
+    pub(super) room: Room,
     reports: Semaphore,
     /// One report over [`REPORT_BYTES_ORDINARY`] at a time: unpacked, it takes up to half a gigabyte.
     large: Semaphore,
 }
 
 impl Desk {
-    pub(super) fn new(app: Arc<App>, authority: Arc<Authority>, roster: Arc<Roster>, limits: Limits) -> Self {
+    pub(super) fn new(
+        app: Arc<App>,
+        authority: Arc<Authority>,
+        roster: Arc<Roster>,
+        Duties { rollouts, planning }: Duties,
+        limits: Limits,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             app,
             authority,
             roster,
+            rollouts,
+            planning,
             limits,
+            stop,
             failures: Mutex::default(),
             reporting: Mutex::default(),
             room: Room::default(),
@@ -83,6 +99,7 @@ impl Desk {
         request: Request<Incoming>,
         peer: Option<Peer>,
         address: IpAddr,
+        place: &Place,
     ) -> Answer {
         let now = Timestamp::now();
         if let Some(seconds) = peer.and_then(|peer| self.roster.hurries(&peer.host, self.pace(), now)) {
@@ -90,13 +107,24 @@ impl Desk {
             let detail = "answer the request: the host asks far more often than it was told to";
             return Refuse::busy(StatusCode::TOO_MANY_REQUESTS, detail).after(seconds).answer();
         }
+        let only = |method: &str| {
+            let detail = format!("answer the request: only {method} is known here");
+            Err(Refuse::malformed(StatusCode::METHOD_NOT_ALLOWED, detail))
+        };
         let asked = match request.uri().path() {
-            ENROL_PATH | RENEW_PATH | CHECK_IN_PATH | REPORT_PATH if request.method() != Method::POST => {
-                Err(Refuse::malformed(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "answer the request: only POST is known here",
-                ))
+            ENROL_PATH | RENEW_PATH | CHECK_IN_PATH | REPORT_PATH | REHEARSAL_PATH
+                if request.method() != Method::POST =>
+            {
+                only("POST")
             }
+            path if (path == HINT_PATH || path.starts_with(TRUST_PATH))
+                && request.method() != Method::GET =>
+            {
+                only("GET")
+            }
+            HINT_PATH => self.hint(peer, place, now).await,
+            path if path.starts_with(TRUST_PATH) => self.trust(&path[TRUST_PATH.len()..], peer, now).await,
+            REHEARSAL_PATH => self.rehearsal(request, peer, now).await,
             ENROL_PATH => self.enrol(request.into_body(), address, now).await,
             RENEW_PATH => self.renew(request.into_body(), peer, now).await,
             CHECK_IN_PATH => self.check_in(request.into_body(), peer, address, now).await,
@@ -157,10 +185,17 @@ impl Desk {
                 self.app.told.notify_waiters();
                 add(&self.roster.counters.enrolments);
                 tracing::info!(host.id = %id, host.name = name, %address, "enrolled");
-                let authority = self.authority.pem().to_owned();
+                let authority = self.authority.pem();
+                let trust_root = self.rollouts.signing.root().and_then(|root| String::from_utf8(root).ok());
                 Ok(json(
                     StatusCode::OK,
-                    &Enrolled { host: host.id, certificate: signed.pem, authority, trust_root: None },
+                    &Enrolled {
+                        host: host.id,
+                        certificate: signed.pem,
+                        authority,
+                        trust_root,
+                        group: host.group,
+                    },
                 ))
             }
             Enrolment::Token => Err(Refuse::token()),
@@ -177,7 +212,7 @@ impl Desk {
         match certificates::renew(&self.app.store, now, &id, &signed).await.map_err(unstored)? {
             Given::Stored => {
                 add(&self.roster.counters.renewals);
-                let authority = self.authority.pem().to_owned();
+                let authority = self.authority.pem();
                 Ok(json(StatusCode::OK, &Renewed { certificate: signed.pem, authority }))
             }
             Given::OthersKey => Err(others_key()),
@@ -202,17 +237,22 @@ impl Desk {
         if heard == Heard::Unbound {
             let id = peer.host.to_string();
             hosts::bind(&self.app.store, now, &id, &check_in.machine).await.map_err(unstored)?;
-            self.take(&id).await?;
+            self.take(&id).await.map_err(unstored)?;
             heard = self.roster.check_in(&peer, address, &check_in, now);
         }
         match heard {
             Heard::Here { report } => {
+                let checked = match &check_in.job {
+                    Some(said) => self.rollouts.check_in(peer.host, said).await.map_err(|problem| {
+                        Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, problem.to_string())
+                    })?,
+                    None => Checked::default(),
+                };
                 add(&self.roster.counters.check_ins);
                 let next_seconds = self.app.config.agents.check_in_seconds;
-                Ok(json(
-                    StatusCode::OK,
-                    &CheckedIn { next_seconds, report, job: None, rehearse: None, hint: false },
-                ))
+                let rehearse = self.planning.due(&peer.host.to_string());
+                let Checked { told, hint } = checked;
+                Ok(json(StatusCode::OK, &CheckedIn { next_seconds, report, job: told, rehearse, hint }))
             }
             Heard::Refused(barred) => Err(refused(barred)),
             Heard::Malformed(field) => Err(not_a_hash(field)),
@@ -220,11 +260,7 @@ impl Desk {
                 Err(Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "take the host out of quarantine"))
             }
             Heard::Cloned(reason) => {
-                let id = peer.host.to_string();
-                hosts::quarantine(&self.app.store, now, &id, &reason).await.map_err(unstored)?;
-                self.take(&id).await?;
-                add(&self.roster.counters.clones);
-                tracing::warn!(host.id = %id, "quarantined: {reason}");
+                self.hold_back(now, &peer.host.to_string(), &reason).await.map_err(unstored)?;
                 Err(Refuse::quarantined())
             }
         }
@@ -244,7 +280,7 @@ impl Desk {
         let closed = |_| Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "read the report: the server stops");
         let _turn = self.reports.acquire().await.map_err(closed)?;
         let bytes = Arc::new(bytes);
-        let ordinary = unpack(&bytes, encoding, REPORT_BYTES_ORDINARY).await?;
+        let ordinary: Option<Report> = unpack(&bytes, encoding, REPORT_BYTES_ORDINARY).await?;
         let (report, _large) = if let Some(report) = ordinary {
             (report, None)
         } else {
@@ -284,7 +320,7 @@ impl Desk {
     }
 
     /// The host on the other side, if it may speak now.
-    fn active(&self, peer: Option<Peer>, now: Timestamp) -> Result<Peer, Refuse> {
+    pub(super) fn active(&self, peer: Option<Peer>, now: Timestamp) -> Result<Peer, Refuse> {
         let peer = peer.ok_or_else(|| {
             Refuse::stranger("answer the request: this path needs a host's certificate; enrol first")
         })?;
@@ -300,6 +336,9 @@ impl Desk {
             | identity::Error::Damaged(_)
             | identity::Error::KeyFile { .. }
             | identity::Error::Certificate { .. }
+            | identity::Error::Rotating
+            | identity::Error::NotRotating
+            | identity::Error::Early { .. }
             | identity::Error::Tls(_) => {
                 tracing::error!("{problem}");
                 Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "sign a certificate: the server cannot now")
@@ -307,9 +346,30 @@ impl Desk {
         })
     }
 
+    /// Writes who was heard; holds back whom only all servers together know to be two hosts.
+    pub(super) async fn flush(&self, now: Timestamp, hurry: &CancellationToken) -> Result<(), store::Error> {
+        self.roster.flush(&self.app.store, hurry).await?;
+        for (id, one, other) in hosts::in_turns(&self.app.store).await? {
+            let reason = format!(
+                "its key is used by two hosts in turn, through different servers: one speaks from {one}, the other one from \
+                 {other}"
+            );
+            self.hold_back(now, &id, &reason).await?;
+        }
+        Ok(())
+    }
+
+    async fn hold_back(&self, now: Timestamp, id: &str, reason: &str) -> Result<(), store::Error> {
+        hosts::quarantine(&self.app.store, now, id, reason).await?;
+        self.take(id).await?;
+        add(&self.roster.counters.clones);
+        tracing::warn!(host.id = %id, "quarantined: {reason}");
+        Ok(())
+    }
+
     /// Takes what the store says about a host, before its event comes round.
-    async fn take(&self, id: &str) -> Result<(), Refuse> {
-        match hosts::get(&self.app.store, id).await.map_err(unstored)? {
+    async fn take(&self, id: &str) -> Result<(), store::Error> {
+        match hosts::get(&self.app.store, id).await? {
             Some(host) => self.roster.put(&host),
             None => self.roster.remove(id),
         }
@@ -369,12 +429,12 @@ impl Drop for Reporting<'_> {
     }
 }
 
-/// Unpacks and reads a report, off the threads that answer; `None` if it is over `bytes_max`.
-async fn unpack(
+/// Unpacks and reads a body, off the threads that answer; `None` if it is over `bytes_max`.
+pub(super) async fn unpack<T: DeserializeOwned + Send + 'static>(
     bytes: &Arc<Vec<u8>>,
     encoding: Encoding,
     bytes_max: usize,
-) -> Result<Option<Report>, Refuse> {
+) -> Result<Option<T>, Refuse> {
     let bytes = Arc::clone(bytes);
     let work = move || match body::inflate(&bytes, encoding, bytes_max)? {
         Some(text) => parse(&text).map(Some),
@@ -404,7 +464,7 @@ fn others_key() -> Refuse {
 
 /// The store did not do it: the agent comes again.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unstored(problem: store::Error) -> Refuse {
+pub(super) fn unstored(problem: store::Error) -> Refuse {
     tracing::error!("{problem}");
     Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "answer the request: the store cannot now")
 }

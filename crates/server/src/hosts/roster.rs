@@ -58,6 +58,8 @@ struct Entry {
     machine: [u8; 32],
     /// The present run of its agent, and those before, by the first bytes of their hashes; 0: none.
     streams: [u64; STREAMS],
+    /// The group it was enrolled into, or was moved to.
+    group: Box<str>,
     /// When its requests so far will have been paid for, at one for each pace; microseconds.
     paid: i64,
     agent: Box<str>,
@@ -188,6 +190,7 @@ impl Roster {
             inventory: [0; 32],
             machine,
             streams: [0; STREAMS],
+            group: Box::default(),
             paid: 0,
             agent: host.agent.as_str().into(),
         });
@@ -197,6 +200,9 @@ impl Roster {
         }
         entry.state = host.state;
         entry.machine = machine;
+        if *entry.group != *host.group {
+            entry.group = host.group.as_str().into();
+        }
     }
 
     /// Forgets a host.
@@ -305,6 +311,11 @@ impl Roster {
         self.shard(&id).hosts.get(&id).map(|entry| entry.number)
     }
 
+    /// The group of a host.
+    pub fn group(&self, host: &Uuid) -> Option<String> {
+        self.shard(host).hosts.get(host).map(|entry| entry.group.to_string())
+    }
+
     /// Counts hosts by state.
     pub fn census(&self, now: Timestamp, silent_minutes: u32) -> Census {
         let since = now.saturating_sub(SignedDuration::from_mins(i64::from(silent_minutes)));
@@ -391,6 +402,7 @@ impl Entry {
             at: self.seen,
             address: self.address.to_string(),
             agent: self.agent.to_string(),
+            stream: self.streams[0].cast_signed(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::identity::{self, Authority};
 use crate::metrics::{self, Watched};
 use crate::people::oidc;
 use crate::planning::{self, Planning};
+use crate::rollouts::{self, Rollouts};
 use crate::signing::{self, Signing};
 use crate::store::events::{self, Event};
 use crate::store::{self, Store};
@@ -22,7 +23,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -36,6 +37,9 @@ const EVENTS_MAX: i64 = 1_000;
 const WATCHERS_BEHIND_MAX: usize = 1_024;
 /// Feeds that may wait to be read because somebody asked; more are told to come back.
 const REFRESHES_MAX: usize = 16;
+/// Connections that the system holds for us until we take them: what Linux allows (`net.core.somaxconn`), some two seconds
+/// of a large fleet's full handshakes.
+const QUEUE: u32 = 4_096;
 /// How often we look whether a signal came.
 const SIGNAL_EVERY: Duration = Duration::from_millis(100);
 /// How long everything under way may take to end.
@@ -116,9 +120,9 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
         .map_err(|source| Failed::Data { directory: data.display().to_string(), source })?;
     // Before the store is touched: a second server on the same machine ends here.
     let listeners = (
-        listen("server.api", config.server.api).await?,
-        listen("server.agents", config.server.agents).await?,
-        listen("server.metrics", config.server.metrics).await?,
+        listen("server.api", config.server.api)?,
+        listen("server.agents", config.server.agents)?,
+        listen("server.metrics", config.server.metrics)?,
     );
     let now = Timestamp::now();
     let store = Store::open(&config.store_url()?).await?;
@@ -135,20 +139,15 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     // Followers begin where they were loaded: what happens meanwhile is followed afterwards, twice does no harm.
     let seen = events::last(&app.store).await?;
     let roster = Arc::new(Roster::load(&app.store, now).await?);
+    let (rollouts, asks) = Rollouts::load(&app, &roster, Arc::clone(&signing), api::Clock::default()).await?;
     let fleet = Fleet::start(&app).await?;
     let planning = Planning::open(&app, Arc::clone(&fleet), Arc::clone(&signing)).await?;
     let (watchers, _) = broadcast::channel(WATCHERS_BEHIND_MAX);
     let (refresh, refreshes) = mpsc::channel(REFRESHES_MAX);
     let stop = CancellationToken::new();
-    let state = api::State::new(
-        Arc::clone(&app),
-        Arc::clone(&planning),
-        watchers.clone(),
-        refresh,
-        &authority.fingerprint(),
-        stop.clone(),
-    )?;
-    let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet) };
+    let state =
+        api::State::new(Arc::clone(&app), Arc::clone(&planning), watchers.clone(), refresh, stop.clone())?;
+    let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet, &rollouts) };
 
     let (people, agents, numbers) = listeners;
     let running =
@@ -158,9 +157,17 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     let mut parts = JoinSet::new();
     parts.spawn(door::serve(api::router(state), people, tls, stop.clone()));
     parts.spawn({
+        let duties = hosts::Duties { rollouts: Arc::clone(&rollouts), planning: Arc::clone(&planning) };
         let (app, authority, roster, stop) =
             (Arc::clone(&app), Arc::clone(&authority), Arc::clone(&roster), stop.clone());
-        async move { Ok(hosts::serve(app, authority, roster, agents, stop).await?) }
+        async move { Ok(hosts::serve(app, authority, roster, duties, agents, stop).await?) }
+    });
+    parts.spawn({
+        let (rollouts, stop) = (Arc::clone(&rollouts), stop.clone());
+        async move {
+            rollouts::run(rollouts, asks, stop).await;
+            Ok(())
+        }
     });
     parts.spawn({
         let stop = stop.clone();
@@ -171,8 +178,14 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
             served.map_err(|problem| Failed::Part { part: "metrics", reason: problem.to_string() })
         }
     });
-    let followers =
-        Followers { roster, signing: Arc::clone(&signing), planning: Arc::clone(&planning), watchers };
+    let followers = Followers {
+        authority: Arc::clone(&authority),
+        roster,
+        signing: Arc::clone(&signing),
+        planning: Arc::clone(&planning),
+        rollouts,
+        watchers,
+    };
     parts.spawn(follow(Arc::clone(&app), followers, seen, stop.clone()));
     parts.spawn({
         let (app, stop) = (Arc::clone(&app), stop.clone());
@@ -196,7 +209,7 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
         }
     });
     parts.spawn(refresh_feeds(Arc::clone(&app), refreshes, stop.clone()));
-    parts.spawn(sweep::run(Arc::clone(&app), stop.clone()));
+    parts.spawn(sweep::run(Arc::clone(&app), Arc::clone(&authority), stop.clone()));
     Ok(Running { app, authority, api, agents: agents_at, metrics, stop, parts })
 }
 
@@ -251,15 +264,24 @@ fn ended(part: Result<Result<(), Failed>, tokio::task::JoinError>) -> Result<(),
     part.unwrap_or_else(|problem| Err(Failed::Part { part: "task", reason: problem.to_string() }))
 }
 
-async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, Failed> {
-    TcpListener::bind(address).await.map_err(|source| Failed::Listen { address, name, source })
+fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, Failed> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A server that is started anew need not wait for the connections of the one before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(QUEUE)
+    };
+    bound().map_err(|source| Failed::Listen { address, name, source })
 }
 
 /// Who is told of events.
 struct Followers {
+    authority: Arc<Authority>,
     roster: Arc<Roster>,
     signing: Arc<Signing>,
     planning: Arc<Planning>,
+    rollouts: Arc<Rollouts>,
     watchers: broadcast::Sender<Event>,
 }
 
@@ -290,6 +312,12 @@ async fn follow(
                 tracing::warn!("follow event {}: {problem}", event.seq);
             }
             if let Err(problem) = followers.planning.follow(&event).await {
+                tracing::warn!("follow event {}: {problem}", event.seq);
+            }
+            if let Err(problem) = followers.authority.follow(&app.store, &event).await {
+                tracing::error!("follow event {}: {problem}", event.seq);
+            }
+            if let Err(problem) = followers.rollouts.follow(&event).await {
                 tracing::warn!("follow event {}: {problem}", event.seq);
             }
             // Nobody watching is no error.
@@ -328,10 +356,15 @@ async fn refresh_feeds(
     }
 }
 
-fn numbers(roster: &Arc<Roster>, fleet: &Arc<Fleet>) -> Arc<dyn Fn() -> Vec<metrics::Number> + Send + Sync> {
-    let (roster, fleet) = (Arc::clone(roster), Arc::clone(fleet));
+fn numbers(
+    roster: &Arc<Roster>,
+    fleet: &Arc<Fleet>,
+    rollouts: &Arc<Rollouts>,
+) -> Arc<dyn Fn() -> Vec<metrics::Number> + Send + Sync> {
+    let (roster, fleet, rollouts) = (Arc::clone(roster), Arc::clone(fleet), Arc::clone(rollouts));
     Arc::new(move || {
         let mut numbers = roster.counters.numbers();
+        numbers.extend(rollouts.numbers());
         numbers.push(("fleet_hosts", "Hosts in the index", fleet.hosts()));
         numbers.push((
             "fleet_event",

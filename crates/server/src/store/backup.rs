@@ -1,7 +1,7 @@
 //! Backup and restore: every lasting table as lines of JSON, gzipped. One format for both databases, so that a backup of
 //! one restores into the other.
 
-use super::{Dialect, Doing, Error, Store, audit, commit};
+use super::{Dialect, Doing, Error, Store, audit, commit, rollouts};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::Compression;
@@ -176,7 +176,7 @@ fn value_of(row: &sqlx::any::AnyRow, at: usize, name: &str) -> Result<Value, Fai
 }
 
 /// Restores a backup into `store`, which must be empty. All of it, or the store is left to be thrown away: the last line
-/// is checked, and the audit log's chain.
+/// is checked, and the audit log's chain. Rollouts that were under way are halted: their books are older than the hosts.
 pub async fn restore(
     store: &Store,
     from: impl Read,
@@ -227,6 +227,7 @@ pub async fn restore(
     if let Some(broken) = audit::verify_store(store).await? {
         return Err(lines.damaged(format!("its audit log is broken: {broken}")));
     }
+    rollouts::halt_restored(store, Timestamp::now()).await?;
     Ok(counts)
 }
 

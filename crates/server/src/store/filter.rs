@@ -1,11 +1,12 @@
 //! A `WHERE` made of our own fixed texts, with every value bound: lists take many filters, and one text for each
 //! combination of them would be many.
 
+use super::{Dialect, Doing, Error, Store};
+use roaring::RoaringBitmap;
 use sqlx::any::{Any, AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
-
-use super::{Doing, Error, Store};
+use std::fmt::Write as _;
 
 /// A value to bind.
 #[derive(Clone, Debug)]
@@ -42,9 +43,22 @@ impl Select {
 
     /// Adds a condition: fixed text with a `?` for each value, in their order.
     pub(super) fn only(&mut self, condition: &'static str, values: impl IntoIterator<Item = Value>) {
-        self.text.push_str(if self.filtered { " AND " } else { " WHERE " });
-        self.filtered = true;
+        self.further();
         self.push(condition, values);
+    }
+
+    /// Adds the condition that a column has one of these numbers.
+    pub(super) fn among(&mut self, column: &'static str, numbers: &RoaringBitmap, dialect: Dialect) {
+        self.further();
+        let numbers = serde_json::Value::from(numbers.iter().collect::<Vec<u32>>());
+        self.values.push(Value::Text(numbers.to_string()));
+        let rows = dialect.scalars(&format!("${}", self.values.len()));
+        let _ = write!(self.text, " {column} IN (SELECT CAST(value AS BIGINT) FROM {rows})");
+    }
+
+    fn further(&mut self) {
+        self.text.push_str(if self.filtered { " AND" } else { " WHERE" });
+        self.filtered = true;
     }
 
     /// Adds fixed text with a `?` for each value, in their order: `ORDER BY … LIMIT ?`.

@@ -87,14 +87,7 @@ impl FindingFilter {
             select.only("f.host = ?", [host.into()]);
         }
         if let Some(hosts) = &self.hosts {
-            let numbers = serde_json::Value::from(hosts.iter().collect::<Vec<u32>>()).to_string();
-            let among = match dialect {
-                Dialect::Sqlite => "f.host IN (SELECT value FROM json_each(?))",
-                Dialect::Postgres => {
-                    "f.host IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text((?)::json))"
-                }
-            };
-            select.only(among, [numbers.as_str().into()]);
+            select.among("f.host", hosts, dialect);
         }
         if let Some(advisory) = &self.advisory {
             select.only("f.advisory = ?", [advisory.as_str().into()]);

@@ -16,12 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 /// Hosts in one reading of [`all`].
 const PAGE: i64 = 5_000;
-/// Hosts in one statement of [`saw`]: four values each, under SQLite's 32,766.
+/// Hosts in one statement of [`saw`]: five values each, under SQLite's 32,766.
 const SEEN_IN_STATEMENT: usize = 256;
 /// Statements of [`saw`] in one transaction, so that other writers get their turn: some 20 ms.
 const SEEN_STATEMENTS: usize = 8;
 /// Between two of them: 50,000 hosts, half of a large fleet, are written within five seconds.
 const SEEN_REST: Duration = Duration::from_millis(200);
+
+/// The statement of [`saw`] up to its values; `column5` is the run, 0 if none. Whatever stands to the right is as it was
+/// before.
+const SEEN_BEGINS: &str = "UPDATE hosts SET seen_at = v.column2, address = v.column3, agent = v.column4, \
+     turns = CASE WHEN v.column5 IN (0, hosts.stream) THEN hosts.turns \
+       WHEN v.column5 = hosts.stream_was THEN hosts.turns + 1 ELSE 0 END, \
+     address_was = CASE WHEN v.column5 IN (0, hosts.stream) THEN hosts.address_was ELSE hosts.address END, \
+     stream_was = CASE WHEN v.column5 IN (0, hosts.stream) THEN hosts.stream_was ELSE hosts.stream END, \
+     stream = CASE WHEN v.column5 = 0 THEN hosts.stream ELSE v.column5 END FROM (VALUES ";
 
 /// Where a host stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -115,6 +124,8 @@ pub struct Seen {
     pub address: String,
     /// Its agent's version.
     pub agent: String,
+    /// The run of its agent, in short; 0: not known.
+    pub stream: i64,
 }
 
 /// `SELECT` or `RETURNING` of a whole host.
@@ -204,9 +215,8 @@ pub async fn relabel(
     labels: Option<&BTreeMap<String, String>>,
     revision: Option<i64>,
 ) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let mut host = match lock(&mut writing, id, revision).await? {
-        Ok(host) => host,
+    let (mut writing, mut host) = match open(store, id, revision, |_| false).await? {
+        Ok(open) => open,
         Err(changed) => return Ok(changed),
     };
     host.group = group.unwrap_or(&host.group).to_owned();
@@ -232,12 +242,9 @@ pub async fn revoke(
     id: &str,
     reason: &str,
 ) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let mut host = match lock(&mut writing, id, None).await? {
-        Ok(host) if host.state == HostState::Revoked => {
-            return get_again(store, writing, id).await;
-        }
-        Ok(host) => host,
+    let (mut writing, mut host) = match open(store, id, None, |host| host.state == HostState::Revoked).await?
+    {
+        Ok(open) => open,
         Err(changed) => return Ok(changed),
     };
     (host.state, host.reason) = (HostState::Revoked, reason.to_owned());
@@ -257,10 +264,8 @@ pub async fn revoke(
 
 /// Holds an active host back until a person has looked. Not active: nothing is done.
 pub async fn quarantine(store: &Store, now: Timestamp, id: &str, reason: &str) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let mut host = match lock(&mut writing, id, None).await? {
-        Ok(host) if host.state != HostState::Active => return get_again(store, writing, id).await,
-        Ok(host) => host,
+    let (mut writing, mut host) = match open(store, id, None, |host| host.state != HostState::Active).await? {
+        Ok(open) => open,
         Err(changed) => return Ok(changed),
     };
     (host.state, host.reason) = (HostState::Quarantined, reason.to_owned());
@@ -277,17 +282,19 @@ pub async fn release(
     id: &str,
     reason: &str,
 ) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let mut host = match lock(&mut writing, id, None).await? {
-        Ok(host) if host.state != HostState::Quarantined => {
-            return get_again(store, writing, id).await;
-        }
-        Ok(host) => host,
-        Err(changed) => return Ok(changed),
-    };
+    let (mut writing, mut host) =
+        match open(store, id, None, |host| host.state != HostState::Quarantined).await? {
+            Ok(open) => open,
+            Err(changed) => return Ok(changed),
+        };
     let was = std::mem::take(&mut host.reason);
     (host.state, host.machine) = (HostState::Active, String::new());
     set_state(&mut writing, &host).await?;
+    sqlx::query("UPDATE hosts SET stream = 0, stream_was = 0, turns = 0 WHERE id = $1")
+        .bind(id.to_owned())
+        .execute(&mut *writing)
+        .await
+        .doing("forget the runs of a host's agent")?;
     tell(writing, now, actor, "host.release", &host, json!({ "reason": reason, "was": was })).await?;
     Ok(Changed::Done(host))
 }
@@ -300,9 +307,8 @@ pub async fn remove(
     id: &str,
     reason: &str,
 ) -> Result<Changed, Error> {
-    let mut writing = store.begin().await?;
-    let host = match lock(&mut writing, id, None).await? {
-        Ok(host) => host,
+    let (mut writing, host) = match open(store, id, None, |_| false).await? {
+        Ok(open) => open,
         Err(changed) => return Ok(changed),
     };
     for text in [
@@ -319,19 +325,38 @@ pub async fn remove(
 
 /// Takes `machine` for the machine of a host that has none on record, as after its release. Gives whether it was so.
 pub async fn bind(store: &Store, now: Timestamp, id: &str, machine: &str) -> Result<bool, Error> {
-    let mut writing = store.begin().await?;
-    let Ok(mut host) = lock(&mut writing, id, None).await? else { return Ok(false) };
-    if !host.machine.is_empty() {
-        return Ok(host.machine == machine);
-    }
+    let (mut writing, mut host) = match open(store, id, None, |host| !host.machine.is_empty()).await? {
+        Ok(open) => open,
+        Err(Changed::Done(host)) => return Ok(host.machine == machine),
+        Err(Changed::Missing | Changed::Stale) => return Ok(false),
+    };
     machine.clone_into(&mut host.machine);
     set_state(&mut writing, &host).await?;
     tell(writing, now, &Actor::Host(id.to_owned()), "host.bind", &host, json!({})).await?;
     Ok(true)
 }
 
+/// Active hosts two runs of whose agents have taken turns eight times: id, and where the two spoke from. A run that has
+/// ended does not come back: these are copies that speak through different servers, none of which hears them both.
+///
+/// What an older run said may be written once late by each server that heard it, after what the newer one said: a server
+/// writes every half a minute, and clocks differ. Eight turns are four such servers, each later than the one before.
+pub async fn in_turns(store: &Store) -> Result<Vec<(String, String, String)>, Error> {
+    let rows = sqlx::query(
+        "SELECT id, address, address_was FROM hosts WHERE turns >= 8 AND state = $1 ORDER BY id LIMIT $2",
+    )
+    .bind(HostState::Active.word())
+    .bind(PAGE)
+    .fetch_all(store.reader())
+    .await
+    .doing("look for hosts that take turns")?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+}
+
 /// Writes when, where and with which agent hosts were heard. No revision, no event: it happens every minute. Between its
 /// transactions it rests, until `hurry`: a hundred thousand rows at once would be felt by those who are being answered.
+///
+/// It counts, too, how often two runs of a host's agent take turns: see [`in_turns`].
 pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Result<(), Error> {
     for (nth, turn) in seen.chunks(SEEN_IN_STATEMENT * SEEN_STATEMENTS).enumerate() {
         if nth > 0 {
@@ -340,19 +365,18 @@ pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Res
         let mut writing = store.begin().await?;
         for some in turn.chunks(SEEN_IN_STATEMENT) {
             // Numbers of ours; both databases call the columns of VALUES so.
-            let mut text = String::from(
-                "UPDATE hosts SET seen_at = v.column2, address = v.column3, agent = v.column4 FROM (VALUES ",
-            );
+            let mut text = String::from(SEEN_BEGINS);
             for row in 0..some.len() {
-                let at = 4 * row;
+                let at = 5 * row;
                 let comma = if row == 0 { "" } else { ", " };
                 let _ = write!(
                     text,
-                    "{comma}(${}, CAST(${} AS BIGINT), ${}, ${})",
+                    "{comma}(${}, CAST(${} AS BIGINT), ${}, ${}, CAST(${} AS BIGINT))",
                     at + 1,
                     at + 2,
                     at + 3,
-                    at + 4
+                    at + 4,
+                    at + 5
                 );
             }
             text.push_str(") AS v WHERE hosts.id = v.column1 AND hosts.seen_at < v.column2");
@@ -362,7 +386,8 @@ pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Res
                     .bind(host.id.clone())
                     .bind(host.at.as_microsecond())
                     .bind(host.address.clone())
-                    .bind(host.agent.clone());
+                    .bind(host.agent.clone())
+                    .bind(host.stream);
             }
             query.execute(&mut *writing).await.doing("store when hosts were seen")?;
         }
@@ -371,36 +396,39 @@ pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Res
     Ok(())
 }
 
-/// Locks a host for changing, and counts the change; or says why it cannot be.
-async fn lock(
-    writing: &mut Writing,
+/// Begins to change a host: locks it, and counts the change. Errors with what became of it if there is nothing to do:
+/// it `is_so` already, is not there, or has another revision.
+async fn open(
+    store: &Store,
     id: &str,
     revision: Option<i64>,
-) -> Result<Result<Host, Changed>, Error> {
+    is_so: impl FnOnce(&Host) -> bool,
+) -> Result<Result<(Writing, Host), Changed>, Error> {
+    let mut writing = store.begin().await?;
     let row = sqlx::query(concat!(
         "UPDATE hosts SET revision = revision + 1 WHERE id = $1 AND ($2 < 0 OR revision = $2) RETURNING ",
         columns!()
     ))
     .bind(id.to_owned())
     .bind(revision.unwrap_or(-1))
-    .fetch_optional(&mut **writing)
+    .fetch_optional(&mut *writing)
     .await
     .doing("change a host")?;
     if let Some(row) = row {
-        return host(&row).map(Ok);
+        let host = host(&row)?;
+        if !is_so(&host) {
+            return Ok(Ok((writing, host)));
+        }
+        // The count is taken back with the transaction.
+        writing.rollback().await.doing("leave a host as it is")?;
+        return Ok(Err(get(store, id).await?.map_or(Changed::Missing, Changed::Done)));
     }
     let there: Option<i64> = sqlx::query_scalar("SELECT number FROM hosts WHERE id = $1")
         .bind(id.to_owned())
-        .fetch_optional(&mut **writing)
+        .fetch_optional(&mut *writing)
         .await
         .doing("change a host")?;
     Ok(Err(if there.is_some() { Changed::Stale } else { Changed::Missing }))
-}
-
-/// Nothing had to be done: the count of [`lock`] is taken back with the transaction.
-async fn get_again(store: &Store, writing: Writing, id: &str) -> Result<Changed, Error> {
-    writing.rollback().await.doing("leave a host as it is")?;
-    Ok(get(store, id).await?.map_or(Changed::Missing, Changed::Done))
 }
 
 async fn set_state(writing: &mut Writing, host: &Host) -> Result<(), Error> {

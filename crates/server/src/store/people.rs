@@ -2,6 +2,7 @@
 
 use super::audit::{self, Actor};
 use super::events::{self, Kind};
+use super::filter::Select;
 use super::{Doing, Error, Store, Writing, commit};
 use crate::people::back_off;
 use crate::people::roles::Role;
@@ -64,20 +65,16 @@ pub async fn get(store: &Store, id: &str) -> Result<Option<User>, Error> {
     .transpose()
 }
 
-/// Up to `most` users after that name, in order of names.
-pub async fn list(store: &Store, after: &str, most: i64) -> Result<Vec<User>, Error> {
-    sqlx::query(
-        "SELECT id, name, password, subject, role, disabled, created_at, revision FROM users
-         WHERE name > $1 ORDER BY name LIMIT $2",
-    )
-    .bind(after.to_owned())
-    .bind(most)
-    .fetch_all(store.reader())
-    .await
-    .doing("list users")?
-    .iter()
-    .map(|row| user_of(row, 0))
-    .collect()
+/// Up to `most` users after the name `after`, in order of names; only the one that is called `name`, if one is asked for.
+pub async fn list(store: &Store, name: Option<&str>, after: &str, most: i64) -> Result<Vec<User>, Error> {
+    let mut select =
+        Select::new("SELECT id, name, password, subject, role, disabled, created_at, revision FROM users");
+    select.only("name > ?", [after.into()]);
+    if let Some(name) = name {
+        select.only("name = ?", [name.into()]);
+    }
+    select.push("ORDER BY name LIMIT ?", [most.into()]);
+    select.fetch(store, "list users").await?.iter().map(|row| user_of(row, 0)).collect()
 }
 
 /// What a log-in by password starts from.

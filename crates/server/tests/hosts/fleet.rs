@@ -12,8 +12,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use server::hosts::{Limits, Roster, serve_within};
+use server::api::Clock;
+use server::fleet::Fleet;
+use server::hosts::{Duties, Limits, Roster, serve_within};
 use server::identity::Authority;
+use server::planning::Planning;
+use server::rollouts::Rollouts;
+use server::signing::Signing;
 use server::store::audit::Actor;
 use server::store::{Store, enrolment, events};
 use server::{App, Config};
@@ -29,6 +34,17 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use wire::v1::{CHECK_IN_PATH, CheckIn, ENROL_PATH, Enrol, Enrolled, REPORT_PATH, Report, split};
+
+/// What the door does beside listening: nobody asks anything of hosts.
+async fn duties(app: &Arc<App>, roster: &Arc<Roster>, now: Timestamp) -> Duties {
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("authority.key");
+    let signing = Signing::open(&app.store, Arc::clone(&app.told), &key_file, false, now).await.unwrap();
+    let (rollouts, _) = Rollouts::load(app, roster, Arc::clone(&signing), Clock::default()).await.unwrap();
+    let fleet = Fleet::start(app).await.unwrap();
+    let planning = Planning::open(app, fleet, signing).await.unwrap();
+    Duties { rollouts, planning }
+}
 
 pub struct Centre {
     pub store: Store,
@@ -61,20 +77,24 @@ impl Centre {
         let mut config = Config::default();
         config.server.names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let app = Arc::new(App { config, store: store.clone(), told: Arc::new(Notify::new()) });
+        let duties = duties(&app, &roster, now).await;
         tokio::spawn(serve_within(
             limits,
             Arc::clone(&app),
             Arc::clone(&authority),
             Arc::clone(&roster),
+            duties,
             listener,
             stop.clone(),
         ));
         let (source, follower, stopped) = (store.clone(), Arc::clone(&roster), stop.clone());
+        let trusted = Arc::clone(&authority);
         tokio::spawn(async move {
             while !stopped.is_cancelled() {
                 for event in events::after(&source, after, 100).await.unwrap_or_default() {
                     after = event.seq;
                     follower.follow(&source, &event).await.unwrap();
+                    trusted.follow(&source, &event).await.unwrap();
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -126,22 +146,33 @@ impl Centre {
         own: Option<(&KeyPair, &str)>,
         version: &'static SupportedProtocolVersion,
     ) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.authority.pem().as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots);
-        Arc::new(match own {
-            None => builder.with_no_client_auth(),
-            Some((key, pem)) => {
-                let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-                let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-                builder.with_client_auth_cert(vec![certificate], key).unwrap()
-            }
-        })
+        trusting(&self.authority.pem(), own, version)
     }
+}
+
+/// TLS for a client that believes in these authorities.
+pub fn trusting(
+    authorities: &str,
+    own: Option<(&KeyPair, &str)>,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots);
+    Arc::new(match own {
+        None => builder.with_no_client_auth(),
+        Some((key, pem)) => {
+            let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+            builder.with_client_auth_cert(vec![certificate], key).unwrap()
+        }
+    })
 }
 
 pub fn csr(key: &KeyPair) -> String {
@@ -153,9 +184,11 @@ pub fn csr(key: &KeyPair) -> String {
 pub struct Agent {
     pub id: String,
     pub key: KeyPair,
+    /// PEM.
+    pub certificate: String,
     pub config: Arc<ClientConfig>,
     pub check_in: CheckIn,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Agent {
@@ -169,7 +202,8 @@ impl Agent {
             inventory: String::new(),
             job: None,
         };
-        Self { id, key, config, check_in, address: centre.address }
+        let certificate = certificate.to_owned();
+        Self { id, key, certificate, config, check_in, address: centre.address }
     }
 
     pub async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, thread};
-use tough::schema::{RoleType, Root, Signed, Snapshot, Targets};
+use tough::schema::{RoleType, Root, Signed, Snapshot};
 use tough::{ExpirationEnforcement, IntoVec, Limits, Repository, RepositoryLoader};
 use url::Url;
 
@@ -158,6 +158,16 @@ impl Trusted {
         let known = listed(&plans_of(self.current(now)?)?.signed);
         let wanted = known.iter().find(|plan| plan.name == name).ok_or(Error::NoSuchPlan(name))?;
         if wanted.is(bytes) {
+            return Ok(());
+        }
+        Err(Error::Mismatch(format!("{name} has other bytes than were signed for")))
+    }
+
+    /// Whether a plan whose bytes were verified before, with this digest, is still in force.
+    pub fn is_in_force(&self, name: PlanName, sha256: &[u8; 32], now: Timestamp) -> Result<(), Error> {
+        let targets = &plans_of(self.current(now)?)?.signed.targets;
+        let target = targets.get(&tuf_name(name)).ok_or(Error::NoSuchPlan(name))?;
+        if target.hashes.sha256[..] == sha256[..] {
             return Ok(());
         }
         Err(Error::Mismatch(format!("{name} has other bytes than were signed for")))

@@ -11,6 +11,7 @@ mod interop;
 mod keys;
 mod names;
 mod publishing;
+mod remembered;
 mod roots;
 mod signing;
 mod statements;

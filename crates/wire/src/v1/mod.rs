@@ -11,7 +11,7 @@ mod pieces;
 pub use pieces::{Broken, Parts, Piece, Pieces, assemble, hash, join, settle, split};
 
 use rollout::order;
-use rollout::plan::{Change, PlanId};
+use rollout::plan::{Change, Digest, PlanId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -77,6 +77,9 @@ pub struct Enrolled {
     /// The root of what approvers sign, as TUF has it; missing while nobody has founded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_root: Option<String>,
+    /// The group that it was enrolled into; empty from a server that does not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
 }
 
 /// A host asks for its next certificate, over its present one. Answered by [`Renewed`].
@@ -146,6 +149,20 @@ pub struct Told {
     /// Give up the job of this plan and grant, unless the point of no return is passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdraw: Option<(PlanId, u64)>,
+    /// A plan under way that names this host, whose turn may not have come yet: its probes are to be looked at, so that
+    /// patched hosts can be compared with others. Good only for a plan that approvers have signed. Every host that is told
+    /// fetches the plan: a server tells as many as a comparison needs, not the fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+}
+
+/// A plan whose probes are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// The plan.
+    pub plan: PlanId,
+    /// Its content.
+    pub digest: Digest,
 }
 
 /// "What would this do to you?" Nothing is changed by it. Answered by [`Rehearsed`].

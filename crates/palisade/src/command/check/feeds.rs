@@ -5,7 +5,7 @@ use crate::terminal::Progress;
 use advisory::extract::{self, About, Extract, Wanted};
 use advisory::format::lifecycle::Lifecycle;
 use advisory::format::{self, Feed};
-use advisory::{Advisory, NameKind, Problem, Release, Signals, Version};
+use advisory::{Advisory, Family, NameKind, Problem, Release, Signals, Version};
 use exposure::Inventory;
 use exposure::inventory::Package;
 use exposure::judge::{Host, names};
@@ -36,12 +36,10 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Files that are read of one directory.
 const FILES_MAX: usize = 1_000_000;
 
-/// Where Debian's packages keep the life cycle files.
-const LIFECYCLE_FILES: [&str; 3] = [
-    "usr/share/distro-info/debian.csv",
-    "usr/share/distro-info/ubuntu.csv",
-    "usr/share/debian-security-support/security-support-limited",
-];
+/// Where Debian's packages keep the life cycle files of releases, and of packages.
+const DEBIAN_RELEASES: &str = "usr/share/distro-info/debian.csv";
+const UBUNTU_RELEASES: &str = "usr/share/distro-info/ubuntu.csv";
+const SUPPORT_LIMITED: &str = "usr/share/debian-security-support/security-support-limited";
 
 /// What all feeds gave together.
 #[derive(Debug, Default)]
@@ -168,7 +166,8 @@ impl<'a> Installed<'a> {
     /// `with_fixed`: every record about an installed package is wanted.
     fn of(inventory: &'a Inventory, with_fixed: bool) -> Self {
         let host = Host::new(inventory);
-        let mut installed = Self { host, sources: HashMap::new(), binaries: HashMap::new(), with_fixed };
+        let by_name = || HashMap::with_capacity(inventory.packages.len());
+        let mut installed = Self { host, sources: by_name(), binaries: by_name(), with_fixed };
         for package in &inventory.packages {
             for (kind, name) in names(package) {
                 let by_name = match kind {
@@ -400,10 +399,9 @@ fn suspicions(
 /// The life cycle files of the root, or of the machine where the root has none.
 fn lifecycle_files(root: &Path, release: &Release) -> Vec<PathBuf> {
     let ended = format!("usr/share/debian-security-support/security-support-ended.deb{}", release.version);
-    LIFECYCLE_FILES
-        .iter()
-        .copied()
-        .chain([ended.as_str()])
+    let releases = if release.family == Family::Ubuntu { UBUNTU_RELEASES } else { DEBIAN_RELEASES };
+    [releases, SUPPORT_LIMITED, ended.as_str()]
+        .into_iter()
         .filter_map(|file| {
             [root.join(file), Path::new("/").join(file)].into_iter().find(|path| path.is_file())
         })

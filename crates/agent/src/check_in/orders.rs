@@ -1,0 +1,99 @@
+//! Between the line and the host's part in rollouts: what was heard goes there, what is new comes back.
+
+use super::Running;
+use crate::hint::Hints;
+use crate::job::{Converging, Driven};
+use crate::link::{self, Body};
+use crate::settings::HandKind;
+use crate::told::{Contact, Told};
+use std::time::{Duration, Instant};
+use wire::v1::{CheckedIn, Noted, REHEARSAL_PATH};
+
+/// When to ask again whether a host without a part in rollouts has one: never; this is only how long we sleep.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+impl Running<'_> {
+    /// The agent's version; a hand that pretends is named with it, so that nobody takes what it reports for real.
+    pub(super) fn version(&self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        match self.config.settings.agent.hand {
+            HandKind::Eyes => version.to_owned(),
+            HandKind::Dry => format!("{version}+dry"),
+        }
+    }
+
+    /// Takes what an answer says besides the report.
+    pub(super) fn heard(&mut self, answer: &CheckedIn) {
+        if let Some(part) = &mut self.part {
+            part.hear(answer.job.as_ref(), &mut *self.log);
+        }
+        if !answer.hint {
+            self.hints = None;
+        } else if self.hints.as_ref().is_none_or(|hints| !hints.is_for(&self.identity)) {
+            self.hints = Hints::start(&self.identity, self.config.pace);
+        }
+        // Whoever hinted was asked by this.
+        if let Some(hints) = &self.hints {
+            hints.take();
+        }
+        if let Some(asked) = &answer.rehearse {
+            self.rehearsal.begin(asked, &self.config.root, self.config.network, &self.state);
+        }
+    }
+
+    /// Carries on with the job at hand.
+    pub(super) fn drive(&mut self) -> Driven {
+        let Some(part) = &mut self.part else { return Driven { news: false, again: NEVER } };
+        let driven = part.drive(&mut *self.log);
+        let told = part.status();
+        if self.status.job.as_ref() != Some(&told) {
+            self.status.job = Some(told);
+            self.write_status();
+        }
+        Driven { news: driven.news && self.may_call(), ..driven }
+    }
+
+    /// When to speak to the server about something new: soon, but not again and again.
+    pub(super) fn soon(&self) -> Instant {
+        let now = Instant::now();
+        self.spoke.map_or(now, |spoke| (spoke + self.config.pace.news_min).max(now))
+    }
+
+    /// Whether a hint came, or a rehearsal is over.
+    pub(super) fn is_called(&self) -> bool {
+        let has_hint = self.hints.as_ref().is_some_and(Hints::is_there);
+        self.may_call() && (has_hint || self.rehearsal.is_over())
+    }
+
+    /// Whether the server wants to hear of what is new: not one that sent us away.
+    fn may_call(&self) -> bool {
+        matches!(self.status.contact, Contact::InTouch | Contact::Never)
+    }
+
+    /// Sends what a rehearsal found.
+    pub(super) fn tell_rehearsed(&mut self) -> Result<(), link::Error> {
+        let Some((found, took)) = self.rehearsal.found() else { return Ok(()) };
+        let (changes, blocks, took) = (found.changes.len(), found.blocks.len(), *took);
+        let body = Body::new(found);
+        match self.link()?.post::<Noted>(REHEARSAL_PATH, &body) {
+            Ok(Noted { .. }) => self.tell(Told::Rehearsed { changes, blocks, took }),
+            // Nobody wants it any more, or it is not what was wanted: it is not sent again.
+            Err(link::Error::Refused { status: 400 | 404 | 409 | 413 | 422, detail, .. }) => {
+                let problem = advisory::Problem::new(
+                    "send what a rehearsal found to",
+                    self.identity.server.clone(),
+                    detail,
+                );
+                self.trouble(problem);
+            }
+            Err(problem) => return Err(problem),
+        }
+        self.rehearsal.told();
+        Ok(())
+    }
+
+    /// Whether an answer to a check-in is waited for by a job.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.part.as_ref().is_some_and(Converging::is_under_way)
+    }
+}

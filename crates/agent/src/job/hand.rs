@@ -1,0 +1,59 @@
+//! Who carries a plan out on this host.
+
+use super::sight::{Job, Look, Sight};
+use crate::settings::HandKind;
+use advisory::Problem;
+use jiff::Timestamp;
+use rollout::converge::Act;
+use std::fmt;
+
+/// Carries out what converging asks. It begins, and does not wait: what became of it is seen at the next look.
+pub(crate) trait Hand: fmt::Debug {
+    /// Which one it is.
+    fn kind(&self) -> HandKind;
+
+    /// This boot.
+    fn boot(&self) -> u64;
+
+    /// What a host without a job sees.
+    fn glance(&self, now: Timestamp) -> Look;
+
+    /// Looks at what the job is about.
+    fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem>;
+
+    /// Begins one of [`Act::Fetch`], [`Act::Apply`], [`Act::Repair`], [`Act::Revert`], [`Act::Restart`],
+    /// [`Act::Reboot`]; the journal says so already. Called again after a crash in between.
+    fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem>;
+
+    /// What it adds to the probes' answer.
+    fn healthy(&self, probes: Option<bool>) -> Option<bool> {
+        probes
+    }
+}
+
+/// Looks, and can change nothing.
+#[derive(Debug)]
+pub(super) struct Eyes(pub(super) Sight);
+
+impl Hand for Eyes {
+    fn kind(&self) -> HandKind {
+        HandKind::Eyes
+    }
+
+    fn boot(&self) -> u64 {
+        self.0.boot()
+    }
+
+    fn glance(&self, now: Timestamp) -> Look {
+        self.0.glance(now)
+    }
+
+    fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem> {
+        self.0.look(job, now)
+    }
+
+    fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem> {
+        let reason = format!("it was asked to {act:?}, and has no hand that could");
+        Err(Problem::new("carry out plan", job.plan.id.to_string(), reason))
+    }
+}

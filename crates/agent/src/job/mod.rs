@@ -1,0 +1,355 @@
+//! What this host does about an order: `rollout::converge` decides, this carries it out.
+//!
+//! One thing after the other, and each anew: what was heard and verified, what is seen, a step; the journal on the disk;
+//! then the act. Nothing here decides what comes next, and no exit code says how it went.
+
+mod approvals;
+mod clock;
+mod dry;
+mod hand;
+mod journal;
+mod lock;
+mod probes;
+mod receipts;
+pub(crate) mod sight;
+mod source;
+
+pub use approvals::TrustStatus;
+pub(crate) use approvals::pin;
+pub use receipts::{JobStatus, Receipt};
+pub(crate) use source::Source;
+
+use crate::identity::Identity;
+use crate::pace::Pace;
+use crate::settings::{HandKind, Settings};
+use crate::state::State;
+use crate::told::Told;
+use advisory::Problem;
+use approvals::{Approvals, Named};
+use hand::{Eyes, Hand};
+use jiff::Timestamp;
+use probes::{Key, Prober};
+use receipts::Receipts;
+use rollout::converge::{self, Act, Approved, Input, Journal, Local, Memory, Pause, Work};
+use rollout::order::{self, Answer, Clearance, Direction, Stage};
+use rollout::plan::{Digest, HostId, Plan, PlanId};
+use sight::{Job, Look, Sight};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+use wire::v1::{self, Watch};
+
+/// Steps at one go; more is a step that does not come to rest, and waits a little.
+const STEPS_MAX: usize = 64;
+
+/// The host's part in rollouts.
+#[derive(Debug)]
+pub(crate) struct Converging {
+    host: HostId,
+    state: Rc<State>,
+    hand: Box<dyn Hand>,
+    local: Local,
+    pace: Pace,
+    machine: u64,
+    journal: Journal,
+    memory: Memory,
+    approvals: Approvals,
+    prober: Prober,
+    /// The approvers' word that the order heard last rests on.
+    word: Option<Uuid>,
+    watch: Option<Watch>,
+    receipts: Receipts,
+}
+
+/// What became of driving.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Driven {
+    /// Something is to be told to the server now.
+    pub(crate) news: bool,
+    /// When to drive again.
+    pub(crate) again: Duration,
+}
+
+impl Converging {
+    /// Opens what was written. Errors where that is damaged, or where this host can have no part in rollouts: then it begins
+    /// nothing, and says so.
+    pub(crate) fn open(
+        state: &Rc<State>,
+        identity: &Identity,
+        settings: &Settings,
+        root: &Path,
+        source: Arc<Source>,
+        pace: Pace,
+    ) -> Result<Self, Problem> {
+        let refused = |object: &str, reason: String| Problem::new("take part in rollouts as", object, reason);
+        let host = Uuid::try_parse(&identity.host)
+            .map_err(|problem| refused(&identity.host, problem.to_string()))?;
+        let local = settings.local().map_err(|problem| refused("this host", problem.to_string()))?;
+        let machine =
+            clock::machine(root, state).map_err(|problem| refused("this machine", problem.to_string()))?;
+        let kind = settings.agent.hand;
+        let journal = journal::read(state, kind)?;
+        let sight = Sight::new(root, state, machine, &identity.group);
+        let hand: Box<dyn Hand> = match kind {
+            HandKind::Eyes => Box::new(Eyes(sight)),
+            HandKind::Dry => Box::new(dry::Dry::new(sight, state.clone())?),
+        };
+        Ok(Self {
+            host: HostId(host),
+            state: state.clone(),
+            hand,
+            receipts: Receipts::new(settings, crate::check_in::status(state).and_then(|status| status.job)),
+            local,
+            pace,
+            machine,
+            journal,
+            memory: Memory::default(),
+            approvals: Approvals::new(state, source, pace),
+            prober: Prober::new(pace.probes),
+            word: None,
+            watch: None,
+        })
+    }
+
+    /// What a check-in says.
+    pub(crate) fn ask(&mut self) -> Option<order::CheckIn> {
+        // Without chance no nonce, and without a nonce no question.
+        let nonce = getrandom::u64().ok()?;
+        let healthy = self.healthy(Timestamp::now());
+        let boot = self.hand.boot();
+        Some(self.memory.ask(&self.journal, nonce, boot, clock::uptime_ms(), self.machine, healthy))
+    }
+
+    /// Takes what the server told, as far as it is signed or can only stop this host.
+    pub(crate) fn hear(&mut self, told: Option<&v1::Told>, log: &mut dyn FnMut(Told)) {
+        let Some(told) = told else { return };
+        self.watch = told.watch;
+        if told.order.is_some() {
+            self.word = told.word;
+        }
+        let mut answer = Answer { order: told.order, clearance: None, withdraw: told.withdraw };
+        if let Some(text) = &told.clearance {
+            match self.approvals.not_halted(text, Timestamp::now()) {
+                Ok(said) => {
+                    answer.clearance = Some(Clearance {
+                        host: HostId(said.host),
+                        plan: PlanId(said.plan),
+                        fence: said.fence,
+                        nonce: said.nonce,
+                    });
+                }
+                Err(problem) => self.receipts.trouble(problem, log),
+            }
+        }
+        // Whether it is for this host and answers a question of ours, it looks up itself.
+        self.memory.hear(self.host, &answer, self.hand.boot());
+    }
+
+    /// Whether something may have to be done soon: an answer matters.
+    pub(crate) fn is_under_way(&self) -> bool {
+        let known = |order: order::Order| {
+            self.journal.work.is_some_and(|work| work.plan == order.plan && work.fence >= order.fence)
+        };
+        self.journal.work.is_some() && !self.journal.stage.is_final()
+            || self.memory.order.is_some_and(|order| !known(order))
+    }
+
+    /// Steps until it rests.
+    pub(crate) fn drive(&mut self, log: &mut dyn FnMut(Told)) -> Driven {
+        let before = self.journal.seq;
+        let fence = self.journal.work.map(|work| work.fence);
+        let mut again = self.pace.step_slow;
+        for count in 0..STEPS_MAX {
+            match self.step(log) {
+                Ok(Act::Rest(pause)) => {
+                    again = self.until_next(&pause);
+                    let why = self.why(&pause);
+                    self.receipts.rests(why);
+                    break;
+                }
+                Ok(_) => {}
+                Err(problem) => {
+                    // Nothing follows from what could not be seen, written or begun; it is tried again.
+                    self.receipts.blocked(problem, log);
+                    break;
+                }
+            }
+            if count + 1 == STEPS_MAX {
+                again = self.pace.step;
+            }
+        }
+        let news = self.journal.seq != before || self.journal.work.map(|work| work.fence) != fence;
+        Driven { news, again }
+    }
+
+    /// What `palisade agent status` tells.
+    pub(crate) fn status(&self) -> JobStatus {
+        let title = self.work_plan().map(|plan| plan.title.clone());
+        self.receipts.status(&self.journal, title, self.approvals.status())
+    }
+
+    fn step(&mut self, log: &mut dyn FnMut(Told)) -> Result<Act, Problem> {
+        let now = Timestamp::now();
+        let named = self.wanted(now);
+        let is_under_way = self.is_under_way() || self.watch.is_some();
+        self.approvals.attend(&self.state, &named, self.word, is_under_way, now);
+        let look = self.look(now)?;
+        let healthy = self.healthy(now);
+        let plans = self.approvals.approved(self.begun(), now);
+        let mut step = self.decide(&look, healthy, &plans, &self.local);
+        if self.hand.kind() == HandKind::Eyes && self.journal.stage == Stage::Preflight {
+            // What else would keep it from beginning is worth more to know than that it has no hand.
+            let refuses = step.journal.as_ref().is_some_and(|journal| journal.stage.is_final());
+            if !refuses {
+                step = self.decide(&look, healthy, &plans, &Local { never: true, ..self.local.clone() });
+            }
+        }
+        drop(plans);
+        if let Some(journal) = step.journal {
+            let kind = self.hand.kind();
+            journal::write(&self.state, kind, &journal).map_err(|problem| {
+                Problem::new("write the journal in", self.state.directory().display().to_string(), problem)
+                    .remedy("free some space; nothing is begun without it")
+            })?;
+            let entered = journal.seq != self.journal.seq || journal.work != self.journal.work;
+            self.journal = journal;
+            if entered {
+                self.receipts.entered(&self.journal, kind, now, log);
+            }
+        }
+        match &step.act {
+            Act::Go | Act::Rest(_) => {}
+            Act::Fetch | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
+                let job = of(self.host, &self.journal, &self.approvals, &look.group);
+                if let Some(job) = job {
+                    self.hand.begin(&step.act, &job)?;
+                }
+            }
+        }
+        Ok(step.act)
+    }
+
+    fn decide(
+        &self,
+        look: &Look,
+        healthy: Option<bool>,
+        plans: &[Approved<'_>],
+        local: &Local,
+    ) -> converge::Step {
+        let packages = look.seen();
+        converge::step(&Input {
+            journal: &self.journal,
+            memory: &self.memory,
+            plans,
+            local,
+            host: self.host,
+            seen: &look.observation(&packages, healthy),
+        })
+    }
+
+    fn look(&mut self, now: Timestamp) -> Result<Look, Problem> {
+        let group = self.hand.glance(now).group;
+        match of(self.host, &self.journal, &self.approvals, &group) {
+            Some(job) if !job.stage.is_final() => self.hand.look(&job, now),
+            Some(_) | None => Ok(self.hand.glance(now)),
+        }
+    }
+
+    /// Plans that are needed: the job's, the order's, the one that is watched.
+    fn wanted(&self, now: Timestamp) -> Vec<Named> {
+        let work = self.journal.work.map(|work| (work.plan, work.digest));
+        let work = work.filter(|named| {
+            // Of a job that is over, the probes are looked at as long as the plan is good.
+            !self.journal.stage.is_final()
+                || self.approvals.plan(*named).is_none_or(|plan| now < plan.expires)
+                    && self.journal.stage.is_past_return()
+        });
+        let order = self.memory.order.map(|order| (order.plan, order.digest));
+        let watch = self.watch.map(|watch| (watch.plan, watch.digest));
+        let mut named: Vec<Named> = work.into_iter().chain(order).chain(watch).collect();
+        named.dedup();
+        named
+    }
+
+    /// The content that this host is past the point of no return with.
+    fn begun(&self) -> Option<Digest> {
+        let is_begun = self.journal.stage.is_past_return() && !self.journal.stage.is_final();
+        self.journal.work.filter(|_| is_begun).map(|work: Work| work.digest)
+    }
+
+    fn work_plan(&self) -> Option<&Plan> {
+        self.journal.work.and_then(|work| self.approvals.plan((work.plan, work.digest)))
+    }
+
+    /// Whether the probes of this host's plan pass. Before its turn and after it, too: others are compared with it.
+    fn healthy(&mut self, now: Timestamp) -> Option<bool> {
+        let work = self.journal.work.map(|work| (work.plan, work.digest));
+        let watch = self.watch.map(|watch| (watch.plan, watch.digest));
+        let order = self.memory.order.map(|order| (order.plan, order.digest));
+        let is_good = |named: &Named| {
+            let begun = self.begun() == Some(named.1);
+            begun
+                || self.approvals.is_in_force(*named, now)
+                    && self.approvals.plan(*named).is_some_and(|plan| now < plan.expires)
+        };
+        let named = watch.into_iter().chain(order).chain(work).find(is_good);
+        let boot = self.hand.boot();
+        let Some((plan, named)) = named.and_then(|named| Some((self.approvals.plan(named)?, named))) else {
+            self.prober.forget();
+            return None;
+        };
+        let ours = self.journal.work.filter(|work| (work.plan, work.digest) == named);
+        let key = Key {
+            digest: named.1,
+            fence: ours.map_or(0, |work| work.fence),
+            seq: ours.map_or(0, |_| self.journal.seq),
+            stage: ours.map(|_| self.journal.stage),
+            boot,
+        };
+        let answer = self.prober.ask(key, plan, self.host);
+        self.hand.healthy(answer)
+    }
+
+    /// Why it rests, in the operator's words; `None`: there is nothing to do.
+    fn why(&self, pause: &Pause) -> Option<String> {
+        // An order that was heard and not taken lacks its plan, or the approvers' word.
+        let lacks = *pause == Pause::Idle && self.is_under_way();
+        if !lacks && *pause != Pause::Plan {
+            return (*pause != Pause::Idle).then(|| pause.to_string());
+        }
+        let goes_back = self.memory.order.is_some_and(|order| order.direction == Direction::Back);
+        Some(match &self.approvals.status().problem {
+            Some(problem) => format!("{}: {problem}", Pause::Plan),
+            None if lacks && goes_back && self.word.is_none() => {
+                "it goes back only on the approvers' word, and none was named".to_owned()
+            }
+            None => Pause::Plan.to_string(),
+        })
+    }
+
+    fn until_next(&self, pause: &Pause) -> Duration {
+        match pause {
+            Pause::Working | Pause::Watching => self.pace.step,
+            Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
+                self.pace.step.saturating_mul(2)
+            }
+            Pause::Idle
+            | Pause::Window { .. }
+            | Pause::NotBefore(_)
+            | Pause::Expired
+            | Pause::Person
+            | Pause::OtherMachine => self.pace.step_slow,
+        }
+    }
+}
+
+/// The job of a journal, if its plan is held and has a class for this host.
+fn of<'a>(host: HostId, journal: &Journal, approvals: &'a Approvals, group: &str) -> Option<Job<'a>> {
+    let work = journal.work?;
+    let plan = approvals.plan((work.plan, work.digest))?;
+    let class = plan.class_of(host, group)?;
+    let Work { digest, fence, .. } = work;
+    Some(Job { plan, digest, class, fence, stage: journal.stage })
+}

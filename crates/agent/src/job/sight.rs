@@ -1,0 +1,356 @@
+//! One look at the host, for converging: everything is looked up anew, and what cannot be read is no answer.
+
+use super::{clock, lock};
+use crate::observe::root::Root;
+use crate::observe::{kernels_now, packages_now, processes_now};
+use crate::state::{PACKAGES, State};
+use advisory::Order;
+use advisory::Problem;
+use exposure::inventory::{Gap, Package, PackageState, Part, Process};
+use exposure::selector::release_word;
+use jiff::Timestamp;
+use rollout::converge::{Observation, Seen};
+use rollout::order::Stage;
+use rollout::plan::{Digest, File, HostClass, Plan};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes hashed at a time.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Units that cannot be restarted while the host is up: init, and the bus that everything hangs on.
+const UNRESTARTABLE: [&str; 3] = ["init.scope", "dbus.service", "dbus-broker.service"];
+
+/// What is asked of a look, or begun: the job at hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) digest: Digest,
+    pub(crate) class: &'a HostClass,
+    pub(crate) fence: u64,
+    pub(crate) stage: Stage,
+}
+
+/// What was seen.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, looked up by itself")]
+pub(crate) struct Look {
+    pub(crate) now: Timestamp,
+    pub(crate) uptime_ms: u64,
+    pub(crate) boot: u64,
+    pub(crate) machine: u64,
+    pub(crate) release: String,
+    pub(crate) arch: String,
+    pub(crate) group: String,
+    pub(crate) packages: Vec<Package>,
+    pub(crate) fetched: bool,
+    pub(crate) kept: bool,
+    pub(crate) working: bool,
+    pub(crate) locked_by: Option<String>,
+    pub(crate) disk_free_bytes: u64,
+    pub(crate) inodes_free: u64,
+    pub(crate) stale: bool,
+    pub(crate) reboot_needed: bool,
+}
+
+impl Look {
+    /// The packages as converging takes them.
+    pub(crate) fn seen(&self) -> Vec<Seen<'_>> {
+        let seen = |package: &'_ Package| package.state == PackageState::Installed;
+        self.packages
+            .iter()
+            .map(|package| Seen {
+                name: &package.name,
+                arch: &package.arch,
+                version: &package.version,
+                whole: seen(package),
+                held: package.held,
+            })
+            .collect()
+    }
+
+    /// The observation, with `packages` of [`Look::seen`].
+    pub(crate) fn observation<'a>(
+        &'a self,
+        packages: &'a [Seen<'a>],
+        healthy: Option<bool>,
+    ) -> Observation<'a> {
+        Observation {
+            now: self.now,
+            uptime_ms: self.uptime_ms,
+            boot: self.boot,
+            machine: self.machine,
+            release: &self.release,
+            arch: &self.arch,
+            group: &self.group,
+            packages,
+            fetched: self.fetched,
+            kept: self.kept,
+            working: self.working,
+            locked_by: self.locked_by.as_deref(),
+            disk_free_bytes: self.disk_free_bytes,
+            inodes_free: self.inodes_free,
+            stale: self.stale,
+            reboot_needed: self.reboot_needed,
+            healthy,
+        }
+    }
+}
+
+/// Where to look.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    root: PathBuf,
+    proc: PathBuf,
+    cache: PathBuf,
+    machine: u64,
+    group: String,
+    /// Files whose digests were looked at, as they were then: hashing 100 MiB at every step would be felt.
+    hashed: BTreeMap<Digest, Stamp>,
+}
+
+/// Tells a file from one that took its place: inode, size, time of change (which cannot be set back).
+type Stamp = (u64, u64, i64, i64);
+
+impl Sight {
+    pub(crate) fn new(root: &Path, state: &State, machine: u64, group: &str) -> Self {
+        Self {
+            root: root.to_owned(),
+            proc: PathBuf::from("/proc"),
+            cache: state.path(PACKAGES),
+            machine,
+            group: group.to_owned(),
+            hashed: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn boot(&self) -> u64 {
+        clock::boot(&self.proc)
+    }
+
+    /// What a host sees that has no job: who and when it is.
+    pub(crate) fn glance(&self, now: Timestamp) -> Look {
+        Look {
+            now,
+            uptime_ms: clock::uptime_ms(),
+            boot: self.boot(),
+            machine: self.machine,
+            release: String::new(),
+            arch: String::new(),
+            group: self.group.clone(),
+            packages: Vec::new(),
+            fetched: false,
+            kept: false,
+            working: false,
+            locked_by: None,
+            disk_free_bytes: 0,
+            inodes_free: 0,
+            stale: false,
+            reboot_needed: false,
+        }
+    }
+
+    /// Looks at what the job is about. Errors where what must be known cannot be: nothing follows from such a look.
+    pub(crate) fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem> {
+        let unseen = |what: &str, problem: &dyn std::fmt::Display| {
+            Problem::new("look at", what, problem.to_string())
+                .remedy("nothing is begun until it can be seen; repair it")
+        };
+        let place = self.root.display().to_string();
+        let root = Root::open(&self.root).map_err(|problem| unseen(&place, &problem))?;
+        let (system, mut packages, gaps) = packages_now(&root);
+        if let Some(gap) = gaps.iter().find(|gap| is_blind(gap, packages.is_empty())) {
+            return Err(unseen(&gap.object, &gap.reason));
+        }
+        let free = rustix::fs::statvfs(self.root.join("var")).map_err(|problem| unseen("/var", &problem))?;
+        let (stale, reboot_needed) = match job.stage {
+            Stage::Restarting | Stage::Verifying | Stage::Soaking | Stage::Reverting => {
+                let changed = job.class.changes.iter().map(|change| change.name.as_str()).collect();
+                let running = processes_now(&self.root, &self.proc, &system, now);
+                let stale = stale_units(&running, &changed);
+                let reboot = unrestartable(&stale).is_some()
+                    || is_hinted(&root, &changed)
+                    || is_kernel_old(&root, &self.proc, &packages, &changed);
+                (!stale.is_empty(), reboot)
+            }
+            Stage::Preflight
+            | Stage::Fetched
+            | Stage::Committed
+            | Stage::Applying
+            | Stage::AwaitingReboot
+            | Stage::Proven
+            | Stage::Skipped(_)
+            | Stage::Withdrawn
+            | Stage::Failed(_)
+            | Stage::RolledBack
+            | Stage::Inconsistent => (false, false),
+        };
+        let release = release_word(&system.release.to_string());
+        let named: BTreeSet<&str> = job.class.changes.iter().map(|change| change.name.as_str()).collect();
+        packages.retain(|package| named.contains(package.name.as_str()));
+        let new = job.class.changes.iter().map(|change| Some(&change.file));
+        // What was newly installed has no old file, and is removed on the way back.
+        let old = job.class.changes.iter().filter(|change| change.from.is_some()).map(|c| c.back.as_ref());
+        let (new, old): (Vec<_>, Vec<_>) = (new.collect(), old.collect());
+        Ok(Look {
+            release: if release_word(&job.class.release) == release {
+                job.class.release.clone()
+            } else {
+                release
+            },
+            arch: system.arch,
+            packages,
+            fetched: self.has_all(&new),
+            kept: self.has_all(&old),
+            locked_by: lock::holder(&root, &self.proc),
+            // f_bavail counts fragments (statvfs(3)).
+            disk_free_bytes: free.f_bavail.saturating_mul(free.f_frsize),
+            // File systems that make inodes as they need them tell none.
+            inodes_free: if free.f_files == 0 { u64::MAX } else { free.f_favail },
+            stale,
+            reboot_needed,
+            ..self.glance(now)
+        })
+    }
+
+    fn has_all(&mut self, files: &[Option<&File>]) -> bool {
+        files.iter().all(|file| file.is_some_and(|file| self.has(file)))
+    }
+
+    /// Whether the cache has this very file.
+    fn has(&mut self, file: &File) -> bool {
+        let path = self.cache.join(file.sha256.to_string());
+        let Ok(found) = std::fs::metadata(&path) else { return false };
+        if !found.is_file() || found.len() != file.size_bytes {
+            return false;
+        }
+        let stamp = (found.ino(), found.len(), found.ctime(), found.ctime_nsec());
+        if self.hashed.get(&file.sha256) == Some(&stamp) {
+            return true;
+        }
+        let is_it = sha256_of(&path).is_ok_and(|(digest, _)| digest == file.sha256);
+        if is_it {
+            self.hashed.insert(file.sha256, stamp);
+        }
+        is_it
+    }
+}
+
+/// Digest and length of a file.
+pub(crate) fn sha256_of(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut file = std::fs::File::open(path)?;
+    let (mut hash, mut length) = (Sha256::new(), 0);
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let count = file.read(&mut chunk)?;
+        if count == 0 {
+            return Ok((Digest(hash.finalize().into()), length));
+        }
+        hash.update(chunk.get(..count).unwrap_or_default());
+        length += count as u64;
+    }
+}
+
+/// Whether a gap hides which versions are installed. Changes that dpkg has not merged yet do not: they were read as well.
+fn is_blind(gap: &Gap, is_empty: bool) -> bool {
+    gap.part == Part::Packages && (is_empty || !gap.object.ends_with("/updates"))
+}
+
+/// Units whose processes map stale files of these packages; a process that may not be looked at counts as one.
+pub(crate) fn stale_units(running: &[Process], changed: &BTreeSet<&str>) -> BTreeSet<String> {
+    let is_stale = |process: &&Process| {
+        let of = |package: &String| changed.contains(package.as_str());
+        process.hidden || process.stale.iter().any(|file| file.package.as_ref().is_some_and(of))
+    };
+    let unit = |process: &Process| process.unit.clone().unwrap_or_else(|| process.name.clone());
+    running.iter().filter(is_stale).map(unit).collect()
+}
+
+/// The unit among these that only a reboot renews.
+pub(crate) fn unrestartable(units: &BTreeSet<String>) -> Option<&String> {
+    units.iter().find(|unit| UNRESTARTABLE.contains(&unit.as_str()))
+}
+
+/// Whether the distribution says that one of these packages wants a reboot.
+pub(crate) fn is_hinted(root: &Root, changed: &BTreeSet<&str>) -> bool {
+    if root.identity_of("/run/reboot-required").is_err() {
+        return false;
+    }
+    let packages = root.read("/run/reboot-required.pkgs", 1 << 20).unwrap_or_default();
+    let packages = String::from_utf8_lossy(&packages);
+    // Without a list it may be for any of them.
+    packages.trim().is_empty() || packages.lines().any(|line| changed.contains(line.trim()))
+}
+
+/// Whether a kernel among these packages is installed and not what is booted: a newer release, or the same one written
+/// anew since the boot.
+fn is_kernel_old(root: &Root, proc: &Path, packages: &[Package], changed: &BTreeSet<&str>) -> bool {
+    let kernels = kernels_now(root, proc, packages);
+    let Some(booted) = kernels.booted else { return false };
+    let of = |package: &Option<String>| package.as_deref().is_some_and(|name| changed.contains(name));
+    let ours = kernels.installed.into_iter().filter(|kernel| of(&kernel.package));
+    let order = |one: &str, other: &str| Order::Dpkg.compare(one, other).unwrap_or_else(|_| one.cmp(other));
+    let Some(newest) = ours.max_by(|one, other| order(&one.release, &other.release)) else { return false };
+    let uptime = i64::try_from(clock::uptime_ms() / 1_000).unwrap_or(i64::MAX);
+    let booted_at = Timestamp::now().as_second().saturating_sub(uptime);
+    let image = root.path().join(format!("boot/vmlinuz-{}", newest.release));
+    newest.release != booted || std::fs::metadata(image).is_ok_and(|image| image.ctime() > booted_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use exposure::inventory::StaleFile;
+    use std::fs;
+
+    #[test]
+    fn a_file_counts_as_fetched_only_with_its_digest_and_only_as_long_as_it_is_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::create(&directory.path().join("state")).unwrap();
+        let folder = state.folder(PACKAGES).unwrap();
+        let mut sight = Sight::new(directory.path(), &state, 1, "");
+        let file = File { sha256: Digest::of(b"package"), size_bytes: 7 };
+        let path = folder.join(file.sha256.to_string());
+        assert!(!sight.has(&file));
+        fs::write(&path, "pack").unwrap();
+        assert!(!sight.has(&file), "cut short");
+        fs::write(&path, "pickage").unwrap();
+        assert!(!sight.has(&file), "another of the same length");
+        fs::write(&path, "package").unwrap();
+        assert!(sight.has(&file) && sight.has(&file));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "pickage").unwrap();
+        assert!(!sight.has(&file), "it took the good one's place");
+        assert!(!sight.has_all(&[Some(&file), None]), "what is not named cannot be kept");
+    }
+
+    #[test]
+    fn what_cannot_be_inspected_counts_as_stale() {
+        let process = |name: &str, hidden, package: Option<&str>| Process {
+            pid: 1,
+            started: None,
+            name: name.to_owned(),
+            unit: Some(format!("{name}.service")),
+            executable: None,
+            packages: Vec::new(),
+            stale: package
+                .map(|package| StaleFile {
+                    path: "/lib/x.so".to_owned(),
+                    package: Some(package.to_owned()),
+                    version: None,
+                })
+                .into_iter()
+                .collect(),
+            sockets: Vec::new(),
+            hidden,
+        };
+        let running =
+            [process("a", false, Some("ssl")), process("b", false, Some("x")), process("dbus", true, None)];
+        let stale = stale_units(&running, &["ssl"].into());
+        assert_eq!(stale.iter().collect::<Vec<_>>(), ["a.service", "dbus.service"]);
+        assert_eq!(unrestartable(&stale).map(String::as_str), Some("dbus.service"));
+        assert_eq!(stale_units(&running[1..2], &["ssl"].into()), BTreeSet::new());
+    }
+}

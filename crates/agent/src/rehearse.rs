@@ -1,0 +1,246 @@
+//! "What would this do to you?" Asked by the server before a plan is made, answered by the host's own package manager, on a
+//! thread of its own. Nothing is changed.
+
+use crate::apt::{Apt, Network, Outlook};
+use crate::job::sight::{is_hinted, unrestartable};
+use crate::observe::root::Root;
+use crate::observe::{packages_now, processes_now};
+use crate::state::State;
+use exposure::inventory::{Manager, Process};
+use jiff::Timestamp;
+use rollout::converge::Observation;
+use rollout::plan::{Change, HostClass};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+use wire::v1::{Rehearse, Rehearsed};
+
+/// How long a rehearsal may take; after that the server is told that it took too long.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// Source packages in one question.
+const SOURCES_MAX: usize = 1_000;
+
+/// Answers to the server's questions, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Rehearsal {
+    under_way: Option<UnderWay>,
+    found: Option<(Rehearsed, Duration)>,
+    /// The question that was answered last: asked again, it is not worked out again at once.
+    last: Option<Uuid>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    id: Uuid,
+    began: Instant,
+    told: Receiver<Rehearsed>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Rehearsal {
+    /// Begins to work out an answer, unless that is done already.
+    pub(crate) fn begin(&mut self, asked: &Rehearse, root: &Path, network: Network, state: &State) {
+        self.take();
+        let is_known = self.under_way.as_ref().is_some_and(|under_way| under_way.id == asked.id)
+            || self.found.as_ref().is_some_and(|(found, _)| found.id == asked.id)
+            || self.last == Some(asked.id);
+        // One at a time; the server asks again.
+        if is_known || self.under_way.is_some() {
+            return;
+        }
+        let (tell, told) = channel();
+        let is_over = Arc::<AtomicBool>::default();
+        let (asked, root, cache, over) =
+            (asked.clone(), root.to_owned(), state.directory().to_owned(), is_over.clone());
+        let id = asked.id;
+        let thread = std::thread::Builder::new().name("rehearsal".to_owned());
+        let started = thread.spawn(move || {
+            let found = rehearse(&asked, &root, &cache, network);
+            // Nobody there to hear it: the agent ends.
+            let _ = tell.send(found);
+            over.store(true, Ordering::Relaxed);
+        });
+        if started.is_ok() {
+            self.under_way = Some(UnderWay { id, began: Instant::now(), told, is_over });
+        }
+    }
+
+    /// Whether there is something new to tell.
+    pub(crate) fn is_over(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| {
+            under_way.is_over.load(Ordering::Relaxed) || under_way.began.elapsed() >= DEADLINE
+        })
+    }
+
+    /// What was found and not told yet, and how long it took.
+    pub(crate) fn found(&mut self) -> Option<&(Rehearsed, Duration)> {
+        self.take();
+        self.found.as_ref()
+    }
+
+    /// The server has the answer.
+    pub(crate) fn told(&mut self) {
+        self.last = self.found.take().map(|(found, _)| found.id).or(self.last);
+    }
+
+    fn take(&mut self) {
+        let Some(under_way) = &self.under_way else { return };
+        let took = under_way.began.elapsed();
+        let found = match under_way.told.try_recv() {
+            Ok(found) => found,
+            Err(TryRecvError::Empty) if took < DEADLINE => return,
+            Err(TryRecvError::Empty) => {
+                let reason = format!("rehearsing took longer than {} s", DEADLINE.as_secs());
+                blocked(under_way.id, reason)
+            }
+            Err(TryRecvError::Disconnected) => blocked(under_way.id, "rehearsing broke off".to_owned()),
+        };
+        self.found = Some((found, took));
+        self.under_way = None;
+    }
+}
+
+fn blocked(id: Uuid, reason: String) -> Rehearsed {
+    Rehearsed {
+        id,
+        changes: Vec::new(),
+        blocks: vec![reason],
+        restarts: Vec::new(),
+        reboot: None,
+        download_bytes: 0,
+    }
+}
+
+/// Works out what a change would do to the system in `root`; `cache` lies where packages' files are to go.
+pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -> Rehearsed {
+    let now = Timestamp::now();
+    let opened = match Root::open(root) {
+        Ok(opened) => opened,
+        Err(problem) => {
+            return blocked(asked.id, format!("{} cannot be looked at: {problem}", root.display()));
+        }
+    };
+    if asked.sources.len() > SOURCES_MAX {
+        return blocked(asked.id, format!("{} source packages; at most {SOURCES_MAX}", asked.sources.len()));
+    }
+    let (system, packages, gaps) = packages_now(&opened);
+    let mut outlook = match system.manager {
+        Manager::Dpkg => match Apt::open(root, &system) {
+            Ok(apt) => apt.rehearse(&asked.sources, &packages, network, now),
+            Err(gap) => {
+                Outlook { blocks: vec![format!("{}: {}", gap.object, gap.reason)], ..Outlook::default() }
+            }
+        },
+        Manager::Rpm | Manager::Apk | Manager::Unknown => {
+            let reason = format!("{:?}: this version rehearses changes with apt only", system.manager);
+            Outlook { blocks: vec![reason.to_lowercase()], ..Outlook::default() }
+        }
+    };
+    if packages.is_empty() {
+        outlook.blocks.extend(gaps.iter().map(|gap| format!("{}: {}", gap.object, gap.reason)));
+    }
+    room(&outlook.changes, root, cache, &mut outlook.blocks);
+    let running = processes_now(root, Path::new("/proc"), &system, now);
+    let touched = touched(&outlook.changes, &running);
+    let reboot = reboot(&outlook.changes, &touched, &opened);
+    Rehearsed {
+        id: asked.id,
+        changes: outlook.changes,
+        blocks: outlook.blocks,
+        restarts: touched.into_iter().filter(|unit| is_service(unit)).collect(),
+        reboot,
+        download_bytes: outlook.download_bytes,
+    }
+}
+
+/// Whether there is room, by the measure that the host holds its orders against.
+fn room(changes: &[Change], root: &Path, cache: &Path, blocks: &mut Vec<String>) {
+    let class = HostClass {
+        name: String::new(),
+        release: String::new(),
+        arch: String::new(),
+        changes: changes.to_vec(),
+    };
+    let places: [PathBuf; 2] = [root.join("var"), cache.to_owned()];
+    for place in places {
+        let Ok(free) = rustix::fs::statvfs(&place) else {
+            blocks.push(format!("{}: how much is free cannot be told", place.display()));
+            continue;
+        };
+        let seen = Observation {
+            // f_bavail counts fragments (statvfs(3)).
+            disk_free_bytes: free.f_bavail.saturating_mul(free.f_frsize),
+            inodes_free: if free.f_files == 0 { u64::MAX } else { free.f_favail },
+            ..NOTHING
+        };
+        if !seen.has_room(&class) {
+            blocks.push(format!(
+                "{}: too little room: {} bytes are free",
+                place.display(),
+                seen.disk_free_bytes
+            ));
+        }
+        if !seen.has_inodes(&class) {
+            blocks.push(format!("{}: too few inodes: {} are free", place.display(), seen.inodes_free));
+        }
+    }
+}
+
+/// An observation of nothing, to be filled.
+const NOTHING: Observation<'static> = Observation {
+    now: Timestamp::UNIX_EPOCH,
+    uptime_ms: 0,
+    boot: 0,
+    machine: 0,
+    release: "",
+    arch: "",
+    group: "",
+    packages: &[],
+    fetched: false,
+    kept: false,
+    working: false,
+    locked_by: None,
+    disk_free_bytes: 0,
+    inodes_free: 0,
+    stale: false,
+    reboot_needed: false,
+    healthy: None,
+};
+
+/// Units whose processes map files of what would be replaced.
+fn touched(changes: &[Change], running: &[Process]) -> BTreeSet<String> {
+    let replaced: BTreeSet<&str> =
+        changes.iter().filter(|change| change.from.is_some()).map(|change| change.name.as_str()).collect();
+    let maps =
+        |process: &&Process| process.packages.iter().any(|package| replaced.contains(package.as_str()));
+    running.iter().filter(maps).filter_map(|process| process.unit.clone()).collect()
+}
+
+/// Sessions and slices are nobody's to restart.
+fn is_service(unit: &str) -> bool {
+    Path::new(unit).extension().is_some_and(|kind| kind == "service")
+        && unrestartable(&BTreeSet::from([unit.to_owned()])).is_none()
+}
+
+/// Why the host would have to be rebooted.
+fn reboot(changes: &[Change], touched: &BTreeSet<String>, root: &Root) -> Option<String> {
+    if let Some(kernel) = changes.iter().find(|change| is_kernel(&change.name)) {
+        return Some(format!("a kernel: {} {}", kernel.name, kernel.to));
+    }
+    if let Some(unit) = unrestartable(touched) {
+        return Some(format!("{unit} maps files that would be replaced, and cannot be restarted"));
+    }
+    let changed = changes.iter().map(|change| change.name.as_str()).collect();
+    let hinted = !changes.is_empty() && is_hinted(root, &changed);
+    hinted.then(|| "the distribution asks for a reboot already (/run/reboot-required)".to_owned())
+}
+
+/// A kernel's own package: `linux-image-6.1.0-37-amd64`; the meta packages bring one with them.
+fn is_kernel(name: &str) -> bool {
+    name.strip_prefix("linux-image-").is_some_and(|rest| rest.contains(|c: char| c.is_ascii_digit()))
+        || ["kernel", "kernel-core", "kernel-uek-core"].contains(&name)
+}

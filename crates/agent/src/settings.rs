@@ -1,0 +1,136 @@
+//! What the host's owner allows: `/etc/palisade/agent.toml`, read once, when the agent starts. It can only narrow what plans
+//! ask. A file that cannot be read as it is meant keeps the agent from starting: a veto must not be lost in a typing error.
+
+use jiff::tz::TimeZoneDatabase;
+use rollout::converge::Local;
+use rollout::plan::Window;
+use rollout::window::Calendar;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Where the file is unless told otherwise. None at all allows everything that a plan may ask.
+pub const FILE: &str = "/etc/palisade/agent.toml";
+/// Bytes of it; a thousand excluded packages have 30 KiB.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// All settings. Every one has a default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What plans may do here.
+    pub plans: Plans,
+    /// The agent itself.
+    pub agent: Agent,
+}
+
+/// What plans may do here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plans {
+    /// No plan changes this host.
+    pub never: bool,
+    /// Binary or source packages that no plan changes here.
+    pub excluded: Vec<String>,
+    /// When plans may begin here; empty: whenever they say.
+    pub windows: Vec<Window>,
+}
+
+/// The agent itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agent {
+    /// What carries plans out.
+    pub hand: HandKind,
+}
+
+/// What carries plans out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HandKind {
+    /// Looks, and can change nothing.
+    #[default]
+    Eyes,
+    /// Pretends, to rehearse a whole rollout: nothing that it says was done.
+    Dry,
+}
+
+impl fmt::Display for HandKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Eyes => "eyes: looks, can change nothing; it skips every plan",
+            Self::Dry => "DRY: pretends; nothing that it reports as done was done",
+        })
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read settings {file}: {reason}")]
+pub struct Error {
+    /// The file.
+    pub file: String,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl Settings {
+    /// Reads the file; the defaults where there is none.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let error = |reason: String| Error { file: path.display().to_string(), reason };
+        let size = match std::fs::metadata(path) {
+            Ok(found) => found.len(),
+            Err(problem) if problem.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(problem) => return Err(error(problem.to_string())),
+        };
+        if size > FILE_BYTES_MAX {
+            return Err(error(format!("{size} bytes are more than {FILE_BYTES_MAX}: not a settings file")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|problem| error(problem.to_string()))?;
+        let settings: Self = advisory::settings::parse(&text).map_err(error)?;
+        settings.calendar().map_err(error)?;
+        Ok(settings)
+    }
+
+    /// As converging asks it.
+    pub(crate) fn local(&self) -> Result<Local, Error> {
+        let calendar = self.calendar().map_err(|reason| Error { file: FILE.to_owned(), reason })?;
+        let Plans { never, excluded, .. } = self.plans.clone();
+        Ok(Local { never, excluded, calendar })
+    }
+
+    fn calendar(&self) -> Result<Calendar, String> {
+        Calendar::read(&self.plans.windows, &[], &zones()).map_err(|problem| problem.to_string())
+    }
+}
+
+/// The host's own time zones, or those that we bring along.
+pub(crate) fn zones() -> TimeZoneDatabase {
+    TimeZoneDatabase::from_env()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Settings::read(file.path()).map_err(|error| error.reason)
+    }
+
+    #[test]
+    fn a_veto_that_is_mistyped_is_no_veto_and_said_so() {
+        let refused = read("[plans]\nnevr = true\n").unwrap_err();
+        assert!(refused.contains("line 2") && refused.contains("did you mean \"never\"?"), "{refused}");
+        assert!(read("[plans]\nnever = \"yes\"\n").is_err());
+        assert!(read("[agent]\nhand = \"wet\"\n").unwrap_err().contains("eyes"));
+        let window = "[[plans.windows]]\nzone = \"Europe/Nowhere\"\nevery = { weekly = [\"sunday\"] }\n\
+                      opens = \"02:00:00\"\nminutes = 120\n";
+        assert!(read(window).unwrap_err().contains("Europe/Nowhere"));
+        let good = read(&window.replace("Nowhere", "Zurich")).unwrap();
+        assert_eq!((good.plans.windows.len(), good.agent.hand), (1, HandKind::Eyes));
+        assert_eq!(Settings::read(Path::new("/nowhere/agent.toml")), Ok(Settings::default()));
+    }
+}

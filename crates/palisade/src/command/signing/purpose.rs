@@ -1,0 +1,149 @@
+//! What a proposal is for, told from what was verified. One proposal does one thing: nobody is to sign a second with it unseen.
+
+use super::hand::told;
+use super::home::Content;
+use rollout::word::{Says, Word};
+use std::collections::BTreeMap;
+use std::fmt;
+use trust::PlanName;
+use trust::proposal::{Difference, Document};
+use uuid::Uuid;
+
+/// The one thing that a proposal does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Changes keys, or signs everything anew.
+    Keys,
+    /// Puts this plan in force.
+    Plan(Uuid),
+    /// Says that this plan's rollout goes on.
+    Resume(Uuid),
+    /// Says that this plan's hosts go back.
+    Back(Uuid),
+    /// Withdraws this plan, and the words about it.
+    Withdrawal(Uuid),
+}
+
+/// What a person means to sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// Whatever the proposal of that id is for, after looking at it.
+    Shown,
+    /// Something about this plan, after looking at it.
+    About(Uuid),
+    /// Exactly this.
+    Exactly(Purpose),
+}
+
+impl Purpose {
+    /// The plan that it is about.
+    fn plan(self) -> Option<Uuid> {
+        match self {
+            Self::Keys => None,
+            Self::Plan(plan) | Self::Resume(plan) | Self::Back(plan) | Self::Withdrawal(plan) => Some(plan),
+        }
+    }
+
+    /// Whether the server calls it by this kind.
+    fn is_called(self, kind: &str) -> bool {
+        match self {
+            Self::Keys => kind == "keys" || kind == "founding",
+            Self::Plan(_) => kind == "plan",
+            Self::Resume(_) | Self::Back(_) => kind == "word",
+            Self::Withdrawal(_) => kind == "withdraw",
+        }
+    }
+
+    /// Refused, with the reason, unless it is what the person means and what the server calls it.
+    pub(super) fn check(self, meant: Meant, kind: &str) -> Result<(), String> {
+        if !self.is_called(kind) {
+            return Err(format!("the server calls this a proposal of kind {kind:?}, but it {self}"));
+        }
+        match meant {
+            Meant::Shown => Ok(()),
+            Meant::About(plan) if self.plan() == Some(plan) => Ok(()),
+            Meant::Exactly(meant) if meant == self => Ok(()),
+            Meant::About(plan) => Err(format!("you asked for plan {plan}, but this {self}")),
+            Meant::Exactly(meant) => Err(format!("you asked for something that {meant}, but this {self}")),
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys => out.write_str("changes or renews keys"),
+            Self::Plan(plan) => write!(out, "puts plan {plan} in force"),
+            Self::Resume(plan) => write!(out, "lets the rollout of plan {plan} go on"),
+            Self::Back(plan) => write!(out, "takes the hosts of plan {plan} back to the old versions"),
+            Self::Withdrawal(plan) => write!(out, "withdraws plan {plan}"),
+        }
+    }
+}
+
+/// What a proposal is for, from its differences, from what comes into the list of plans, and from the words that go from it;
+/// refused when that is more than one thing.
+pub(super) fn purpose(
+    differences: &[Difference],
+    contents: &[Content],
+    gone: &BTreeMap<PlanName, Word>,
+) -> Result<Purpose, String> {
+    let about_keys = differences.iter().find_map(about_keys);
+    let withdrawn: Vec<PlanName> = differences.iter().filter_map(super::home::going).collect();
+    if let Some(told) = about_keys {
+        let plan =
+            contents.first().map(Content::told).or_else(|| withdrawn.first().map(|name| name.0.to_string()));
+        return match plan {
+            None => Ok(Purpose::Keys),
+            Some(plan) => Err(format!("it changes two things at once: it {told}, and it changes {plan}")),
+        };
+    }
+    match (contents, withdrawn.as_slice()) {
+        ([], []) => Ok(Purpose::Keys),
+        ([Content::Plan(plan)], []) => Ok(Purpose::Plan(plan.id.0)),
+        ([Content::Word(word)], []) => Ok(match word.says {
+            Says::Resume { .. } => Purpose::Resume(word.plan.0),
+            Says::Back => Purpose::Back(word.plan.0),
+        }),
+        ([], withdrawn) => withdrawal(withdrawn, gone),
+        (several, []) => {
+            let told: Vec<String> = several.iter().map(Content::told).collect();
+            Err(format!("it puts several things in force at once: {}", told.join(", ")))
+        }
+        ([one, ..], [name, ..]) => {
+            Err(format!("it puts {} in force, and also withdraws {}", one.told(), name.0))
+        }
+    }
+}
+
+/// One plan goes, and the words about it.
+fn withdrawal(withdrawn: &[PlanName], gone: &BTreeMap<PlanName, Word>) -> Result<Purpose, String> {
+    let plans: Vec<Uuid> =
+        withdrawn.iter().filter(|name| !gone.contains_key(name)).map(|name| name.0).collect();
+    let [plan] = plans.as_slice() else {
+        let told: Vec<String> = withdrawn.iter().map(|name| name.0.to_string()).collect();
+        return Err(format!("it does not withdraw one plan, but {}", told.join(", ")));
+    };
+    match gone.values().find(|word| word.plan.0 != *plan) {
+        None => Ok(Purpose::Withdrawal(*plan)),
+        Some(word) => Err(format!("it withdraws plan {plan}, and also a word about plan {}", word.plan)),
+    }
+}
+
+/// What a difference changes about keys.
+fn about_keys(difference: &Difference) -> Option<String> {
+    match difference {
+        Difference::PlanAdded(_)
+        | Difference::PlanChanged(..)
+        | Difference::PlanWithdrawn(_)
+        | Difference::Expires(Document::Plans, _) => None,
+        Difference::KeyAdded(document, key) => Some(format!("lets key {} sign the {document}", told(key))),
+        Difference::KeyRemoved(document, key) => {
+            Some(format!("takes key {} from the signers of the {document}", told(key)))
+        }
+        Difference::Threshold(document, _, after) => Some(format!("lets {after} sign the {document}")),
+        Difference::Online(..) => Some("changes the server's key".to_owned()),
+        Difference::Custody(..) => Some("changes who holds the keys".to_owned()),
+        Difference::Expires(document, _) => Some(format!("signs the {document} anew")),
+    }
+}

@@ -1,0 +1,123 @@
+//! What is kept: reports once each, whatever order they come in; and what a backup brings back.
+
+use crate::store_for_tests::on_each_store;
+use crate::world::{Agent, Hands, World, plan};
+use rollout::order::{CheckIn, Report, Stage};
+use rollout::rollout::Event;
+use rollout::sim::fleet::plan_id;
+use server::rollouts;
+use server::store::rollouts::job_list::JobFilter;
+use server::store::{Store, backup};
+
+#[tokio::test]
+async fn a_report_counts_once_and_an_older_one_never() {
+    on_each_store(async |fresh| {
+        let mut world = World::new(fresh.store.clone(), &Hands::begin()).await;
+        world.begun(&plan(&[1, 1], 0)).await;
+        let mut agent = Agent::numbered(0..1).remove(0);
+        agent.outcome = Stage::Applying;
+        world.check_in(&mut agent).await;
+        world.check_in(&mut agent).await;
+        assert_eq!(agent.cleared, [1]);
+        let first = agent.report.unwrap();
+        let says = async |report: Report| {
+            let said = CheckIn { nonce: 99, machine: agent.machine, report: Some(report), healthy: None };
+            world.rollouts.check_in(agent.host.0, &said).await.unwrap().told
+        };
+        let proven = Report { seq: first.seq + 2, stage: Stage::Proven, ..first };
+        assert_eq!(says(first).await, None);
+        assert_eq!(says(first).await, None);
+        assert_eq!(says(proven).await, None);
+        let late = Report { seq: first.seq + 1, stage: Stage::Verifying, ..first };
+        assert_eq!(says(late).await, None, "it was overtaken");
+        assert_eq!(says(proven).await, None);
+        let job = rollouts::job(&world.app, world.plan, agent.host).await.unwrap().unwrap();
+        assert_eq!((job.job.state.as_str(), job.job.charged), ("proven", false));
+        let kept: Vec<_> =
+            job.reports.iter().map(|kept| (kept.seq, kept.report.as_str(), kept.outcome.as_str())).collect();
+        assert_eq!(
+            kept,
+            [
+                (1, "fetched", "changed"),
+                (2, "applying", "changed"),
+                (3, "verifying", "stale"),
+                (4, "proven", "changed"),
+            ]
+        );
+        // The same number with another content is another history: two machines, one key.
+        says(Report { stage: Stage::RolledBack, ..proven }).await;
+        let filter = JobFilter { state: Some("quarantined".to_owned()), ..JobFilter::default() };
+        let listed = rollouts::jobs(&world.app, world.plan, &filter, 10).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        let status = world.status().await;
+        assert_eq!(status.state_text, "halted in wave 0, open: 1 hosts failed or were lost; 0 are borne");
+        world.assert_books_hold().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_machine_that_was_not_granted_neither_ends_a_job_nor_vouches_for_it() {
+    on_each_store(async |fresh| {
+        let mut world = World::new(fresh.store.clone(), &Hands::begin()).await;
+        world.begun(&plan(&[2, 1], 1)).await;
+        let mut agents = Agent::numbered(0..2);
+        world.round(&mut agents, 3).await;
+        // A copy of the disk speaks under the first one's key; the host itself is dead.
+        let mut copy = Agent { machine: 4_711, report: None, ..agents[0].clone() };
+        for _ in 0..15 {
+            world.hands.pass(60);
+            world.check_in(&mut copy).await;
+            world.check_in(&mut agents[1]).await;
+            world.swept().await;
+        }
+        let status = world.status().await;
+        assert_eq!(status.state_text, "wave 1, open", "half of them is enough here");
+        let gate = "SELECT COUNT(*) FROM rollout_health h JOIN rollout_jobs j ON j.host = h.host AND j.machine <> h.machine";
+        assert_eq!(world.count(gate).await, 0, "the copy was not written down for it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_under_way_comes_back_halted() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("first.db").display());
+    let mut world = World::new(Store::open(&url).await.unwrap(), &Hands::begin()).await;
+    world.begun(&plan(&[1, 1], 0)).await;
+    let mut agents = Agent::numbered(0..1);
+    world.round(&mut agents, 1).await;
+    let mut armed = plan(&[1, 1], 0);
+    armed.id = plan_id(2);
+    world.armed(&armed).await;
+    let mut bytes = Vec::new();
+    backup::write(&world.app.store, world.now(), &mut bytes, &mut |_, _| {}).await.unwrap();
+    // The host goes on meanwhile: the backup does not know that it was cleared.
+    world.plan = plan_id(1);
+    world.round(&mut agents, 1).await;
+    assert_eq!(agents[0].cleared, [1]);
+    on_each_store(async |there| {
+        backup::restore(&there.store, bytes.as_slice(), &mut |_, _| {}).await.unwrap();
+        let mut restored = World::new(there.store.clone(), &world.hands).await;
+        restored.plan = plan_id(1);
+        let state = restored.state().await;
+        assert_eq!(
+            state,
+            "halted in wave 0, open: restore halted it: the store was restored from a backup, which is older than the \
+             hosts"
+        );
+        let mut others = Agent::numbered(1..2);
+        restored.round(&mut others, 2).await;
+        assert!(others[0].report.is_none());
+        // A host that says more than the books know is not believed: a person has to look.
+        let mut ahead = agents[0].clone();
+        restored.check_in(&mut ahead).await;
+        restored.check_in(&mut ahead).await;
+        assert_eq!(ahead.cleared, [1]);
+        assert_eq!(restored.status().await.waves[0].failed, 1);
+        restored.plan = plan_id(2);
+        assert_eq!(restored.state().await, "armed");
+        restored.act(Event::Aborted { by: "ada".to_owned() }).await.unwrap();
+    })
+    .await;
+}
