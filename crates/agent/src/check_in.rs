@@ -99,9 +99,9 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
     };
     let source = Arc::<Source>::default();
     let part =
-        Converging::open(&state, &identity, &config.settings, &config.root, source.clone(), config.pace);
+        Converging::open(&state, &identity, &config.settings, &config.root, source.clone(), &config.pace);
     let mut running = Running {
-        watch: Watch::new(config.pace),
+        watch: Watch::new(&config.pace),
         config,
         state,
         identity,

@@ -36,7 +36,7 @@ pub(crate) struct Hints {
 
 impl Hints {
     /// Begins to wait. `None` if no thread can be had: then check-ins are all there is.
-    pub(crate) fn start(identity: &Identity, pace: Pace) -> Option<Self> {
+    pub(crate) fn start(identity: &Identity, pace: &Pace) -> Option<Self> {
         let stop = Arc::<AtomicBool>::default();
         let woken = Arc::<AtomicBool>::default();
         let line = Line {
@@ -45,9 +45,9 @@ impl Hints {
             stop: stop.clone(),
         };
         let certificate = identity.certificate.clone();
-        let tell = woken.clone();
+        let (tell, pace) = (woken.clone(), *pace);
         let thread = std::thread::Builder::new().name("hints".to_owned());
-        thread.spawn(move || line.wait(&tell, pace)).ok()?;
+        thread.spawn(move || line.wait(&tell, &pace)).ok()?;
         Some(Self { stop, woken, certificate })
     }
 
@@ -80,22 +80,19 @@ struct Line {
 }
 
 impl Line {
-    fn wait(&self, woken: &AtomicBool, pace: Pace) {
+    fn wait(&self, woken: &AtomicBool, pace: &Pace) {
         let mut failures: u32 = 0;
         while !self.is_stopped() {
             let began = Instant::now();
-            let pause = match self.ask() {
-                Ok(hint) => {
-                    failures = 0;
-                    if hint.now {
-                        woken.store(true, Ordering::Relaxed);
-                    }
-                    BETWEEN.saturating_sub(began.elapsed())
+            let pause = if let Ok(hint) = self.ask() {
+                failures = 0;
+                if hint.now {
+                    woken.store(true, Ordering::Relaxed);
                 }
-                Err(_) => {
-                    failures = failures.saturating_add(1);
-                    pace.back_off(failures, chance()).clamp(BETWEEN, BACK_OFF_MAX)
-                }
+                BETWEEN.saturating_sub(began.elapsed())
+            } else {
+                failures = failures.saturating_add(1);
+                pace.back_off(failures, chance()).clamp(BETWEEN, BACK_OFF_MAX)
             };
             let until = Instant::now() + pause;
             while !self.is_stopped() && Instant::now() < until {

@@ -234,8 +234,8 @@ fn reboot(changes: &[Change], touched: &BTreeSet<String>, root: &Root) -> Option
     if let Some(unit) = unrestartable(touched) {
         return Some(format!("{unit} maps files that would be replaced, and cannot be restarted"));
     }
-    let changed = changes.iter().map(|change| change.name.as_str()).collect();
-    let hinted = !changes.is_empty() && is_hinted(root, &changed);
+    let names = changes.iter().map(|change| change.name.as_str()).collect();
+    let hinted = !changes.is_empty() && is_hinted(root, &names);
     hinted.then(|| "the distribution asks for a reboot already (/run/reboot-required)".to_owned())
 }
 

@@ -100,8 +100,8 @@ struct Changing {
 }
 
 impl Watch {
-    pub(crate) fn new(pace: Pace) -> Self {
-        Self { pace, looked: None, processes_at: None, changing: None }
+    pub(crate) fn new(pace: &Pace) -> Self {
+        Self { pace: *pace, looked: None, processes_at: None, changing: None }
     }
 
     /// What to do at `now`, when the triggers stand like this.
@@ -160,7 +160,7 @@ mod tests {
     fn a_host_is_looked_at_when_it_has_become_quiet_or_after_hours() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut watch = Watch::new(Pace::default());
+        let mut watch = Watch::new(&Pace::default());
         assert_eq!(watch.step(at(0), stand(1)), Step::Whole);
         watch.looked_at_everything(at(2), stand(1));
         assert_eq!(watch.step(at(60), stand(1)), Step::Rest);

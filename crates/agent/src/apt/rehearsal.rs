@@ -243,11 +243,8 @@ impl Apt {
             .collect();
         for change in &mut outlook.changes {
             let name = |version: &String| format!("{}:{}={version}", change.name, change.arch);
-            match found.get(&name(&change.to)) {
-                Some(Fetch::Missing(reason) | Fetch::Unchecked(reason)) => {
-                    outlook.blocks.push(format!("{} {} cannot be fetched: {reason}", change.name, change.to))
-                }
-                Some(Fetch::Fetchable) | None => {}
+            if let Some(Fetch::Missing(reason) | Fetch::Unchecked(reason)) = found.get(&name(&change.to)) {
+                outlook.blocks.push(format!("{} {} cannot be fetched: {reason}", change.name, change.to));
             }
             let is_gone = |version: &String| {
                 let in_cache = self.cached(&step_of(change), version).is_some();

@@ -30,7 +30,7 @@ impl Running<'_> {
         if !answer.hint {
             self.hints = None;
         } else if self.hints.as_ref().is_none_or(|hints| !hints.is_for(&self.identity)) {
-            self.hints = Hints::start(&self.identity, self.config.pace);
+            self.hints = Hints::start(&self.identity, &self.config.pace);
         }
         // Whoever hinted was asked by this.
         if let Some(hints) = &self.hints {

@@ -30,11 +30,23 @@ const WITHIN: Duration = Duration::from_secs(60);
 const FIRST_ROOT: &str = "1.root.json";
 /// Bytes of it, as much as the verifier takes.
 const ROOT_BYTES_MAX: u64 = 256 << 10;
-/// Plans held at once: of the job at hand, of the order heard, of the plan that is watched.
-const HELD_MAX: usize = 4;
-
 /// A plan by id and content.
 pub(super) type Named = (PlanId, Digest);
+
+/// What is to be held.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// Plans that must be in force.
+    pub(super) needed: Vec<Named>,
+    /// The plan of a job that has begun, or is over.
+    pub(super) kept: Option<Named>,
+    /// It has begun: without that plan it cannot go on.
+    pub(super) must_keep: bool,
+    /// The approvers' word that an order rests on.
+    pub(super) word: Option<Uuid>,
+    /// The list is to be the newest.
+    pub(super) fresh: bool,
+}
 
 /// What is believed.
 #[derive(Debug)]
@@ -87,10 +99,10 @@ pub struct TrustStatus {
 }
 
 impl Approvals {
-    pub(super) fn new(state: &State, source: Arc<Source>, pace: Pace) -> Self {
+    pub(super) fn new(state: &State, source: Arc<Source>, pace: &Pace) -> Self {
         let mut approvals = Self {
             source,
-            pace,
+            pace: *pace,
             trusted: None,
             plans: Vec::new(),
             words: Vec::new(),
@@ -100,8 +112,7 @@ impl Approvals {
             status: TrustStatus::default(),
         };
         match approvals.open(state) {
-            Ok(()) => {}
-            Err(trust::trusted::Error::NoRoot(_)) => {}
+            Ok(()) | Err(trust::trusted::Error::NoRoot(_)) => {}
             Err(problem) => approvals.status.problem = Some(problem.to_string()),
         }
         approvals
@@ -111,33 +122,31 @@ impl Approvals {
         &self.status
     }
 
-    /// Sees to it that `wanted` and `word` are held, and that the list is fresh while a job is under way. Asks the server
-    /// only if something is missing or due, and not again and again.
-    pub(super) fn attend(
-        &mut self,
-        state: &State,
-        wanted: &[Named],
-        word: Option<Uuid>,
-        is_under_way: bool,
-        now: Timestamp,
-    ) {
-        self.plans.retain(|held| wanted.contains(&(held.plan.id, held.digest)));
-        self.words.retain(|said| Some(said.word.id) == word);
-        let wanted = &wanted[..wanted.len().min(HELD_MAX)];
-        for named in wanted {
+    /// Sees to it that what is wanted is held, and that the list is the newest where it must be. Asks the server only if
+    /// something is missing or due, and not again and again.
+    pub(super) fn attend(&mut self, state: &State, wanted: &Wanted, now: Timestamp) {
+        let Wanted { needed, kept, must_keep, word, fresh } = wanted;
+        self.plans.retain(|held| {
+            let named = (held.plan.id, held.digest);
+            needed.contains(&named) || *kept == Some(named)
+        });
+        self.words.retain(|said| Some(said.word.id) == *word);
+        for named in needed.iter().chain(kept) {
             if self.held(*named).is_none() {
                 self.take_kept(state, *named);
             }
         }
-        let lacks = |trust: &Self| {
-            wanted.iter().any(|named| !trust.is_in_force(*named, now))
-                || word.is_some_and(|word| trust.said(word, now).is_none())
+        // What has begun needs no list any more, only its text.
+        let lacks = |approvals: &Self| {
+            needed.iter().any(|named| !approvals.is_in_force(*named, now))
+                || *must_keep && kept.is_some_and(|named| approvals.held(named).is_none())
+                || word.is_some_and(|word| approvals.said(word, now).is_none())
         };
         let old = self.updated.is_none_or(|at| at.elapsed() >= self.pace.trust);
-        if !(lacks(self) || is_under_way && old) || Instant::now() < self.next {
+        if !(lacks(self) || *fresh && old) || Instant::now() < self.next {
             return;
         }
-        let done = self.update(state, wanted, word, now);
+        let done = self.update(state, wanted, now);
         if let Err(problem) = &done {
             self.status.problem = Some(problem.clone());
         }
@@ -228,11 +237,12 @@ impl Approvals {
             // A damaged memory is not replaced by a new one: it held how new the newest was.
             Err(problem) => return Err(problem.to_string()),
         }
-        let absent = |problem: std::io::Error| match problem.kind() {
-            ErrorKind::NotFound => {
+        let absent = |problem: std::io::Error| {
+            if problem.kind() == ErrorKind::NotFound {
                 "fetch the first root: the server has none; nobody approves plans yet".to_owned()
+            } else {
+                format!("fetch the first root: {problem}")
             }
-            _ => format!("fetch the first root: {problem}"),
         };
         let from = self.source.fetch(FIRST_ROOT, ROOT_BYTES_MAX, WITHIN).map_err(absent)?;
         let mut root = Vec::new();
@@ -241,27 +251,22 @@ impl Approvals {
         self.open(state).map_err(|problem| problem.to_string())
     }
 
-    fn update(
-        &mut self,
-        state: &State,
-        wanted: &[Named],
-        word: Option<Uuid>,
-        now: Timestamp,
-    ) -> Result<(), String> {
+    fn update(&mut self, state: &State, wanted: &Wanted, now: Timestamp) -> Result<(), String> {
         self.trusted(state)?;
         let Some(trusted) = &mut self.trusted else { return Err("no root was given yet".to_owned()) };
         let listed = trusted.update(now).map_err(|problem| problem.to_string())?;
         self.updated = Some(Instant::now());
         self.tell(now, listed.len());
         let mut wrong = None;
-        for named in wanted {
+        let lost = wanted.kept.filter(|named| wanted.must_keep && self.held(*named).is_none());
+        for named in wanted.needed.iter().chain(&lost) {
             if !self.is_in_force(*named, now)
                 && let Err(problem) = self.fetch_plan(state, &listed, *named, now)
             {
                 wrong = Some(problem);
             }
         }
-        if let Some(word) = word.filter(|word| self.said(*word, now).is_none())
+        if let Some(word) = wanted.word.filter(|word| self.said(*word, now).is_none())
             && let Err(problem) = self.fetch_word(state, &listed, word, now)
         {
             wrong = Some(problem);

@@ -25,7 +25,7 @@ use crate::settings::{HandKind, Settings};
 use crate::state::State;
 use crate::told::Told;
 use advisory::Problem;
-use approvals::{Approvals, Named};
+use approvals::{Approvals, Named, Wanted};
 use hand::{Eyes, Hand};
 use jiff::Timestamp;
 use probes::{Key, Prober};
@@ -81,7 +81,7 @@ impl Converging {
         settings: &Settings,
         root: &Path,
         source: Arc<Source>,
-        pace: Pace,
+        pace: &Pace,
     ) -> Result<Self, Problem> {
         let refused = |object: &str, reason: String| Problem::new("take part in rollouts as", object, reason);
         let host = Uuid::try_parse(&identity.host)
@@ -102,7 +102,7 @@ impl Converging {
             hand,
             receipts: Receipts::new(settings, crate::check_in::status(state).and_then(|status| status.job)),
             local,
-            pace,
+            pace: *pace,
             machine,
             journal,
             memory: Memory::default(),
@@ -124,8 +124,8 @@ impl Converging {
 
     /// Takes what the server told, as far as it is signed or can only stop this host.
     pub(crate) fn hear(&mut self, told: Option<&v1::Told>, log: &mut dyn FnMut(Told)) {
+        self.watch = told.and_then(|told| told.watch);
         let Some(told) = told else { return };
-        self.watch = told.watch;
         if told.order.is_some() {
             self.word = told.word;
         }
@@ -149,11 +149,15 @@ impl Converging {
 
     /// Whether something may have to be done soon: an answer matters.
     pub(crate) fn is_under_way(&self) -> bool {
-        let known = |order: order::Order| {
+        self.journal.work.is_some() && !self.journal.stage.is_final() || self.is_order_new()
+    }
+
+    /// Whether an order was heard that is not the job at hand, nor an older one.
+    fn is_order_new(&self) -> bool {
+        let is_known = |order: order::Order| {
             self.journal.work.is_some_and(|work| work.plan == order.plan && work.fence >= order.fence)
         };
-        self.journal.work.is_some() && !self.journal.stage.is_final()
-            || self.memory.order.is_some_and(|order| !known(order))
+        self.memory.order.is_some_and(|order| !is_known(order))
     }
 
     /// Steps until it rests.
@@ -192,9 +196,14 @@ impl Converging {
 
     fn step(&mut self, log: &mut dyn FnMut(Told)) -> Result<Act, Problem> {
         let now = Timestamp::now();
-        let named = self.wanted(now);
-        let is_under_way = self.is_under_way() || self.watch.is_some();
-        self.approvals.attend(&self.state, &named, self.word, is_under_way, now);
+        let wanted = Wanted {
+            needed: self.needed(),
+            kept: self.kept(),
+            must_keep: self.begun().is_some(),
+            word: self.word.filter(|_| self.is_order_new()),
+            fresh: self.is_under_way() && self.begun().is_none() || self.watch.is_some(),
+        };
+        self.approvals.attend(&self.state, &wanted, now);
         let look = self.look(now)?;
         let healthy = self.healthy(now);
         let plans = self.approvals.approved(self.begun(), now);
@@ -257,20 +266,19 @@ impl Converging {
         }
     }
 
-    /// Plans that are needed: the job's, the order's, the one that is watched.
-    fn wanted(&self, now: Timestamp) -> Vec<Named> {
-        let work = self.journal.work.map(|work| (work.plan, work.digest));
-        let work = work.filter(|named| {
-            // Of a job that is over, the probes are looked at as long as the plan is good.
-            !self.journal.stage.is_final()
-                || self.approvals.plan(*named).is_none_or(|plan| now < plan.expires)
-                    && self.journal.stage.is_past_return()
-        });
-        let order = self.memory.order.map(|order| (order.plan, order.digest));
-        let watch = self.watch.map(|watch| (watch.plan, watch.digest));
-        let mut named: Vec<Named> = work.into_iter().chain(order).chain(watch).collect();
-        named.dedup();
-        named
+    /// Plans that must be in force: the new order's, that of a job that has not begun, the one that is watched.
+    fn needed(&self) -> Vec<Named> {
+        let order = self.memory.order.filter(|_| self.is_order_new());
+        let work = self.journal.work.filter(|_| !self.journal.stage.is_final() && self.begun().is_none());
+        let named = order.map(|order| (order.plan, order.digest)).into_iter();
+        let named = named.chain(work.map(|work| (work.plan, work.digest)));
+        named.chain(self.watch.map(|watch| (watch.plan, watch.digest))).collect()
+    }
+
+    /// The plan of the job that has begun, or is over: it is held as it was verified.
+    fn kept(&self) -> Option<Named> {
+        let work = self.journal.work.filter(|_| self.journal.stage.is_past_return())?;
+        Some((work.plan, work.digest))
     }
 
     /// The content that this host is past the point of no return with.
@@ -285,16 +293,14 @@ impl Converging {
 
     /// Whether the probes of this host's plan pass. Before its turn and after it, too: others are compared with it.
     fn healthy(&mut self, now: Timestamp) -> Option<bool> {
-        let work = self.journal.work.map(|work| (work.plan, work.digest));
-        let watch = self.watch.map(|watch| (watch.plan, watch.digest));
-        let order = self.memory.order.map(|order| (order.plan, order.digest));
-        let is_good = |named: &Named| {
-            let begun = self.begun() == Some(named.1);
-            begun
-                || self.approvals.is_in_force(*named, now)
-                    && self.approvals.plan(*named).is_some_and(|plan| now < plan.expires)
+        // Of a job that has begun or is over they are asked without looking whether its plan is in force still.
+        let kept = self.kept();
+        let is_good = |named: &Named| self.approvals.is_in_force(*named, now);
+        let lasts = |named: &Named| self.approvals.plan(*named).is_some_and(|plan| now < plan.expires);
+        let named = match self.begun() {
+            Some(_) => kept,
+            None => self.needed().into_iter().find(is_good).or_else(|| kept.filter(lasts)),
         };
-        let named = watch.into_iter().chain(order).chain(work).find(is_good);
         let boot = self.hand.boot();
         let Some((plan, named)) = named.and_then(|named| Some((self.approvals.plan(named)?, named))) else {
             self.prober.forget();
@@ -335,6 +341,7 @@ impl Converging {
             Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
                 self.pace.step.saturating_mul(2)
             }
+            Pause::Idle if self.is_order_new() => self.pace.step.saturating_mul(2),
             Pause::Idle
             | Pause::Window { .. }
             | Pause::NotBefore(_)

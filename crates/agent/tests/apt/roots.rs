@@ -27,7 +27,7 @@ pub(crate) fn stanza(name: &str, version: &str, arch: &str, more: &str) -> Strin
 pub(crate) struct Root(pub(crate) tempfile::TempDir);
 
 impl Root {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = Self(tempfile::Builder::new().prefix("a root ").tempdir().unwrap());
         root.write("var/lib/dpkg/status", STATUS);
         root.write("etc/apt/preferences", "Package: pinned\nPin: version 1.0-1\nPin-Priority: 1001\n");

@@ -216,7 +216,7 @@ fn a_window_of_the_owners_keeps_the_host_waiting_and_is_told() {
     let scene = Scene::new();
     let mut settings = dry();
     // Once a year at most is this open; not now.
-    let date = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let date = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
     let day = if date.weekday() == jiff::civil::Weekday::Monday { "wednesday" } else { "monday" };
     settings.plans.windows = serde_json::from_value(json!([{
         "zone": "UTC", "every": { "weekly": [day] }, "opens": "12:00:00", "minutes": 10,
