@@ -132,6 +132,7 @@ pub(crate) struct Word {
 /// Makes a plan: hosts of each kind rehearse what would change, without changing anything; then it is proposed, shown, and
 /// blocked with reasons where it cannot be carried out.
 #[derive(Clone, Debug, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(after_help = "\
 Everything can stand in a policy file, by the same names; what is said here counts before what stands there:
   select = \"group=web\"

@@ -32,7 +32,7 @@ pub(crate) fn run(command: &Key, asking: &Asking) -> Result<ExitCode> {
     let session = Session::open(asking)?;
     let client = &session.client;
     let propose = |body: &Value, hand: &Hand| {
-        offer(&session, client.post("/trust/changes", body)?, Purpose::Keys, hand)
+        offer(&session, &client.post("/trust/changes", body)?, Purpose::Keys, hand)
     };
     match command {
         Key::New { .. } => Ok(ExitCode::SUCCESS),
@@ -41,7 +41,7 @@ pub(crate) fn run(command: &Key, asking: &Asking) -> Result<ExitCode> {
             let approver = if approver.is_empty() { owner } else { approver };
             let body =
                 json!({ "owners": quorum(owner, *owners)?, "approvers": quorum(approver, *approvers)? });
-            offer(&session, client.post("/trust/founding", &body)?, Purpose::Keys, hand)
+            offer(&session, &client.post("/trust/founding", &body)?, Purpose::Keys, hand)
         }
         Key::Rotate { old, new, hand } => {
             let standing = standing(&session)?;

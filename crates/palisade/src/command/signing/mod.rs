@@ -55,11 +55,11 @@ pub(crate) fn sign(session: &Session, proposal: Uuid, meant: Meant, hand: &Hand)
     let signed = signed(&looked, &signers)?;
     looked.signed()?;
     let answer = session.client.post(&format!("/proposals/{proposal}/signatures"), &signed)?;
-    ended(session, answer)
+    ended(session, &answer)
 }
 
 /// After a proposal was made: offers to sign it with a key at hand, or tells how to.
-pub(crate) fn offer(session: &Session, made: Value, purpose: Purpose, hand: &Hand) -> Result<ExitCode> {
+pub(crate) fn offer(session: &Session, made: &Value, purpose: Purpose, hand: &Hand) -> Result<ExitCode> {
     let answer: Answer = answers::read("the proposal", made.clone())?;
     let interactive = std::io::stdin().is_terminal() && !session.json;
     if answer.state != "open" || !(interactive || hand.yes) {
@@ -91,15 +91,15 @@ fn sign_by_server(session: &Session, looked: &Looked, hand: &Hand) -> Result<Exi
     if !hand.yes && !terminal::confirm("Let the server sign this with its own key?")? {
         bail!("nothing was signed");
     }
-    ended(session, session.client.post(&format!("/proposals/{}/sign", looked.answer.id), &json!({}))?)
+    ended(session, &session.client.post(&format!("/proposals/{}/sign", looked.answer.id), &json!({}))?)
 }
 
 /// Tells how a proposal stands; the exit code says whether others must still sign.
-fn ended(session: &Session, answer: Value) -> Result<ExitCode> {
+fn ended(session: &Session, answer: &Value) -> Result<ExitCode> {
     let proposal: Answer = answers::read("the proposal", answer.clone())?;
     let open = proposal.state == "open";
     if session.json {
-        print(&(serde_json::to_string_pretty(&answer)? + "\n"))?;
+        print(&(serde_json::to_string_pretty(answer)? + "\n"))?;
     } else {
         print(&proposal::stands(&proposal))?;
     }
