@@ -62,7 +62,7 @@ pub(crate) fn run(command: &Plan, asking: &Asking) -> Result<ExitCode> {
             let id = find(client, plan)?;
             offer(
                 &session,
-                client.post(&format!("/plans/{id}/propose"), &json!({}))?,
+                &client.post(&format!("/plans/{id}/propose"), &json!({}))?,
                 Purpose::Plan(id),
                 hand,
             )
