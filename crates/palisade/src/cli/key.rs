@@ -85,7 +85,8 @@ pub(crate) enum Key {
     /// Propose to take a key out, wherever it is
     Revoke {
         /// The key: its id, how that begins, or its name
-        key: String,
+        #[arg(value_name = "KEY")]
+        old: String,
         #[command(flatten)]
         hand: Hand,
     },

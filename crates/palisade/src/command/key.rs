@@ -59,8 +59,8 @@ pub(crate) fn run(command: &Key, asking: &Asking) -> Result<ExitCode> {
             let new = hand::public(new)?;
             propose(&json!({ "rotate": { "old": key.id().as_str(), "new": new.to_string() } }), hand)
         }
-        Key::Revoke { key, hand } => {
-            let key = named(&standing(&session)?, key)?;
+        Key::Revoke { old, hand } => {
+            let key = named(&standing(&session)?, old)?;
             propose(&json!({ "revoke": key.id().as_str() }), hand)
         }
         Key::Renew { hand } => propose(&json!({ "renew": true }), hand),
