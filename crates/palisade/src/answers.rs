@@ -23,7 +23,7 @@ pub(crate) struct Trust {
 }
 
 /// A public key.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Key {
     pub(crate) id: String,
     #[serde(default)]

@@ -57,6 +57,12 @@ pub(crate) fn run(command: &Key, asking: &Asking) -> Result<ExitCode> {
             let new =
                 new.as_deref().with_context(|| format!("rotate key {}: give the new one", told(&key)))?;
             let new = hand::public(new)?;
+            if new == key {
+                bail!(
+                    "rotate key {}: the new one is the same; make one with \"palisade key new\"",
+                    told(&key)
+                );
+            }
             propose(&json!({ "rotate": { "old": key.id().as_str(), "new": new.to_string() } }), hand)
         }
         Key::Revoke { old, hand } => {

@@ -40,7 +40,7 @@ fn a_plan_is_in_force_once_enough_have_looked_at_it_and_signed() {
         "Fix openssl on the web hosts",
         "3.0.14-1~deb12u2 → 3.0.15-1~deb12u1",
         "to be signed",
-        "1 signer for the plans, of bob",
+        "1 signer for plans, of bob",
         &format!("palisade plan sign {proposal}"),
     ] {
         assert!(shown.contains(expected), "{expected:?} is not shown:\n{shown}");
