@@ -8,7 +8,7 @@ use super::signing::purpose::{Meant, Purpose};
 use super::signing::{offer, sign};
 use crate::answers::{self, Proposal, Trust};
 use crate::cli::fleet::Asking;
-use crate::cli::key::{Hand, Key};
+use crate::cli::key::{Hand, Key, People};
 use crate::output::keys;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -42,6 +42,12 @@ pub(crate) fn run(command: &Key, asking: &Asking) -> Result<ExitCode> {
             let body =
                 json!({ "owners": quorum(owner, *owners)?, "approvers": quorum(approver, *approvers)? });
             offer(&session, &client.post("/trust/founding", &body)?, Purpose::Keys, hand)
+        }
+        Key::Approvers(People { threshold, public, hand }) => {
+            propose(&json!({ "approvers": quorum(public, *threshold)? }), hand)
+        }
+        Key::Owners(People { threshold, public, hand }) => {
+            propose(&json!({ "owners": quorum(public, *threshold)? }), hand)
         }
         Key::Rotate { old, new, hand } => {
             let standing = standing(&session)?;

@@ -41,7 +41,7 @@ pub(crate) fn looked(looked: &Looked, now: Timestamp, look: Look) -> String {
 /// Said wherever the server alone can approve.
 pub(crate) const ONE_KEY: &str = "\
 ONE-KEY MODE: the server holds the approvers' key. Whoever captures the server can install what they like.
-The way out is to name approvers: see docs/keys.md.
+The way out is to name approvers: palisade key approvers K PUB…
 ";
 
 fn acquaintance(standing: &Standing, acquaintance: Acquaintance) -> String {
