@@ -23,7 +23,7 @@ pub(crate) struct Trust {
 }
 
 /// A public key.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Key {
     pub(crate) id: String,
     #[serde(default)]
@@ -187,8 +187,8 @@ pub(crate) struct Service {
 /// A host that takes a place of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Holder {
-    /// Its id.
-    pub(crate) host: Uuid,
+    /// Its id; its name once that was looked up.
+    pub(crate) host: String,
     pub(crate) state: String,
     pub(crate) since: Timestamp,
 }

@@ -88,7 +88,7 @@ pub(crate) struct Client {
 
 /// What the server refused, in its words.
 #[derive(Debug, Deserialize, thiserror::Error)]
-#[error("{}", if detail.is_empty() { title } else { detail })]
+#[error("{}", self.told())]
 pub(crate) struct Problem {
     #[serde(default)]
     pub(crate) status: u16,
@@ -96,6 +96,19 @@ pub(crate) struct Problem {
     title: String,
     #[serde(default)]
     detail: String,
+    /// Every fault of what was asked for, where there are several.
+    #[serde(default)]
+    faults: Vec<String>,
+}
+
+impl Problem {
+    fn told(&self) -> String {
+        let told = if self.detail.is_empty() { &self.title } else { &self.detail };
+        if self.faults.len() < 2 {
+            return told.clone();
+        }
+        self.faults.iter().fold(format!("{}:", self.title), |told, fault| format!("{told}\n  {fault}"))
+    }
 }
 
 impl Client {

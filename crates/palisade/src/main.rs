@@ -68,6 +68,9 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         eprintln!("palisade: {}", told(&problem));
+        if problem.is::<terminal::Interrupted>() {
+            return ExitCode::from(EXIT_INTERRUPTED);
+        }
         ExitCode::from(EXIT_FAILED)
     })
 }

@@ -9,6 +9,11 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
+/// A person broke off where an answer was waited for.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(crate) struct Interrupted;
+
 /// Work shorter than this shows no progress.
 const QUIET_FOR: Duration = Duration::from_millis(500);
 
@@ -94,7 +99,7 @@ pub(crate) fn confirm(question: &str) -> Result<bool> {
     let within = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     while poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&within)).unwrap_or_default() == 0 {
         if agent::program::is_stopped() {
-            bail!("interrupted");
+            return Err(Interrupted.into());
         }
     }
     let mut line = String::new();
@@ -133,7 +138,7 @@ fn typed() -> Result<Zeroizing<String>> {
             break;
         }
         match byte[0] {
-            INTERRUPT => bail!("read a passphrase: interrupted"),
+            INTERRUPT => return Err(Interrupted.into()),
             END | b'\n' | b'\r' => break,
             0x08 | 0x7f => {
                 // A whole letter, which may have several bytes.

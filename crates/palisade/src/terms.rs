@@ -23,9 +23,12 @@ pub(crate) fn duration(text: &str) -> Result<u32, String> {
         return Err(refused());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| match rest == text {
-            true => format!("\"{text}\" has no unit; write {text}s, {text}m, {text}h or {text}d"),
-            false => refused(),
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| {
+            if rest == text {
+                format!("\"{text}\" has no unit; write {text}s, {text}m, {text}h or {text}d")
+            } else {
+                refused()
+            }
         })?;
         let number: u32 = rest[..digits].parse().map_err(|_| refused())?;
         let unit = rest[digits..].chars().next().ok_or_else(refused)?;

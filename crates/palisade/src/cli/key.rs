@@ -23,6 +23,19 @@ pub(crate) struct Hand {
     pub(crate) yes: bool,
 }
 
+/// Who is to own, or to approve.
+#[derive(Debug, Args)]
+pub(crate) struct People {
+    /// How many of them must sign
+    #[arg(value_name = "K")]
+    pub(crate) threshold: u32,
+    /// Their public keys: .pub files, or lines
+    #[arg(value_name = "PUB", required = true)]
+    pub(crate) public: Vec<String>,
+    #[command(flatten)]
+    pub(crate) hand: Hand,
+}
+
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Exit codes: 0 done, and in force; 1 proposed, and signers are missing still; 64 the command line is wrong; 70 it failed, or
@@ -34,6 +47,7 @@ Examples:
   palisade key list
   palisade key found --owners 2 --approvers 2 --owner ada.pub --owner bob.pub --owner eve.pub \\
       --approver ada.pub --approver bob.pub --approver eve.pub
+  palisade key approvers 2 ada.pub bob.pub eve.pub dan.pub
   palisade key rotate ada ada-new.pub
   palisade key revoke 3f2a91c0
   palisade key sign                              what is proposed about keys")]
@@ -72,6 +86,10 @@ pub(crate) enum Key {
         #[command(flatten)]
         hand: Hand,
     },
+    /// Propose other approvers, all of them; also the way out of one-key mode
+    Approvers(People),
+    /// Propose other owners, all of them
+    Owners(People),
     /// Propose a new key in the place of an old one
     Rotate {
         /// The old key: its id, how that begins, or its name; server for the server's
@@ -85,7 +103,8 @@ pub(crate) enum Key {
     /// Propose to take a key out, wherever it is
     Revoke {
         /// The key: its id, how that begins, or its name
-        key: String,
+        #[arg(value_name = "KEY")]
+        old: String,
         #[command(flatten)]
         hand: Hand,
     },

@@ -132,8 +132,9 @@ pub(crate) struct Word {
 /// Makes a plan: hosts of each kind rehearse what would change, without changing anything; then it is proposed, shown, and
 /// blocked with reasons where it cannot be carried out.
 #[derive(Clone, Debug, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(after_help = "\
-Everything can stand in a policy file, by the same names; what is said here counts before what stands there:
+Terms that serve for many plans can stand in a policy file; what is said here counts before what stands there:
   select = \"group=web\"
   waves = [\"10%\", \"50%\"]
   windows = [\"Sat,Sun 02:00+4h Europe/Zurich\"]
@@ -165,7 +166,7 @@ pub(crate) struct Make {
     /// Sizes of the waves after the canaries'; whoever is left forms the last
     #[arg(long, value_name = "SIZE", value_delimiter = ',', value_parser = terms::wave)]
     pub(crate) waves: Vec<Size>,
-    /// In haste: shorter soaks, no windows; canaries all the same
+    /// In haste: a sixth of the soak, without the policy's windows; canaries all the same
     #[arg(long)]
     pub(crate) emergency: bool,
     /// Hosts under change at once

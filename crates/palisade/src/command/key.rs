@@ -8,7 +8,7 @@ use super::signing::purpose::{Meant, Purpose};
 use super::signing::{offer, sign};
 use crate::answers::{self, Proposal, Trust};
 use crate::cli::fleet::Asking;
-use crate::cli::key::{Hand, Key};
+use crate::cli::key::{Hand, Key, People};
 use crate::output::keys;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(crate) fn run(command: &Key, asking: &Asking) -> Result<ExitCode> {
     let session = Session::open(asking)?;
     let client = &session.client;
     let propose = |body: &Value, hand: &Hand| {
-        offer(&session, client.post("/trust/changes", body)?, Purpose::Keys, hand)
+        offer(&session, &client.post("/trust/changes", body)?, Purpose::Keys, hand)
     };
     match command {
         Key::New { .. } => Ok(ExitCode::SUCCESS),
@@ -41,7 +41,13 @@ pub(crate) fn run(command: &Key, asking: &Asking) -> Result<ExitCode> {
             let approver = if approver.is_empty() { owner } else { approver };
             let body =
                 json!({ "owners": quorum(owner, *owners)?, "approvers": quorum(approver, *approvers)? });
-            offer(&session, client.post("/trust/founding", &body)?, Purpose::Keys, hand)
+            offer(&session, &client.post("/trust/founding", &body)?, Purpose::Keys, hand)
+        }
+        Key::Approvers(People { threshold, public, hand }) => {
+            propose(&json!({ "approvers": quorum(public, *threshold)? }), hand)
+        }
+        Key::Owners(People { threshold, public, hand }) => {
+            propose(&json!({ "owners": quorum(public, *threshold)? }), hand)
         }
         Key::Rotate { old, new, hand } => {
             let standing = standing(&session)?;
@@ -57,10 +63,16 @@ pub(crate) fn run(command: &Key, asking: &Asking) -> Result<ExitCode> {
             let new =
                 new.as_deref().with_context(|| format!("rotate key {}: give the new one", told(&key)))?;
             let new = hand::public(new)?;
+            if new == key {
+                bail!(
+                    "rotate key {}: the new one is the same; make one with \"palisade key new\"",
+                    told(&key)
+                );
+            }
             propose(&json!({ "rotate": { "old": key.id().as_str(), "new": new.to_string() } }), hand)
         }
-        Key::Revoke { key, hand } => {
-            let key = named(&standing(&session)?, key)?;
+        Key::Revoke { old, hand } => {
+            let key = named(&standing(&session)?, old)?;
             propose(&json!({ "revoke": key.id().as_str() }), hand)
         }
         Key::Renew { hand } => propose(&json!({ "renew": true }), hand),

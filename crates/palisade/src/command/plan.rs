@@ -62,7 +62,7 @@ pub(crate) fn run(command: &Plan, asking: &Asking) -> Result<ExitCode> {
             let id = find(client, plan)?;
             offer(
                 &session,
-                client.post(&format!("/plans/{id}/propose"), &json!({}))?,
+                &client.post(&format!("/plans/{id}/propose"), &json!({}))?,
                 Purpose::Plan(id),
                 hand,
             )
@@ -75,7 +75,7 @@ pub(crate) fn run(command: &Plan, asking: &Asking) -> Result<ExitCode> {
             };
             // What is in force is withdrawn by those who put it in force.
             if answer.get("missing").is_some() {
-                return offer(&session, answer, Purpose::Withdrawal(id), hand);
+                return offer(&session, &answer, Purpose::Withdrawal(id), hand);
             }
             if session.json {
                 return print(&(serde_json::to_string_pretty(&answer)? + "\n"));

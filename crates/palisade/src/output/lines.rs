@@ -36,8 +36,7 @@ pub(crate) fn span(length: SignedDuration) -> String {
     let seconds = length.as_secs().unsigned_abs();
     let shown = match seconds {
         0..60 => seconds,
-        60..3_600 => seconds - seconds % 60,
-        3_600..86_400 => seconds - seconds % 60,
+        60..86_400 => seconds - seconds % 60,
         _ => seconds - seconds % 3_600,
     };
     crate::terms::lasting(shown)

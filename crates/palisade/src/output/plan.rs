@@ -163,10 +163,10 @@ fn waves(plan: &Plan, names: &Names, out: &mut String) {
 /// The canaries of a wave, by name where it is known.
 fn canaries(wave: &Wave, names: &Names) -> String {
     let canaries = wave.cohorts.iter().filter(|cohort| cohort.canary).flat_map(|cohort| &cohort.hosts);
-    let named = canaries.map(|host| names.get(host).cloned().unwrap_or_else(|| host.to_string()));
-    let mut named: Vec<String> = named.collect();
-    named.sort();
-    some(named, NAMES_MAX)
+    let known = canaries.map(|host| names.get(host).cloned().unwrap_or_else(|| host.to_string()));
+    let mut known: Vec<String> = known.collect();
+    known.sort();
+    some(known, NAMES_MAX)
 }
 
 fn gate(wave: &Wave) -> String {
@@ -323,11 +323,8 @@ pub(crate) fn differences(one: &Plan, other: &Plan, now: Timestamp, look: Look) 
     let gone = before.keys().filter(|host| !after.contains_key(host)).count();
     let new = after.keys().filter(|host| !before.contains_key(host)).count();
     let moved = after.iter().filter(|(host, wave)| before.get(host).is_some_and(|old| old != *wave)).count();
-    let _ = writeln!(
-        out,
-        "hosts: {} only in the first, {} only in the second, {} in another wave",
-        gone, new, moved
-    );
+    let _ =
+        writeln!(out, "hosts: {gone} only in the first, {new} only in the second, {moved} in another wave");
     out
 }
 

@@ -3,7 +3,7 @@
 use super::lines::moment;
 use super::plan;
 use super::table::{Look, clean};
-use crate::answers::Proposal as Answer;
+use crate::answers::{Key, Missing, Proposal as Answer};
 use crate::command::signing::hand::{listed, told};
 use crate::command::signing::home::{Content, Looked};
 use crate::command::signing::memory::Acquaintance;
@@ -41,7 +41,7 @@ pub(crate) fn looked(looked: &Looked, now: Timestamp, look: Look) -> String {
 /// Said wherever the server alone can approve.
 pub(crate) const ONE_KEY: &str = "\
 ONE-KEY MODE: the server holds the approvers' key. Whoever captures the server can install what they like.
-The way out is to name approvers: see docs/keys.md.
+The way out is to name approvers: palisade key approvers K PUB…
 ";
 
 fn acquaintance(standing: &Standing, acquaintance: Acquaintance) -> String {
@@ -146,24 +146,24 @@ pub(crate) fn stands(answer: &Answer) -> String {
     match answer.state.as_str() {
         "open" => {
             let _ = writeln!(out, "Proposal {id} ({}) lacks", clean(&answer.title));
+            // Documents mostly lack the same.
+            let mut told: Vec<(&Missing, Vec<&str>)> = Vec::new();
             for missing in &answer.missing {
-                let names: Vec<String> = missing
-                    .may_sign
-                    .iter()
-                    .map(|key| {
-                        let short = key.id.get(..8).unwrap_or(&key.id);
-                        if key.name.is_empty() {
-                            clean(short)
-                        } else {
-                            format!("{} ({})", clean(&key.name), clean(short))
-                        }
-                    })
-                    .collect();
+                let same = told
+                    .iter_mut()
+                    .find(|(known, _)| known.count == missing.count && known.may_sign == missing.may_sign);
+                match same {
+                    Some((_, documents)) => documents.push(&missing.document),
+                    None => told.push((missing, vec![&missing.document])),
+                }
+            }
+            for (missing, documents) in told {
+                let names: Vec<String> = missing.may_sign.iter().map(key).collect();
                 let _ = writeln!(
                     out,
-                    "  {} for the {}, of {}",
+                    "  {} for {}, of {}",
                     super::lines::count(missing.count as u64, "signer"),
-                    clean(&missing.document),
+                    clean(&documents.join(", ")),
                     names.join(", ")
                 );
             }
@@ -181,4 +181,10 @@ pub(crate) fn stands(answer: &Answer) -> String {
         other => _ = writeln!(out, "Proposal {id} ({}) is {}.", clean(&answer.title), clean(other)),
     }
     out
+}
+
+/// A key as the server names it.
+fn key(key: &Key) -> String {
+    let short = clean(key.id.get(..8).unwrap_or(&key.id));
+    if key.name.is_empty() { short } else { format!("{} ({short})", clean(&key.name)) }
 }

@@ -28,7 +28,7 @@ pub(crate) fn status(rollout: &Rollout, now: Timestamp, look: Look) -> String {
             );
             for holder in &service.holders {
                 let ago = span(now.duration_since(holder.since));
-                let _ = write!(out, "; {} ({}, for {ago})", holder.host, clean(&holder.state));
+                let _ = write!(out, "; {} ({}, for {ago})", clean(&holder.host), clean(&holder.state));
             }
             out.push('\n');
         }
@@ -48,7 +48,7 @@ pub(crate) fn status(rollout: &Rollout, now: Timestamp, look: Look) -> String {
 /// State, since when, how far, until when.
 pub(crate) fn headline(rollout: &Rollout, now: Timestamp) -> String {
     let mut text = format!(
-        "{}, since {}; {} of {} proven",
+        "{}, for {}; {} of {} proven",
         clean(&rollout.state_text),
         span(now.duration_since(rollout.changed_at)),
         rollout.proven,
@@ -95,7 +95,7 @@ fn waves(rollout: &Rollout) -> Vec<[String; 11]> {
             let _ = write!(hosts, "+{}", wave.late);
         }
         let changing = if wave.inflight_max > 0 && wave.phase == "open" {
-            format!("{} (of {} at once)", wave.under_change, wave.inflight_max)
+            format!("{} (≤ {})", wave.under_change, wave.inflight_max)
         } else {
             wave.under_change.to_string()
         };
@@ -141,6 +141,25 @@ pub(crate) fn against(number: &Number) -> (String, String) {
     match text.rsplit_once(", ") {
         Some((value, bound)) => (value.to_owned(), bound.to_owned()),
         None => (text, String::new()),
+    }
+}
+
+/// The same, numbers first, for where a line may be cut: what it has, which side of what, and its name.
+pub(crate) fn numbers_first(number: &Number) -> String {
+    let (value, bound) = against(number);
+    let have = number.have.map_or_else(|| "not known".to_owned(), |have| have.to_string());
+    let sides = [("at least ", '≥'), ("at most ", '≤')];
+    let side = sides.iter().find_map(|(words, side)| Some((side, bound.strip_prefix(words)?)));
+    match (value.strip_suffix(have.as_str()), side) {
+        (Some(name), Some((side, want))) => {
+            let have = number.have.map_or_else(|| "?".to_owned(), |have| have.to_string());
+            format!(
+                "{have:>5} ({side} {want}){} {}",
+                " ".repeat(5_usize.saturating_sub(want.len())),
+                name.trim_end()
+            )
+        }
+        _ => format!("{value}, {bound}"),
     }
 }
 

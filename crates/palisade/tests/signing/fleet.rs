@@ -53,12 +53,18 @@ fn twin(key: &FileKey) -> FileKey {
 impl Fleet {
     /// Three people with keys in files, and a server that nobody has founded.
     pub(crate) fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// The same, and perhaps somebody with a key elsewhere.
+    pub(crate) fn with(elsewhere: Option<PublicKey>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let people = ["ada", "bob", "eve"].map(|name| {
+        let in_files = ["ada", "bob", "eve"].map(|name| {
             let key = FileKey::generate(name).unwrap();
             key.write(&directory.path().join(format!("{name}.key")), None).unwrap();
             key.public().clone()
         });
+        let people = in_files.into_iter().chain(elsewhere);
         let store = Directory(directory.path().join("store"));
         fs::create_dir(&store.0).unwrap();
         let centre = Arc::new(Mutex::new(Centre {
@@ -76,7 +82,7 @@ impl Fleet {
         let access = format!(
             "server = \"https://127.0.0.1:{port}\"\ntoken = \"t\"\nauthority = '''\n{authority}'''\n"
         );
-        let fleet = Self { directory, centre, people: people.to_vec() };
+        let fleet = Self { directory, centre, people: people.collect() };
         fs::write(fleet.path("access.toml"), access).unwrap();
         fs::set_permissions(fleet.path("access.toml"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .unwrap();
@@ -85,7 +91,12 @@ impl Fleet {
 
     /// The same, founded: two of three own and approve.
     pub(crate) fn founded() -> Self {
-        let fleet = Self::new();
+        Self::new().found()
+    }
+
+    /// Two of its people found it.
+    pub(crate) fn found(self) -> Self {
+        let fleet = self;
         let proposal = fleet.founding();
         let people = [0, 1].map(|person| fleet.signer(person));
         fleet.centre.lock().unwrap().found(proposal, &people);
@@ -145,12 +156,22 @@ impl Fleet {
 
     /// Runs `palisade` as one of the people, each with a home of their own; exit code, standard output and error.
     pub(crate) fn palisade(&self, person: usize, arguments: &[&str]) -> (i32, String, String) {
+        self.with_agent(person, arguments, "")
+    }
+
+    /// The same with an ssh-agent.
+    pub(crate) fn with_agent(
+        &self,
+        person: usize,
+        arguments: &[&str],
+        socket: &str,
+    ) -> (i32, String, String) {
         let home = self.path(&format!("home-{person}"));
         let output = Command::new(env!("CARGO_BIN_EXE_palisade"))
             .args(arguments)
             .env("XDG_CONFIG_HOME", home)
             .env("PALISADE_ACCESS", self.path("access.toml"))
-            .env_remove("SSH_AUTH_SOCK")
+            .env("SSH_AUTH_SOCK", socket)
             .stdin(Stdio::null())
             .output()
             .unwrap();

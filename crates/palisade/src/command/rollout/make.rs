@@ -7,10 +7,10 @@ use crate::command::plan::{find, show};
 use crate::command::session::Session;
 use crate::command::signing::purpose::{Meant, Purpose};
 use crate::command::signing::{EXIT_OPEN, hand, sign};
-use crate::terminal::Progress;
+use crate::terminal::{self, Progress};
 use crate::terms;
 use agent::program::is_stopped;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use rollout::plan::Rollback;
 use serde_json::{Map, Value, json};
@@ -26,16 +26,16 @@ const WAIT: Duration = Duration::from_secs(15 * 60);
 /// The plan is being made as long as its state is this.
 const REHEARSING: &str = "rehearsing";
 
-pub(super) fn run(session: &Session, make: &Make) -> Result<ExitCode> {
+pub(super) fn run(session: &Session, asked: &Make) -> Result<ExitCode> {
     let filled;
-    let make = match &make.policy {
+    let asked = match &asked.policy {
         Some(path) => {
-            filled = policy::filled(make.clone(), path)?;
+            filled = policy::filled(asked.clone(), path)?;
             &filled
         }
-        None => make,
+        None => asked,
     };
-    let body = asked(session, make, Timestamp::now())?;
+    let body = wanted(session, asked, Timestamp::now())?;
     let made: Made = answers::read("a plan", session.client.post("/plans", &body)?)?;
     let made = wait(session, made)?;
     let shown = show(session, made.id, false)?;
@@ -45,16 +45,16 @@ pub(super) fn run(session: &Session, make: &Make) -> Result<ExitCode> {
         }
         return Ok(ExitCode::from(EXIT_OPEN));
     }
-    if make.dry_run {
+    if asked.dry_run {
         if !session.json {
             eprintln!("palisade: nothing is proposed; \"palisade plan propose {}\" does that", made.id);
         }
         return Ok(shown);
     }
     let Some(proposal) = made.proposal else { return Ok(shown) };
-    let named = !(make.hand.key.is_empty() && make.hand.agent.is_empty());
-    if named || make.hand.yes {
-        return sign(session, proposal, Meant::Exactly(Purpose::Plan(made.id)), &make.hand);
+    let named = !(asked.hand.key.is_empty() && asked.hand.agent.is_empty());
+    if named || asked.hand.yes {
+        return sign(session, proposal, Meant::Exactly(Purpose::Plan(made.id)), &asked.hand);
     }
     if !session.json {
         let own = if std::io::stdin().is_terminal() {
@@ -69,7 +69,7 @@ pub(super) fn run(session: &Session, make: &Make) -> Result<ExitCode> {
 }
 
 /// What is asked for, as the API takes it. What is not said is left out: the server has a default for it.
-fn asked(session: &Session, make: &Make, now: Timestamp) -> Result<Value> {
+fn wanted(session: &Session, make: &Make, now: Timestamp) -> Result<Value> {
     let Some(select) = &make.select else {
         bail!(
             "make a plan: say on which hosts, with --select or in the policy; --select all takes every host"
@@ -155,7 +155,8 @@ fn wait(session: &Session, mut made: Made) -> Result<Made> {
             crate::output::lines::some(asked, 4)
         ));
         if is_stopped() {
-            bail!("interrupted; the plan goes on being made: \"palisade plan show {}\"", made.id);
+            let told = format!("the plan goes on being made: \"palisade plan show {}\"", made.id);
+            return Err(terminal::Interrupted).context(told);
         }
         if begun.elapsed() > WAIT {
             bail!(

@@ -1,7 +1,10 @@
 //! `palisade rollout`: plans under way.
 
 mod make;
+mod names;
 mod policy;
+
+pub(crate) use names::HostNames;
 
 use super::plan::find;
 use super::session::{Session, look, print};
@@ -71,11 +74,11 @@ pub(crate) fn run(command: &Rollout, asking: &Asking) -> Result<ExitCode> {
         Rollout::Retract(Order { plan, reason }) => order(&session, "retract", plan, reason),
         Rollout::Resume(Word { plan, reason, hand }) => {
             let plan = find(client, plan)?;
-            offer(&session, ordered(&session, "resume", plan, reason)?, Purpose::Resume(plan), hand)
+            offer(&session, &ordered(&session, "resume", plan, reason)?, Purpose::Resume(plan), hand)
         }
         Rollout::Rollback(Word { plan, reason, hand }) => {
             let plan = find(client, plan)?;
-            offer(&session, ordered(&session, "back", plan, reason)?, Purpose::Back(plan), hand)
+            offer(&session, &ordered(&session, "back", plan, reason)?, Purpose::Back(plan), hand)
         }
         Rollout::Free { plan, host, reason } => {
             let (plan, host) = (find(client, plan)?, session.host(host)?);
@@ -125,7 +128,8 @@ fn show(session: &Session, answer: Value) -> Result<ExitCode> {
     if session.json {
         return print(&(serde_json::to_string_pretty(&answer)? + "\n"));
     }
-    let rollout: Shown = answers::read("a rollout", answer)?;
+    let mut rollout: Shown = answers::read("a rollout", answer)?;
+    HostNames::default().put(&session.client, &mut rollout);
     print(&status(&rollout, Timestamp::now(), look()))
 }
 

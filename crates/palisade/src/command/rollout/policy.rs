@@ -49,6 +49,7 @@ pub(super) fn filled(make: Make, path: &Path) -> Result<Make> {
 }
 
 fn merged(make: Make, policy: Policy) -> Result<Make, String> {
+    let haste = make.emergency;
     let Make { fix, everything, canary, waves, service, window, blackout, probe, .. } = &make;
     Ok(Make {
         fix: or(fix, &policy.fix, "fix", |text| Ok(text.to_owned()))?,
@@ -56,8 +57,8 @@ fn merged(make: Make, policy: Policy) -> Result<Make, String> {
         canary: or(canary, &policy.canaries, "canaries", |text| Ok(text.to_owned()))?,
         waves: or(waves, &policy.waves, "waves", terms::wave)?,
         service: or(service, &policy.services, "services", terms::service)?,
-        window: or(window, &policy.windows, "windows", terms::window)?,
-        blackout: or(blackout, &policy.blackouts, "blackouts", terms::blackout)?,
+        window: or(window, usual(&policy.windows, haste), "windows", terms::window)?,
+        blackout: or(blackout, usual(&policy.blackouts, haste), "blackouts", terms::blackout)?,
         probe: or(probe, &policy.probes, "probes", terms::probe)?,
         select: make.select.or(policy.select),
         sample: make.sample.or(policy.sample),
@@ -71,6 +72,11 @@ fn merged(make: Make, policy: Policy) -> Result<Make, String> {
         title: make.title.or(policy.title),
         ..make
     })
+}
+
+/// Windows and blackouts of the file: in haste nobody waits for the usual hours. Those that are said all the same are meant.
+fn usual(kept: &[String], haste: bool) -> &[String] {
+    if haste { &[] } else { kept }
 }
 
 /// A list that was said, or the file's.
@@ -146,6 +152,12 @@ mod tests {
         let said = Make { waves: vec![Size::Percent(50)], soak: Some(60), ..Make::default() };
         let filled = read(text, said).expect("it is good");
         assert_eq!((filled.waves, filled.soak), (vec![Size::Percent(50)], Some(60)));
+        // In haste the usual windows are left out, and those that are said are kept.
+        let window = terms::window("daily 03:00+1h UTC").expect("it is good");
+        for windows in [vec![], vec![window]] {
+            let said = Make { emergency: true, window: windows.clone(), ..Make::default() };
+            assert_eq!(read(text, said).expect("it is good").window, windows);
+        }
     }
 
     #[test]

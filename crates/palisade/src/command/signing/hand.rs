@@ -105,15 +105,14 @@ pub(crate) fn listed(keys: &[PublicKey]) -> String {
 
 /// A new passphrase: from a file, or asked for twice.
 pub(crate) fn new_passphrase(file: Option<&Path>) -> Result<Zeroizing<String>> {
-    let passphrase = match file {
-        Some(file) => from_file(file)?,
-        None => {
-            let once = terminal::passphrase("Passphrase: ")?;
-            if terminal::passphrase("Once more: ")? != once {
-                bail!("make a key: the two passphrases differ");
-            }
-            once
+    let passphrase = if let Some(file) = file {
+        from_file(file)?
+    } else {
+        let once = terminal::passphrase("Passphrase: ")?;
+        if terminal::passphrase("Once more: ")? != once {
+            bail!("make a key: the two passphrases differ");
         }
+        once
     };
     if passphrase.is_empty() {
         bail!(

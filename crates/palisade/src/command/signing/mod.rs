@@ -17,7 +17,7 @@ use purpose::{Meant, Purpose};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use trust::keys::Signer;
+use trust::keys::{PublicKey, Signer};
 use trust::standing::Custody;
 use uuid::Uuid;
 
@@ -36,11 +36,11 @@ pub(crate) fn sign(session: &Session, proposal: Uuid, meant: Meant, hand: &Hand)
     if !session.json {
         print(&proposal::looked(&looked, jiff::Timestamp::now(), look()))?;
     }
-    if looked.standing.as_ref().is_some_and(|standing| standing.custody() == Custody::Server) {
-        return sign_by_server(session, &looked, hand);
-    }
     let asked_for = looked.may_sign()?;
     let signers = hand::signers(hand, &asked_for)?;
+    if signers.is_empty() && is_the_servers(&looked, &asked_for) {
+        return sign_by_server(session, &looked, hand);
+    }
     if signers.is_empty() {
         bail!(
             "sign proposal {proposal}: no key that is asked for is at hand; asked are {}; name yours with --key FILE, or \
@@ -55,11 +55,11 @@ pub(crate) fn sign(session: &Session, proposal: Uuid, meant: Meant, hand: &Hand)
     let signed = signed(&looked, &signers)?;
     looked.signed()?;
     let answer = session.client.post(&format!("/proposals/{proposal}/signatures"), &signed)?;
-    ended(session, answer)
+    ended(session, &answer)
 }
 
 /// After a proposal was made: offers to sign it with a key at hand, or tells how to.
-pub(crate) fn offer(session: &Session, made: Value, purpose: Purpose, hand: &Hand) -> Result<ExitCode> {
+pub(crate) fn offer(session: &Session, made: &Value, purpose: Purpose, hand: &Hand) -> Result<ExitCode> {
     let answer: Answer = answers::read("the proposal", made.clone())?;
     let interactive = std::io::stdin().is_terminal() && !session.json;
     if answer.state != "open" || !(interactive || hand.yes) {
@@ -67,13 +67,19 @@ pub(crate) fn offer(session: &Session, made: Value, purpose: Purpose, hand: &Han
     }
     let meant = Meant::Exactly(purpose);
     let looked = home::look(&session.client, answer.id, meant)?;
-    let by_server = looked.standing.as_ref().is_some_and(|standing| standing.custody() == Custody::Server);
+    let asked_for = looked.may_sign()?;
     let named = !(hand.key.is_empty() && hand.agent.is_empty());
     // Opening a key may ask for its passphrase; so it is only looked here whether one is there.
-    if named || by_server || hand::is_at_hand(&looked.may_sign()?)? {
+    if named || is_the_servers(&looked, &asked_for) || hand::is_at_hand(&asked_for)? {
         return sign(session, answer.id, meant, hand);
     }
     ended(session, made)
+}
+
+/// Whether the server holds an approver's key that is asked for: one-key mode.
+fn is_the_servers(looked: &Looked, asked_for: &[PublicKey]) -> bool {
+    let alone = looked.standing.as_ref().filter(|standing| standing.custody() == Custody::Server);
+    alone.is_some_and(|standing| standing.approvers().keys().iter().any(|key| asked_for.contains(key)))
 }
 
 /// What was signed, as it is sent.
@@ -91,15 +97,15 @@ fn sign_by_server(session: &Session, looked: &Looked, hand: &Hand) -> Result<Exi
     if !hand.yes && !terminal::confirm("Let the server sign this with its own key?")? {
         bail!("nothing was signed");
     }
-    ended(session, session.client.post(&format!("/proposals/{}/sign", looked.answer.id), &json!({}))?)
+    ended(session, &session.client.post(&format!("/proposals/{}/sign", looked.answer.id), &json!({}))?)
 }
 
 /// Tells how a proposal stands; the exit code says whether others must still sign.
-fn ended(session: &Session, answer: Value) -> Result<ExitCode> {
+fn ended(session: &Session, answer: &Value) -> Result<ExitCode> {
     let proposal: Answer = answers::read("the proposal", answer.clone())?;
     let open = proposal.state == "open";
     if session.json {
-        print(&(serde_json::to_string_pretty(&answer)? + "\n"))?;
+        print(&(serde_json::to_string_pretty(answer)? + "\n"))?;
     } else {
         print(&proposal::stands(&proposal))?;
     }

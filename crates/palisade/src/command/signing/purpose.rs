@@ -88,14 +88,17 @@ pub(super) fn purpose(
     contents: &[Content],
     gone: &BTreeMap<PlanName, Word>,
 ) -> Result<Purpose, String> {
-    let about_keys = differences.iter().find_map(about_keys);
+    let about_keys: Vec<String> = differences.iter().filter_map(about_keys).collect();
     let withdrawn: Vec<PlanName> = differences.iter().filter_map(super::home::going).collect();
-    if let Some(told) = about_keys {
+    if !about_keys.is_empty() {
         let plan =
             contents.first().map(Content::told).or_else(|| withdrawn.first().map(|name| name.0.to_string()));
         return match plan {
             None => Ok(Purpose::Keys),
-            Some(plan) => Err(format!("it changes two things at once: it {told}, and it changes {plan}")),
+            Some(plan) => Err(format!(
+                "it changes keys and plans at once: it {}, and it changes {plan}",
+                about_keys.join(", ")
+            )),
         };
     }
     match (contents, withdrawn.as_slice()) {

@@ -3,6 +3,7 @@
 
 use crate::answers::{self, Job, Rollout};
 use crate::client::{Client, Problem};
+use crate::command::rollout::HostNames;
 use anyhow::Result;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
@@ -32,8 +33,9 @@ pub(super) enum News {
 }
 
 /// Where the rollout stands, with the hosts under change and those in trouble.
-pub(super) fn fetch(client: &Client, plan: Uuid) -> Result<(Rollout, Vec<Job>)> {
-    let rollout: Rollout = answers::read("a rollout", client.get(&format!("/rollouts/{plan}"), &[])?)?;
+pub(super) fn fetch(client: &Client, plan: Uuid, names: &mut HostNames) -> Result<(Rollout, Vec<Job>)> {
+    let mut rollout: Rollout = answers::read("a rollout", client.get(&format!("/rollouts/{plan}"), &[])?)?;
+    names.put(client, &mut rollout);
     let mut jobs = Vec::new();
     let bad = rollout.waves.iter().any(|wave| wave.failed > 0 || wave.lost > 0);
     let busy = rollout.waves.iter().any(|wave| wave.under_change > 0);
@@ -50,10 +52,10 @@ pub(super) fn fetch(client: &Client, plan: Uuid) -> Result<(Rollout, Vec<Job>)> 
 /// Follows until nobody listens any more. The two threads end with the program: one may be waiting for a server.
 pub(super) fn follow(client: Client, plan: Uuid, news: SyncSender<News>) {
     // One ring is as good as many.
-    let (ring, rung) = sync_channel(1);
+    let (ring, bell) = sync_channel(1);
     let listener = client.clone();
     thread::spawn(move || listen(&listener, plan, &ring));
-    thread::spawn(move || ask(&client, plan, &rung, &news));
+    thread::spawn(move || ask(&client, plan, &bell, &news));
 }
 
 /// Rings for every event that concerns the rollout.
@@ -71,13 +73,12 @@ fn listen(client: &Client, plan: Uuid, ring: &SyncSender<()>) {
                     Some(("id", id)) => last = Some(id.to_owned()),
                     Some(("event", "reset")) => concerns = true,
                     Some(("data", data)) => concerns |= data.contains(&plan),
-                    Some(_) => {}
                     // An empty line ends an event.
                     None if concerns => {
                         concerns = false;
                         let _ = ring.try_send(());
                     }
-                    None => {}
+                    Some(_) | None => {}
                 }
             }
         }
@@ -86,15 +87,16 @@ fn listen(client: &Client, plan: Uuid, ring: &SyncSender<()>) {
 }
 
 /// Asks where the rollout stands, when it rings and now and then.
-fn ask(client: &Client, plan: Uuid, rung: &Receiver<()>, news: &SyncSender<News>) {
+fn ask(client: &Client, plan: Uuid, bell: &Receiver<()>, news: &SyncSender<News>) {
     let mut wait = ASK_EVERY;
+    let mut names = HostNames::default();
     loop {
         let asked = Instant::now();
-        if rung.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
+        if bell.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
         thread::sleep(ASK_AGAIN.saturating_sub(asked.elapsed()));
-        let told = match fetch(client, plan) {
+        let told = match fetch(client, plan, &mut names) {
             Ok((rollout, jobs)) => {
                 wait = ASK_EVERY;
                 News::Seen(Box::new(rollout), jobs)

@@ -39,11 +39,11 @@ pub(super) fn run(mut scene: Scene, news: &Receiver<News>, json: bool) -> Result
                 anyhow::bail!("watch: nobody follows the rollout any more")
             }
         };
-        match json {
-            true if changed.is_empty() => {}
-            true => object(&scene, &changed, now)?,
-            false => {
-                changed.iter().try_for_each(|text| print(&format!("{} {text}\n", clock(now))).map(drop))?
+        if json && !changed.is_empty() {
+            object(&scene, &changed, now)?;
+        } else if !json {
+            for text in &changed {
+                print(&format!("{} {text}\n", clock(now)))?;
             }
         }
     }
@@ -65,6 +65,7 @@ mod tests {
     use crate::answers::Job;
     use crate::golden;
     use serde_json::json;
+    use std::fmt::Write as _;
 
     fn job(name: &str, state: &str) -> Job {
         let host = json!({ "id": "0199c4f8-0000-7000-8000-000000000005", "name": name });
@@ -79,7 +80,7 @@ mod tests {
         let mut out = format!("{}\n", opening(&scene.rollout, now));
         let mut tell = |changed: Vec<String>| {
             for text in changed {
-                out.push_str(&format!("{} {text}\n", clock(now)));
+                let _ = writeln!(out, "{} {text}", clock(now));
             }
             out.push_str("--\n");
         };

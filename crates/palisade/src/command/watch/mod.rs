@@ -6,6 +6,7 @@ mod lines;
 mod scene;
 mod screen;
 
+use super::rollout::HostNames;
 use super::session::{Session, look, print};
 use crate::answers::Rollout;
 use crate::output::rollout::status;
@@ -36,7 +37,7 @@ enum End {
 
 pub(crate) fn run(session: &Session, plan: Uuid, as_lines: bool) -> Result<ExitCode> {
     // What is wrong from the start is told as any other command does.
-    let (rollout, jobs) = fetch(&session.client, plan)?;
+    let (rollout, jobs) = fetch(&session.client, plan, &mut HostNames::default())?;
     let scene = Scene::new(rollout, jobs);
     let (sender, news) = mpsc::sync_channel(16);
     follow(session.client.clone(), plan, sender.clone());

@@ -1,12 +1,15 @@
 //! What those who watch see: where the rollout stands now, and what changed last, in words.
 
 use crate::answers::{Job, Number, Rollout, Wave};
+use crate::output::lines::some;
 use crate::output::rollout::against;
 use crate::output::table::clean;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use uuid::Uuid;
 
+/// Hosts that are named in one line.
+const HOSTS_NAMED: usize = 4;
 /// Changes that are kept.
 const CHANGES_MAX: usize = 200;
 
@@ -37,13 +40,19 @@ impl Scene {
             changed.push("the server answers again".to_owned());
         }
         changed.extend(differences(&self.rollout, &rollout));
+        // Hosts that come to the same place together are told in a line.
+        let mut moved: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for job in &jobs {
             let before = self.jobs.iter().find(|before| before.host.id == job.host.id);
             if before.is_none_or(|before| before.state != job.state) {
                 self.since.insert(job.host.id, job.reported_at.unwrap_or(now));
-                changed.push(told(job));
+                let stands = if job.text.is_empty() { &job.state } else { &job.text };
+                moved.entry(stands).or_default().push(&job.host.name);
             }
         }
+        changed.extend(
+            moved.iter().map(|(stands, hosts)| format!("{}: {}", some(hosts, HOSTS_NAMED), clean(stands))),
+        );
         self.since.retain(|host, _| jobs.iter().any(|job| job.host.id == *host));
         (self.rollout, self.jobs) = (rollout, jobs);
         self.note(&changed, now);
@@ -68,12 +77,6 @@ impl Scene {
             self.changes.pop_front();
         }
     }
-}
-
-/// A host, where it stands, and why.
-fn told(job: &Job) -> String {
-    let name = if job.host.name.is_empty() { job.host.id.to_string() } else { clean(&job.host.name) };
-    format!("{name}: {}", clean(if job.text.is_empty() { &job.state } else { &job.text }))
 }
 
 /// What is different about the rollout itself.

@@ -7,7 +7,7 @@ use super::{End, Session};
 use crate::answers::{Number, Rollout, Wave};
 use crate::command::rollout::ordered;
 use crate::output::lines::span;
-use crate::output::rollout::{against, clock, headline, is_over};
+use crate::output::rollout::{clock, headline, is_over, numbers_first};
 use crate::output::table::clean;
 use agent::program::is_stopped;
 use anyhow::{Context, Result, bail};
@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 const KEY_WITHIN: Duration = Duration::from_millis(100);
 /// The screen is drawn at least so often: times on it go on.
 const DRAW_EVERY: Duration = Duration::from_secs(1);
+/// Cells of a bar: longer ones say no more.
+const BAR_MAX: usize = 40;
 /// Reason of what is ordered with one key.
 const BY_KEY: &str = "ordered while watching";
 
@@ -117,11 +119,11 @@ pub(super) fn run(
                 order(asked, session, &scene, sender);
                 None
             }
-            (_, Some(_)) => None,
             (KeyCode::Char('q' | 'Q') | KeyCode::Esc, None) => return Ok((End::Left, scene.rollout)),
             (KeyCode::Char('p' | 'P'), None) => Some(Question::Pause),
             (KeyCode::Char('h' | 'H'), None) => Some(Question::Halt),
-            (_, None) => None,
+            // Any other key is a no.
+            (_, Some(_) | None) => None,
         };
     }
 }
@@ -153,13 +155,13 @@ pub(super) fn draw(
     let rollout = &scene.rollout;
     let area = frame.area();
     let gate = rollout.waves.iter().find(|wave| !wave.gate.is_empty());
-    let gate_rows = gate.map_or(0, |wave| rows(wave.gate.len()) + 1);
-    let wait_rows = rows(rollout.waits.len().min(3)) + 1;
-    let hosts_rows = rows(scene.jobs.len().min(8)) + 1;
-    let [head, waves, middle, events, foot] = Layout::vertical([
+    let gate_rows = gate.map_or(1, |wave| rows(wave.gate.len()));
+    let host_rows = rows(scene.jobs.len().min(8));
+    let [head, waves, waits, middle, events, foot] = Layout::vertical([
         Constraint::Length(3),
         Constraint::Length(rows(rollout.waves.len()).min(area.height / 3) + 1),
-        Constraint::Length(gate_rows.max(wait_rows + hosts_rows) + 1),
+        Constraint::Length(rows(rollout.waits.len().clamp(1, 3)) + 2),
+        Constraint::Length(gate_rows.max(host_rows) + 2),
         Constraint::Min(2),
         Constraint::Length(2),
     ])
@@ -167,11 +169,10 @@ pub(super) fn draw(
     let title = Line::from(clean(&rollout.title)).style(Style::new().add_modifier(Modifier::BOLD));
     frame.render_widget(Paragraph::new(vec![title, state(rollout, now, colours)]), head);
     frame.render_widget(Paragraph::new(wave_lines(rollout, waves, colours)), waves);
-    let [left, right] =
-        Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).spacing(2).areas(middle);
-    frame.render_widget(Paragraph::new(gate_lines(gate, now, colours)), left);
-    let [waits, hosts] = Layout::vertical([Constraint::Length(wait_rows), Constraint::Min(0)]).areas(right);
     frame.render_widget(Paragraph::new(wait_lines(rollout)), waits);
+    let [left, hosts] =
+        Layout::horizontal([Constraint::Percentage(60), Constraint::Percentage(40)]).spacing(2).areas(middle);
+    frame.render_widget(Paragraph::new(gate_lines(gate, now, colours)), left);
     frame.render_widget(Paragraph::new(host_lines(scene, hosts, now)), hosts);
     frame.render_widget(Paragraph::new(change_lines(scene, events)), events);
     frame.render_widget(Paragraph::new(foot_lines(scene, question, now, colours)), foot);
@@ -208,7 +209,7 @@ fn wave_lines(rollout: &Rollout, area: Rect, colours: bool) -> Vec<Line<'static>
     let name_width =
         rollout.waves.iter().map(|wave| wave.name.chars().count()).max().unwrap_or_default().min(20);
     // Number, name, phase and brackets; then the counts, which may be cut.
-    let bar_width = usize::from(area.width).saturating_sub(name_width + 14) / 2;
+    let bar_width = (usize::from(area.width).saturating_sub(name_width + 14) / 2).min(BAR_MAX);
     shown
         .iter()
         .take(room)
@@ -224,7 +225,9 @@ fn wave_lines(rollout: &Rollout, area: Rect, colours: bool) -> Vec<Line<'static>
 }
 
 fn gate_lines(wave: Option<&Wave>, now: Timestamp, colours: bool) -> Vec<Line<'static>> {
-    let Some(wave) = wave else { return vec![titled("gate"), Line::raw("  no wave is open")] };
+    let Some(wave) = wave else {
+        return vec![titled("gate"), Line::raw("  it is read once a wave has settled")];
+    };
     let mut title = format!("gate of wave {}", wave.number);
     if let Some(until) = wave.soak_until.filter(|until| *until > now) {
         title = format!("{title}, watched for {} more", span(until.duration_since(now)));
@@ -240,20 +243,22 @@ fn gate_line(number: &Number, colours: bool) -> Line<'static> {
         "hold" => Color::Yellow,
         _ => Color::Red,
     };
-    let (value, bound) = against(number);
     let says = painted(format!("  {:4} ", clean(&number.says)), colour, colours);
-    Line::from(vec![says, Span::raw(format!("{value}, {bound}"))])
+    Line::from(vec![says, Span::raw(numbers_first(number))])
 }
 
 fn wait_lines(rollout: &Rollout) -> Vec<Line<'static>> {
     let mut lines = vec![titled("waits")];
     lines.extend(rollout.waits.iter().map(|wait| Line::raw(format!("  {}", clean(wait)))));
+    if rollout.waits.is_empty() {
+        lines.push(Line::raw("  for nothing"));
+    }
     lines
 }
 
 /// Hosts under change and in trouble, those that have been for longest first.
 fn host_lines(scene: &Scene, area: Rect, now: Timestamp) -> Vec<Line<'static>> {
-    let room = usize::from(area.height.saturating_sub(1));
+    let room = usize::from(area.height.saturating_sub(2));
     let since = |job: &crate::answers::Job| scene.since.get(&job.host.id).copied().or(job.reported_at);
     let mut jobs: Vec<_> = scene.jobs.iter().collect();
     jobs.sort_by_key(|job| (since(job).unwrap_or(Timestamp::MAX), job.host.clone()));
