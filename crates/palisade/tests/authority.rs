@@ -44,7 +44,8 @@ fn a_running_server_follows_another_authority_and_whoever_was_told_goes_on_askin
     let directory = tempfile::tempdir().unwrap();
     let (settings, data) = (directory.path().join("server.toml"), directory.path().join("data"));
     let text = format!(
-        "[server]\ndata = \"{}\"\napi = \"127.0.0.1:0\"\nagents = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n",
+        "[server]\ndata = \"{}\"\napi = \"127.0.0.1:0\"\nagents = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n\
+         names = [\"localhost\", \"127.0.0.1\"]\n",
         data.display(),
     );
     fs::write(&settings, text).unwrap();

@@ -183,6 +183,11 @@ impl Authority {
         let Some(texts) = Texts::read(store).await? else { return Ok(()) };
         if texts != self.trusted().texts {
             let trusted = Trusted::open(texts, self.key_file.as_deref())?;
+            tracing::info!(
+                authority = trusted.present.fingerprint(),
+                next = trusted.next.as_ref().map(Ca::fingerprint),
+                "follows the fleet's authority"
+            );
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trusted);
         }
         Ok(())
