@@ -51,6 +51,9 @@ pub(crate) enum Command {
     Token(Ask<fleet::Token>),
     /// Look at the audit log, and check it
     Audit(Ask<fleet::Audit>),
+    /// Look at the authority that signs servers' and hosts' certificates, replace it
+    #[command(subcommand)]
+    Authority(fleet::Authority),
     /// Write everything that the server remembers into a file
     #[command(after_help = "Example:\n  palisade backup --config /etc/palisade/server.toml palisade.backup")]
     Backup {

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{Method, Request, Response};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 /// Longest time for one request; exports stream for longer.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// What goes wrong where an access file holds no certificate.
+const UNREADABLE: &str = "read the server's authority from the access file";
 /// Bytes of one answer that is read whole: a page of a thousand findings takes one.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -101,9 +103,7 @@ impl Client {
         let roots = if access.authority.is_empty() {
             RootCerts::PlatformVerifier
         } else {
-            let certificate = Certificate::from_pem(access.authority.as_bytes())
-                .context("read the server's authority from the access file")?;
-            RootCerts::Specific(Arc::new(vec![certificate]))
+            RootCerts::Specific(Arc::new(certificates(&access.authority)?))
         };
         let tls = TlsConfig::builder().root_certs(roots).build();
         let agent = Agent::config_builder()
@@ -226,6 +226,20 @@ impl Client {
             error.into()
         })
     }
+}
+
+/// The certificates of an access file; an authority that is being replaced has two.
+fn certificates(pem: &str) -> Result<Vec<Certificate<'static>>> {
+    let mut certificates = Vec::new();
+    for item in ureq::tls::parse_pem(pem.as_bytes()) {
+        if let PemItem::Certificate(certificate) = item.context(UNREADABLE)? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        bail!("{UNREADABLE}: there is no certificate; get another access file");
+    }
+    Ok(certificates)
 }
 
 /// The JSON of an answer, `Null` if it has none; a problem as an error.

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Command::User(ask) => command::ask::user(&ask.what, &ask.asking),
         Command::Token(ask) => command::ask::token(&ask.what, &ask.asking),
         Command::Audit(ask) => command::audit::run(&ask.what, &ask.asking),
+        Command::Authority(what) => command::authority::run(&what),
         Command::Backup { settings, file } => command::serve::backup(&settings, &file),
         Command::Restore { settings, file, new_authority } => {
             command::serve::restore(&settings, &file, new_authority)

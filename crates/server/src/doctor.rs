@@ -2,14 +2,19 @@
 
 use crate::config::Config;
 use crate::fleet;
-use crate::identity::Authority;
+use crate::identity::{Authority, Successor, Takeover};
 use crate::store::{Dialect, Doing, Error, Store, audit};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::path::Path;
 
 /// Free space below which the store's disk is called nearly full: 1 GiB, a day's feeds and inventories of 10,000 hosts.
 const FREE_BYTES_MIN: u64 = 1 << 30;
+/// An authority that ends within so long has to be replaced: hosts need up to a month to learn of the next one.
+const ENDS_SOON: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// A server looks every ten minutes whether the next authority is to take over.
+const LATE: SignedDuration = SignedDuration::from_hours(1);
 /// Differences that are told one by one.
 const TOLD_MAX: usize = 20;
 
@@ -37,7 +42,7 @@ pub async fn examine(config: &Config, now: Timestamp) -> Result<Vec<Check>, supe
     if store.dialect() == Dialect::Sqlite {
         checks.push(disk(&config.server.data));
     }
-    checks.push(authority(config, &store).await?);
+    checks.push(authority(config, &store, now).await?);
     checks.push(clock(&store, now).await?);
     store.close().await;
     Ok(checks)
@@ -58,8 +63,8 @@ async fn database(store: &Store) -> Result<Check, Error> {
     Ok(Check { name, seen: format!("{hosts} hosts, {open} open findings"), problems })
 }
 
-/// The authority can be opened, and not by whoever has the store alone.
-async fn authority(config: &Config, store: &Store) -> Result<Check, super::run::Failed> {
+/// The authority can be opened, and not by whoever has the store alone; it lasts, and one that follows it takes over.
+async fn authority(config: &Config, store: &Store, now: Timestamp) -> Result<Check, super::run::Failed> {
     let key_file = config.authority_key();
     let mut problems = Vec::new();
     if Authority::is_clear(store).await? {
@@ -67,7 +72,34 @@ async fn authority(config: &Config, store: &Store) -> Result<Check, super::run::
         problems.push(format!("its key lies in the store in clear; {remedy}"));
     }
     problems.extend(Authority::verify(store, &key_file).await.err().map(|problem| problem.to_string()));
-    Ok(Check { name: "authority", seen: format!("sealed with {}", key_file.display()), problems })
+    let mut seen = format!("sealed with {}", key_file.display());
+    if let Some(standing) = Authority::standing(store).await? {
+        let _ = write!(seen, "; ends {:.0}", standing.ends_at);
+        match standing.next {
+            Some(Successor { fingerprint, takeover, hosts_left }) => {
+                let Takeover { since, until } = takeover;
+                let _ = write!(
+                    seen,
+                    "; since {since:.0} hosts get certificates of {fingerprint}, which takes over {until:.0}; {hosts_left} \
+                     hosts have none of it yet"
+                );
+                if now > until + LATE {
+                    problems.push(format!(
+                        "the next one should have taken over {until:.0}: a server that runs does it; or \
+                         \"palisade authority retire\""
+                    ));
+                }
+            }
+            None if standing.ends_at - ENDS_SOON < now => {
+                problems.push(format!(
+                    "it ends {:.0}, and no other is there to follow; \"palisade authority rotate\" makes one",
+                    standing.ends_at
+                ));
+            }
+            None => {}
+        }
+    }
+    Ok(Check { name: "authority", seen, problems })
 }
 
 async fn audit_log(store: &Store) -> Result<Check, Error> {

@@ -56,6 +56,7 @@ const TABLE: &str = "
     GET    /api/v1/audit                         approver
     GET    /api/v1/audit/export                  approver
     GET    /api/v1/events                        viewer
+    GET    /api/v1/authority                     viewer
     GET    /api/v1/status                        viewer
 ";
 

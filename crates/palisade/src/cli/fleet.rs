@@ -388,3 +388,26 @@ pub(crate) enum Audit {
         since: Option<String>,
     },
 }
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  palisade authority rotate --config /etc/palisade/server.toml     on a server
+  palisade authority show
+  palisade authority trust                                         where people ask the server")]
+pub(crate) enum Authority {
+    /// Show the authority, and where its replacement stands
+    Show(Asking),
+    /// Trust what the server's authority is now and the one that follows it: puts both into the access file
+    Trust(Asking),
+    /// Make the next authority; it takes over when every host has learned of it, within a month
+    Rotate(Settings),
+    /// Let the next authority take over now: what the present one has signed is refused from here on
+    Retire {
+        #[command(flatten)]
+        settings: Settings,
+        /// Also while hosts depend on the present one: they have to be enrolled anew
+        #[arg(long)]
+        early: bool,
+    },
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod audit;
+pub(crate) mod authority;
 pub(crate) mod agent;
 pub(crate) mod check;
 pub(crate) mod serve;

@@ -31,7 +31,7 @@ pub(crate) fn leave(runtime: Runtime) {
 }
 
 /// Settings of a file; told, and the exit code for it, if they cannot be used.
-fn config(settings: &Settings) -> Result<Config, ExitCode> {
+pub(crate) fn config(settings: &Settings) -> Result<Config, ExitCode> {
     Config::read(&settings.config).map_err(|problem| {
         eprintln!("palisade: {problem}");
         ExitCode::from(EXIT_USAGE)
@@ -64,11 +64,8 @@ pub(crate) async fn first_access(running: &server::run::Running) -> Result<Optio
     let Some(first) = people::first_admin(&running.app.store, Timestamp::now()).await? else {
         return Ok(None);
     };
-    let access = Access {
-        server: local(running.api),
-        authority: running.authority.pem().to_owned(),
-        token: first.token,
-    };
+    let access =
+        Access { server: local(running.api), authority: running.authority.pem(), token: first.token };
     let path = running.app.config.server.data.join("access.toml");
     access.write(&path)?;
     Ok(Some(path))

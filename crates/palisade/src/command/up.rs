@@ -137,7 +137,8 @@ fn ready(
             Access::read(&access_file)?.write(&own)?;
         }
     }
-    let access = Access::read(access_file)?;
+    // The authority may be another one by now than when the file was written.
+    let access = Access { authority: running.authority.pem(), ..Access::read(access_file)? };
     let client = Client::new(&access)?;
     let state = State::create(&running.app.config.server.data.join("agent"))?;
     let host = if state.is_enrolled() {

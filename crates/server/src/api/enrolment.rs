@@ -1,6 +1,7 @@
 //! `/enrolment-tokens`: how hosts get into the fleet.
 
 use super::State;
+use super::authority;
 use super::body::{Ask, Named, Strict, line};
 use super::guard::Caller;
 use super::hosts::{TEXT_MAX, check_labels};
@@ -160,6 +161,7 @@ pub(super) async fn create(
         );
     }
     let (store, now, valid) = (&state.app.store, state.now(), SignedDuration::from_mins(i64::from(minutes)));
+    let authority = authority::standing(&state).await?;
     let (token, secret) =
         enrolment::create(store, now, &caller.actor(), group, &new.labels, valid, hosts).await?;
     state.ring();
@@ -168,7 +170,7 @@ pub(super) async fn create(
     let made = Made {
         token: row.into(),
         secret: secret.reveal().to_owned(),
-        authority: state.authority.to_string(),
+        authority: authority.fingerprint,
         agents_port: state.app.config.server.agents.port(),
     };
     Ok((StatusCode::CREATED, Json(made)))

@@ -8,6 +8,7 @@
 mod advisories;
 mod api_tokens;
 mod audit;
+mod authority;
 pub mod body;
 mod enrolment;
 mod etag;
@@ -104,8 +105,6 @@ pub struct State {
     pub events: broadcast::Sender<Event>,
     /// Feeds that are to be read now.
     pub refresh: mpsc::Sender<Refresh>,
-    /// Fingerprint of the authority that agents are to expect, told with enrolment tokens.
-    pub authority: Arc<str>,
     /// Cancelled when the server stops: streams end.
     pub stopping: CancellationToken,
     /// What time it is.
@@ -120,7 +119,6 @@ impl State {
         fleet: Arc<Fleet>,
         events: broadcast::Sender<Event>,
         refresh: mpsc::Sender<Refresh>,
-        authority: &str,
         stopping: CancellationToken,
     ) -> Result<Self, OidcError> {
         let oidc = app.config.oidc.as_ref().map(Oidc::new).transpose()?;
@@ -131,7 +129,6 @@ impl State {
             oidc,
             events,
             refresh,
-            authority: authority.into(),
             stopping,
             clock: Clock::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -210,6 +207,7 @@ fn endpoints() -> OpenApiRouter<State> {
         .routes(needs(P::ReadAudit, routes!(audit::list)))
         .routes(needs(P::ReadAudit, routes!(audit::export)))
         .routes(needs(P::ReadFleet, routes!(events::stream)))
+        .routes(needs(P::ReadFleet, routes!(authority::get)))
         .routes(needs(P::ReadFleet, routes!(status::status)))
 }
 

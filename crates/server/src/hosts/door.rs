@@ -3,7 +3,7 @@
 use super::requests::Desk;
 use super::{Roster, add};
 use crate::App;
-use crate::identity::{Authority, Error, Peer};
+use crate::identity::{AgentsTls, Authority, Error, Peer};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -89,8 +89,7 @@ pub async fn serve_within(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let config = authority.agents_config(&app.config.server.names, Timestamp::now())?;
-    let acceptor = TlsAcceptor::from(config);
+    let tls = AgentsTls::start(&authority, &app.config.server.names, Timestamp::now())?;
     let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(limits.connections));
     let strangers = Arc::new(Strangers::default());
@@ -109,7 +108,8 @@ pub async fn serve_within(
             add(&roster.counters.turned_away);
             continue;
         };
-        let (acceptor, desk, stop) = (acceptor.clone(), Arc::clone(&desk), stop.clone());
+        let acceptor = TlsAcceptor::from(tls.config(Timestamp::now()));
+        let (desk, stop) = (Arc::clone(&desk), stop.clone());
         tokio::spawn(async move {
             desk.roster.counters.connections.fetch_add(1, Ordering::Relaxed);
             connection(&acceptor, &desk, socket, address, stranger, stop).await;

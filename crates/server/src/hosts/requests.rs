@@ -158,7 +158,7 @@ impl Desk {
                 self.app.told.notify_waiters();
                 add(&self.roster.counters.enrolments);
                 tracing::info!(host.id = %id, host.name = name, %address, "enrolled");
-                let authority = self.authority.pem().to_owned();
+                let authority = self.authority.pem();
                 Ok(json(
                     StatusCode::OK,
                     &Enrolled { host: host.id, certificate: signed.pem, authority, trust_root: None },
@@ -178,7 +178,7 @@ impl Desk {
         match certificates::renew(&self.app.store, now, &id, &signed).await.map_err(unstored)? {
             Given::Stored => {
                 add(&self.roster.counters.renewals);
-                let authority = self.authority.pem().to_owned();
+                let authority = self.authority.pem();
                 Ok(json(StatusCode::OK, &Renewed { certificate: signed.pem, authority }))
             }
             Given::OthersKey => Err(others_key()),
@@ -297,6 +297,9 @@ impl Desk {
             | identity::Error::Damaged(_)
             | identity::Error::KeyFile { .. }
             | identity::Error::Certificate { .. }
+            | identity::Error::Rotating
+            | identity::Error::NotRotating
+            | identity::Error::Early { .. }
             | identity::Error::Tls(_) => {
                 tracing::error!("{problem}");
                 Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "sign a certificate: the server cannot now")

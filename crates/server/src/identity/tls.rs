@@ -1,6 +1,6 @@
 //! TLS for both listeners. Server certificates live for days, are made in memory and made again in time.
 
-use super::{Authority, Error};
+use super::{Authority, Error, Trusted};
 use jiff::{SignedDuration, Timestamp};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// How long a server's certificate is good.
 const SERVER_DAYS: i64 = 7;
@@ -31,7 +31,8 @@ impl Authority {
     }
 
     /// TLS for the agents' listener: a certificate of a client must be ours and good; none at all is let in, because a
-    /// new host has none, and must be refused everything but enrolment.
+    /// new host has none, and must be refused everything but enrolment. Whose is ours stays as it is now: see
+    /// [`AgentsTls`].
     pub fn agents_config(
         self: &Arc<Self>,
         names: &[String],
@@ -39,7 +40,9 @@ impl Authority {
     ) -> Result<Arc<ServerConfig>, Error> {
         let certificate = Renewing::start(self, names, now)?;
         let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).map_err(|problem| Error::Tls(problem.to_string()))?;
+        for root in self.roots() {
+            roots.add(root).map_err(|problem| Error::Tls(problem.to_string()))?;
+        }
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .allow_unauthenticated()
             .build()
@@ -48,6 +51,42 @@ impl Authority {
             builder()?.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(certificate));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         resumable(config)
+    }
+}
+
+/// [`Authority::agents_config`] for a listener that outlives an authority.
+pub struct AgentsTls {
+    authority: Arc<Authority>,
+    names: Vec<String>,
+    made: Mutex<(Arc<Trusted>, Arc<ServerConfig>)>,
+}
+
+impl AgentsTls {
+    /// For a server reached by `names`.
+    pub fn start(authority: &Arc<Authority>, names: &[String], now: Timestamp) -> Result<Self, Error> {
+        let made = (authority.trusted(), authority.agents_config(names, now)?);
+        Ok(Self { authority: Arc::clone(authority), names: names.to_vec(), made: Mutex::new(made) })
+    }
+
+    /// What the next connection is to be spoken to with. After a change of authority no session is resumed: each host
+    /// shows its certificate anew.
+    pub fn config(&self, now: Timestamp) -> Arc<ServerConfig> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let trusted = self.authority.trusted();
+        if !Arc::ptr_eq(&made.0, &trusted) {
+            match self.authority.agents_config(&self.names, now) {
+                Ok(config) => *made = (trusted, config),
+                // The next connection is the retry.
+                Err(problem) => tracing::error!("follow the fleet's authority: {problem}"),
+            }
+        }
+        Arc::clone(&made.1)
+    }
+}
+
+impl fmt::Debug for AgentsTls {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("AgentsTls").field("names", &self.names).finish_non_exhaustive()
     }
 }
 
@@ -72,43 +111,54 @@ fn resumable(mut config: ServerConfig) -> Result<Arc<ServerConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-/// A server's certificate that is replaced before it ends.
+/// A server's certificate that is replaced before it ends, or its authority does.
 struct Renewing {
     authority: Arc<Authority>,
     names: Vec<String>,
-    current: RwLock<(Arc<CertifiedKey>, Timestamp)>,
+    current: RwLock<Current>,
+}
+
+#[derive(Clone)]
+struct Current {
+    key: Arc<CertifiedKey>,
+    made: Timestamp,
+    by: Arc<Trusted>,
 }
 
 impl Renewing {
     fn start(authority: &Arc<Authority>, names: &[String], now: Timestamp) -> Result<Self, Error> {
-        let current = RwLock::new((issue(authority, names, now)?, now));
+        let current = RwLock::new(issue(authority.trusted(), names, now)?);
         Ok(Self { authority: Arc::clone(authority), names: names.to_vec(), current })
     }
 
     fn at(&self, now: Timestamp) -> Arc<CertifiedKey> {
-        let due = |made: Timestamp| now.duration_since(made).abs() >= SERVER_RENEWED;
-        let (current, made) = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if !due(made) {
-            return current;
+        let trusted = self.authority.trusted();
+        let due = |current: &Current| {
+            !Arc::ptr_eq(&current.by, &trusted) || now.duration_since(current.made).abs() >= SERVER_RENEWED
+        };
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !due(&current) {
+            return current.key;
         }
         let mut writing = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if due(writing.1) {
-            match issue(&self.authority, &self.names, now) {
-                Ok(key) => *writing = (key, now),
+        if due(&writing) {
+            match issue(Arc::clone(&trusted), &self.names, now) {
+                Ok(current) => *writing = current,
                 // The present one is good for as long again; the next handshake is the retry.
                 Err(problem) => tracing::error!("renew the server's certificate: {problem}"),
             }
         }
-        Arc::clone(&writing.0)
+        Arc::clone(&writing.key)
     }
 }
 
-fn issue(authority: &Authority, names: &[String], now: Timestamp) -> Result<Arc<CertifiedKey>, Error> {
-    let (certificate, key) = authority.sign_server(names, now, SERVER_DAYS)?;
+fn issue(by: Arc<Trusted>, names: &[String], now: Timestamp) -> Result<Current, Error> {
+    let (certificate, key) = by.present.sign_server(names, now, SERVER_DAYS)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let key =
         provider().key_provider.load_private_key(key).map_err(|problem| Error::Tls(problem.to_string()))?;
-    Ok(Arc::new(CertifiedKey::new(vec![certificate, authority.certificate.clone()], key)))
+    let key = Arc::new(CertifiedKey::new(vec![certificate, by.present.certificate.clone()], key));
+    Ok(Current { key, made: now, by })
 }
 
 impl fmt::Debug for Renewing {

@@ -135,14 +135,8 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
     let (watchers, _) = broadcast::channel(WATCHERS_BEHIND_MAX);
     let (refresh, refreshes) = mpsc::channel(REFRESHES_MAX);
     let stop = CancellationToken::new();
-    let state = api::State::new(
-        Arc::clone(&app),
-        Arc::clone(&fleet),
-        watchers.clone(),
-        refresh,
-        &authority.fingerprint(),
-        stop.clone(),
-    )?;
+    let state =
+        api::State::new(Arc::clone(&app), Arc::clone(&fleet), watchers.clone(), refresh, stop.clone())?;
     let watched = Watched { app: Arc::clone(&app), numbers: numbers(&roster, &fleet) };
 
     let (people, agents, numbers) = listeners;
@@ -166,7 +160,13 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
             served.map_err(|problem| Failed::Part { part: "metrics", reason: problem.to_string() })
         }
     });
-    parts.spawn(follow(Arc::clone(&app), Arc::clone(&roster), watchers, seen, stop.clone()));
+    parts.spawn(follow(
+        Arc::clone(&app),
+        (Arc::clone(&authority), Arc::clone(&roster)),
+        watchers,
+        seen,
+        stop.clone(),
+    ));
     parts.spawn({
         let (app, stop) = (Arc::clone(&app), stop.clone());
         async move {
@@ -182,7 +182,7 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
         }
     });
     parts.spawn(refresh_feeds(Arc::clone(&app), refreshes, stop.clone()));
-    parts.spawn(sweep::run(Arc::clone(&app), stop.clone()));
+    parts.spawn(sweep::run(Arc::clone(&app), Arc::clone(&authority), stop.clone()));
     Ok(Running { app, authority, api, agents: agents_at, metrics, stop, parts })
 }
 
@@ -248,10 +248,10 @@ fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, Failed
     bound().map_err(|source| Failed::Listen { address, name, source })
 }
 
-/// Reads events as they are committed, by whichever server, and hands them to the roster and to watchers.
+/// Reads events as they are committed, by whichever server, and hands them to the authority, the roster and watchers.
 async fn follow(
     app: Arc<App>,
-    roster: Arc<Roster>,
+    (authority, roster): (Arc<Authority>, Arc<Roster>),
     watchers: broadcast::Sender<Event>,
     mut seen: i64,
     stop: CancellationToken,
@@ -271,6 +271,9 @@ async fn follow(
             seen = event.seq;
             if let Err(problem) = roster.follow(&app.store, &event).await {
                 tracing::warn!("follow event {}: {problem}", event.seq);
+            }
+            if let Err(problem) = authority.follow(&app.store, &event).await {
+                tracing::error!("follow event {}: {problem}", event.seq);
             }
             // Nobody watching is no error.
             let _ = watchers.send(event);

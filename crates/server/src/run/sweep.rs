@@ -1,7 +1,9 @@
-//! What is kept only for a while is thrown away: events, sessions, stored answers, pieces that no inventory has.
+//! What is kept only for a while is thrown away: events, sessions, stored answers, pieces that no inventory has, and an
+//! authority that another one follows.
 
 use super::Failed;
 use crate::app::App;
+use crate::identity::{self, Authority};
 use crate::store::{Doing, Error, Store, commit, inventories};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -16,17 +18,34 @@ const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long inventories that are past are kept: a year, and a month for whoever looks back a year.
 const INVENTORIES_KEPT: SignedDuration = SignedDuration::from_hours((365 + 31) * 24);
 
-pub(super) async fn run(app: Arc<App>, stop: CancellationToken) -> Result<(), Failed> {
+pub(super) async fn run(
+    app: Arc<App>,
+    authority: Arc<Authority>,
+    stop: CancellationToken,
+) -> Result<(), Failed> {
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = sleep(EVERY) => {}
         }
         // The next time is the retry.
-        if let Err(problem) = sweep(&app.store, Timestamp::now()).await {
+        let now = Timestamp::now();
+        if let Err(problem) = sweep(&app.store, now).await {
             tracing::warn!("{problem}");
         }
+        if let Err(problem) = retire(&app, &authority, now).await {
+            tracing::error!("{problem}");
+        }
     }
+}
+
+/// Lets the next authority take over when it is time. Whatever is to be followed and could not be is followed now.
+async fn retire(app: &App, authority: &Authority, now: Timestamp) -> Result<(), identity::Error> {
+    if Authority::retire_if_due(&app.store, now).await? {
+        tracing::info!("the fleet's authority is retired; the next one has taken over");
+        app.told.notify_waiters();
+    }
+    authority.reload(&app.store).await
 }
 
 async fn sweep(store: &Store, now: Timestamp) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use server::api::{self, Clock};
 use server::fleet::Fleet;
+use server::identity::Authority;
 use server::people::roles::Role;
 use server::people::secrets;
 use server::store::Store;
@@ -71,12 +72,12 @@ impl Centre {
 
     pub async fn with(store: Store, config: Config) -> Self {
         let app = Arc::new(App { config, store: store.clone(), told: Arc::new(Notify::new()) });
+        Authority::open(&store, Timestamp::from_second(BEGIN).unwrap()).await.unwrap();
         let fleet = Fleet::start(&app).await.unwrap();
         let (events, _) = broadcast::channel(16);
         let (ask, refresh) = mpsc::channel(2);
         let stopping = CancellationToken::new();
-        let mut state =
-            api::State::new(app, fleet, events.clone(), ask, "SHA256:authority", stopping.clone()).unwrap();
+        let mut state = api::State::new(app, fleet, events.clone(), ask, stopping.clone()).unwrap();
         let seconds = Arc::new(AtomicI64::new(BEGIN));
         let clock = Arc::clone(&seconds);
         state.clock = Clock::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());

@@ -70,11 +70,13 @@ impl Centre {
             stop.clone(),
         ));
         let (source, follower, stopped) = (store.clone(), Arc::clone(&roster), stop.clone());
+        let trusted = Arc::clone(&authority);
         tokio::spawn(async move {
             while !stopped.is_cancelled() {
                 for event in events::after(&source, after, 100).await.unwrap_or_default() {
                     after = event.seq;
                     follower.follow(&source, &event).await.unwrap();
+                    trusted.follow(&source, &event).await.unwrap();
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -126,22 +128,33 @@ impl Centre {
         own: Option<(&KeyPair, &str)>,
         version: &'static SupportedProtocolVersion,
     ) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.authority.pem().as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots);
-        Arc::new(match own {
-            None => builder.with_no_client_auth(),
-            Some((key, pem)) => {
-                let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-                let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-                builder.with_client_auth_cert(vec![certificate], key).unwrap()
-            }
-        })
+        trusting(&self.authority.pem(), own, version)
     }
+}
+
+/// TLS for a client that believes in these authorities.
+pub fn trusting(
+    authorities: &str,
+    own: Option<(&KeyPair, &str)>,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots);
+    Arc::new(match own {
+        None => builder.with_no_client_auth(),
+        Some((key, pem)) => {
+            let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+            builder.with_client_auth_cert(vec![certificate], key).unwrap()
+        }
+    })
 }
 
 pub fn csr(key: &KeyPair) -> String {
@@ -153,6 +166,8 @@ pub fn csr(key: &KeyPair) -> String {
 pub struct Agent {
     pub id: String,
     pub key: KeyPair,
+    /// PEM.
+    pub certificate: String,
     pub config: Arc<ClientConfig>,
     pub check_in: CheckIn,
     pub address: SocketAddr,
@@ -169,7 +184,8 @@ impl Agent {
             inventory: String::new(),
             job: None,
         };
-        Self { id, key, config, check_in, address: centre.address }
+        let certificate = certificate.to_owned();
+        Self { id, key, certificate, config, check_in, address: centre.address }
     }
 
     pub async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {

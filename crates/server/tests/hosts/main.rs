@@ -7,5 +7,6 @@ mod clones;
 mod fleet;
 mod inventories;
 mod life;
+mod rotation;
 #[path = "../store_for_tests/mod.rs"]
 mod store_for_tests;
