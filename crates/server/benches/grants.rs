@@ -138,8 +138,8 @@ async fn begin(app: &App, plan: &Plan) {
     packed.write_all(&plan.bytes()).expect("memory");
     let mut writing = app.store.begin().await.expect("a transaction");
     sqlx::query(
-        "INSERT INTO plans (id, title, environment, state, asked, blocks, digest, body, created_by, created_at, revision) \
-         VALUES ($1, 'bench', $2, 'in-force', '{}', '[]', '', $3, 'server', 0, 1)",
+        "INSERT INTO plans (id, title, environment, state, asked, blocks, left_out, hosts, digest, body, created_by, \
+         created_at, revision) VALUES ($1, 'bench', $2, 'in-force', '{}', '[]', '[]', 0, '', $3, 'server', 0, 1)",
     )
     .bind(plan.id.to_string())
     .bind(plan.environment.clone())

@@ -111,7 +111,7 @@ fn packages(class: &HostClass, look: Look) -> String {
         let _ = write!(
             out,
             "; {} NO WAY BACK",
-            count(stuck as u64, "package has").replace("packages has", "packages have")
+            if stuck == 1 { "1 package has".to_owned() } else { format!("{stuck} packages have") }
         );
     }
     out.push('\n');

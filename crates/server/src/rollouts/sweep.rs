@@ -1,17 +1,17 @@
 //! Looks after rollouts under way: leases and deadlines that end, hosts that fall silent, waves that settle, soak and pass
 //! their gate. One server does it at a time; another one takes over when it dies.
 
-use super::Rollouts;
 use super::books::{Books, Wanted, Written};
 use super::sealed::Sealed;
+use super::{Acted, Rollouts};
 use crate::store::audit::Actor;
 use crate::store::leases::{self, Lease};
 use crate::store::rollouts::jobs::{self, Due};
-use crate::store::rollouts::tally;
+use crate::store::rollouts::{tally, withdrawn};
 use crate::store::{Doing, Error, commit};
 use jiff::{SignedDuration, Timestamp};
 use rollout::engine::Tally;
-use rollout::rollout::{Phase, State};
+use rollout::rollout::{Event, Phase, State};
 use sqlx::AnyConnection;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -68,6 +68,15 @@ impl Sweep {
     }
 
     async fn look_after(&self, lease: &Lease, sealed: &Arc<Sealed>, now: Timestamp) -> Result<(), Error> {
+        if let Some(why) = withdrawn::bulletin(&self.rollouts.app.store, &sealed.plan).await? {
+            let (app, id) = (&self.rollouts.app, sealed.plan.id);
+            match super::act(app, id, Event::Retracted { why }, &Actor::Server, now).await {
+                Ok(()) => return Ok(()),
+                // It is over, or was never signed: nothing is to be stopped.
+                Err(Acted::Refused(_) | Acted::NotFound(_)) => {}
+                Err(Acted::Store(problem)) => return Err(problem),
+            }
+        }
         loop {
             let most = self.jobs_due(lease, sealed, now).await?;
             if !most {

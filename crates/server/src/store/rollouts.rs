@@ -11,6 +11,7 @@ pub mod reports;
 pub mod services;
 pub mod tally;
 pub mod waves;
+pub mod withdrawn;
 
 use super::{Doing, Error, Store, Writing};
 use flate2::read::ZlibDecoder;

@@ -160,7 +160,7 @@ impl Centre {
         let (status, body) = self.ask(&self.config(None), "POST", ENROL_PATH, &body).await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
         let enrolled: Enrolled = serde_json::from_slice(&body).unwrap();
-        assert_eq!(enrolled.trust_root.as_deref(), Some("{\"root\":1}"));
+        assert!(enrolled.trust_root.is_some_and(|root| root.contains("x-palisade-one-key")));
         let agent = Agent::of(HostId(enrolled.host.parse().unwrap()));
         let config = self.config(Some((&key, &enrolled.certificate)));
         Host { agent, config, name: name.to_owned() }

@@ -2,6 +2,7 @@
 
 use crate::store_for_tests::on_each_store;
 use crate::world::{Agent, Hands, World, plan};
+use jiff::Timestamp;
 use rollout::order::{Failure, Stage};
 use rollout::rollout::{Event, Halt};
 use rollout::sim::fleet::{GROUP, Shape, host_id};
@@ -275,6 +276,37 @@ async fn what_a_person_stops_is_stopped_in_words() {
         let missing = rollout::sim::fleet::plan_id(3);
         let refused = rollouts::act(&world.app, missing, Event::Started, &Actor::Server, world.now()).await;
         assert!(matches!(refused, Err(rollouts::Acted::NotFound(_))), "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bulletin_that_is_withdrawn_ends_the_rollout_that_answers_it() {
+    on_each_store(async |fresh| {
+        let mut world = World::new(fresh.store.clone(), &Hands::begin()).await;
+        let plan = Shape { waves: vec![1, 3], ..Shape::default() }.plan();
+        world.begun(&plan).await;
+        let withdraw = async |id: &str, at: Timestamp| {
+            sqlx::query(
+                "INSERT INTO advisories (feed, id, from_at, hash, kind, summary, withdrawn, cves, body) \
+                 VALUES ('osv', $1, 0, '', 'advisory', 'not a hole', $2, '', $3)",
+            )
+            .bind(id.to_owned())
+            .bind(at.as_microsecond())
+            .bind(Vec::<u8>::new())
+            .execute(fresh.store.reader())
+            .await
+            .unwrap();
+        };
+        withdraw("DSA-9999-1", world.now()).await;
+        world.swept().await;
+        assert_eq!(world.state().await, "wave 0, open", "another bulletin is none of its");
+        world.hands.pass(60);
+        withdraw("DSA-0000-1", world.now()).await;
+        world.swept().await;
+        assert_eq!(world.state().await, "retracted: its vendor withdrew DSA-0000-1 (not a hole)");
+        let checked = world.check_in(&mut Agent::numbered(0..1)[0]).await;
+        assert_eq!(checked.told, None);
     })
     .await;
 }

@@ -218,8 +218,8 @@ pub async fn keep(store: &Store, plan: &Plan, now: Timestamp) {
     packed.write_all(&plan.bytes()).unwrap();
     let mut writing = store.begin().await.unwrap();
     sqlx::query(
-        "INSERT INTO plans (id, title, environment, state, asked, blocks, digest, body, created_by, created_at, revision) \
-         VALUES ($1, $2, $3, 'in-force', '{}', '[]', $4, $5, 'server', 0, 1)",
+        "INSERT INTO plans (id, title, environment, state, asked, blocks, left_out, hosts, digest, body, created_by, \
+         created_at, revision) VALUES ($1, $2, $3, 'in-force', '{}', '[]', '[]', 0, $4, $5, 'server', 0, 1)",
     )
     .bind(plan.id.to_string())
     .bind(plan.title.clone())
