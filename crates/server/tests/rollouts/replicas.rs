@@ -89,8 +89,8 @@ fn another(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_dies_in_the_middle_of_a_wave_loses_and_doubles_nothing() {
     on_each_store(async |fresh| {
+        let hands = Hands::begin();
         for round in 0..3_u32 {
-            let hands = Hands::begin();
             let mut world = World::new(fresh.store.clone(), &hands).await;
             let shape = Shape {
                 number: 10 + round,
