@@ -6,7 +6,7 @@ use super::sealed::Sealed;
 use crate::App;
 use crate::store::audit::Actor;
 use crate::store::rollouts::{self, jobs};
-use crate::store::{self, Error, Writing, commit};
+use crate::store::{Error, Writing, commit};
 use jiff::Timestamp;
 use rollout::job::{Count, Outcome};
 use rollout::plan::{HostId, Plan, PlanId};
@@ -80,8 +80,6 @@ pub async fn free(app: &App, plan: PlanId, host: HostId, actor: &Actor, now: Tim
         };
         return Err(Refused { state: job.state.to_string(), event: "freeing a host", reason }.into());
     }
-    let detail = serde_json::json!({ "plan": plan, "state": job.state.to_string() });
-    store::audit::record(&mut writing, now, actor, "rollout.free", &host.to_string(), detail).await?;
     written(app, books, writing, actor).await
 }
 

@@ -73,11 +73,13 @@ struct Services {
 pub(super) struct Books {
     dialect: Dialect,
     now: Timestamp,
-    books: BTreeMap<PlanId, Book>,
+    each: BTreeMap<PlanId, Book>,
     services: BTreeMap<String, Services>,
     /// Plans that have a host under change, in these books or elsewhere.
     charged: BTreeSet<(HostId, PlanId)>,
     pub(super) grants: u64,
+    /// Hosts that a person freed.
+    freed: Vec<(PlanId, HostId, State)>,
 }
 
 /// The engine's desk on a book. A macro, because the borrow of the parts must end with the statement.
@@ -184,22 +186,22 @@ impl Books {
                 jobs::charged(&mut *connection, dialect, hosts).await?.into_iter().collect()
             }
         };
-        Ok(Self { dialect, now, books, services, charged, grants: 0 })
+        Ok(Self { dialect, now, each: books, services, charged, grants: 0, freed: Vec::new() })
     }
 
     /// Each rollout's part.
     pub(super) fn each(&self) -> impl Iterator<Item = (PlanId, &Book)> {
-        self.books.iter().map(|(plan, book)| (*plan, book))
+        self.each.iter().map(|(plan, book)| (*plan, book))
     }
 
     /// One rollout's part.
     pub(super) fn book(&self, plan: PlanId) -> Option<&Book> {
-        self.books.get(&plan)
+        self.each.get(&plan)
     }
 
     /// The engine's desk of one rollout.
     pub(super) fn desk(&mut self, plan: PlanId) -> Option<Desk<'_>> {
-        let book = self.books.get_mut(&plan)?;
+        let book = self.each.get_mut(&plan)?;
         let services = self.services.get_mut(&book.sealed.plan.environment)?;
         Some(desk!(book, services))
     }
@@ -208,7 +210,7 @@ impl Books {
     /// into.
     pub(super) fn check_in(&mut self, host: HostId, group: &str, said: &CheckIn) -> Answer {
         let mut answer = Answer::default();
-        for (&plan, book) in &mut self.books {
+        for (&plan, book) in &mut self.each {
             let sealed = Arc::clone(&book.sealed);
             let Some(seat) = sealed.seat(host) else { continue };
             let Some(services) = self.services.get_mut(&sealed.plan.environment) else { continue };
@@ -255,7 +257,16 @@ impl Books {
 
     /// A person has looked at a host. `None`: it has no job here.
     pub(super) fn free(&mut self, plan: PlanId, host: HostId) -> Option<Outcome> {
-        self.step(plan, host, |desk, seat, job, now| desk.free(seat, job, now))
+        let state = self.book(plan)?.jobs.get(&host)?.state;
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method itself is not general enough in the desk's lifetime"
+        )]
+        let outcome = self.step(plan, host, |desk, seat, job, now| desk.free(seat, job, now))?;
+        if outcome == Outcome::Changed {
+            self.freed.push((plan, host, state));
+        }
+        Some(outcome)
     }
 
     fn step(
@@ -264,7 +275,7 @@ impl Books {
         host: HostId,
         step: impl FnOnce(&mut Desk<'_>, rollout::engine::Seat<'_>, &mut Job, Timestamp) -> Outcome,
     ) -> Option<Outcome> {
-        let book = self.books.get_mut(&plan)?;
+        let book = self.each.get_mut(&plan)?;
         let sealed = Arc::clone(&book.sealed);
         let seat = sealed.seat(host)?;
         let services = self.services.get_mut(&sealed.plan.environment)?;
@@ -277,7 +288,7 @@ impl Books {
     /// Writes what changed. Where a rollout's state changed, with its audit entry and event.
     pub(super) async fn write(&self, writing: &mut Writing, actor: &Actor) -> Result<Written, Error> {
         let mut changed = false;
-        for (plan, book) in &self.books {
+        for (plan, book) in &self.each {
             let jobs = book.jobs_changed();
             if !jobs.is_empty() {
                 changed = true;
@@ -317,9 +328,15 @@ impl Books {
             }
         }
         // The audit log and the events last: others wait for them from here on.
-        let turned = self.books.iter().filter(|(_, book)| book.is_turned() || book.is_let_go());
-        let turned: Vec<_> = turned.collect();
-        for &(plan, book) in &turned {
+        for (plan, host, state) in &self.freed {
+            let detail = serde_json::json!({ "plan": plan, "state": state.to_string() });
+            audit::record(writing, self.now, actor, "rollout.free", &host.to_string(), detail).await?;
+        }
+        let told = |plan: &PlanId, book: &Book| {
+            book.is_turned() || book.is_let_go() || self.freed.iter().any(|(freed, ..)| freed == plan)
+        };
+        let told: Vec<_> = self.each.iter().filter(|(plan, book)| told(plan, book)).collect();
+        for &(plan, book) in &told {
             changed = true;
             rollouts::write(writing, *plan, &book.rollout, &book.rows, book.is_turned(), self.now).await?;
             let detail = serde_json::json!({
@@ -331,7 +348,7 @@ impl Books {
                 audit::record(writing, self.now, actor, &action, &plan.to_string(), detail).await?;
             }
         }
-        for (plan, book) in turned {
+        for (plan, book) in told {
             let detail = serde_json::json!({
                 "state": rollouts::word(&book.rollout.state),
                 "text": book.rollout.state.to_string(),
@@ -346,7 +363,7 @@ impl Books {
             book.sealed.plan.environment == *environment
                 && book.jobs.get(&host).is_some_and(|job| job.charged)
         };
-        let book = self.books.values().find(holds).expect("a place is taken by a job that is charged");
+        let book = self.each.values().find(holds).expect("a place is taken by a job that is charged");
         book.sealed.plan.id
     }
 }

@@ -37,13 +37,13 @@ impl Hints {
 
     /// Waits for a ring; `None`: too many do. A host that waits twice waits once: the first wait ends.
     pub fn wait(self: &Arc<Self>, host: Uuid) -> Option<Wait> {
-        let (ring, rung) = oneshot::channel();
+        let (bell, rung) = oneshot::channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= self.most && !waiting.contains_key(&host) {
             return None;
         }
         let number = waiting.get(&host).map_or(0, |(number, _)| number + 1);
-        waiting.insert(host, (number, ring));
+        waiting.insert(host, (number, bell));
         Some(Wait { among: Arc::clone(self), host, number, rung })
     }
 
@@ -76,9 +76,9 @@ impl Hints {
     fn ring_now(&self, hosts: &[Uuid]) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for host in hosts {
-            if let Some((_, ring)) = waiting.remove(host) {
+            if let Some((_, bell)) = waiting.remove(host) {
                 // Who has just gone needs no ring.
-                let _ = ring.send(());
+                let _ = bell.send(());
             }
         }
     }

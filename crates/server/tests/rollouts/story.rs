@@ -233,14 +233,14 @@ async fn a_rollback_reaches_everybody_who_went_forward() {
         assert!(agents.iter().all(|agent| agent.cleared == [1]), "{agents:?}");
         assert_eq!(world.status().await.waves[1].late, 1);
 
-        let word = world.allow_back(&plan).await;
+        let listed = world.allow_back(&plan).await;
         let signers = BTreeSet::from(["ada".to_owned()]);
         world.act(Event::BackOrdered { by: "ada".to_owned(), signers }).await.unwrap();
         for agent in &mut agents {
             agent.outcome = Stage::RolledBack;
         }
         let checked = world.check_in(&mut agents[0]).await;
-        assert_eq!(checked.told.unwrap().word, Some(word));
+        assert_eq!(checked.told.unwrap().word, Some(listed));
         world.round(&mut agents, 4).await;
         assert!(agents.iter().all(|agent| agent.cleared == [1, 2]), "{agents:?}");
         world.swept().await;

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 /// Jobs in one statement of [`queue`].
 const QUEUED_AT_ONCE: usize = 5_000;
 
-/// The jobs of these hosts; who has none is left out.
+/// The jobs of these hosts; who has none is left out. (A cross join, because SQLite keeps its order: the hosts asked for
+/// first, each by the key, instead of a plan's 100,000 jobs.)
 pub async fn of_hosts(
     reading: &mut AnyConnection,
     dialect: Dialect,
@@ -23,7 +24,7 @@ pub async fn of_hosts(
 ) -> Result<BTreeMap<HostId, Job>, Error> {
     let text = format!(
         "SELECT j.host, j.state, j.direction, j.fence, j.machine, j.last, j.until_at, j.charged, j.begun, j.late \
-         FROM {} asked JOIN rollout_jobs j ON j.plan = $2 AND j.host = asked.value",
+         FROM {} asked CROSS JOIN rollout_jobs j WHERE j.plan = $2 AND j.host = asked.value",
         dialect.scalars("$1")
     );
     let rows = sqlx::query(AssertSqlSafe(text)).bind(json(&hosts)).bind(plan.to_string());
@@ -54,7 +55,7 @@ pub async fn charged(
     hosts: &[HostId],
 ) -> Result<Vec<(HostId, PlanId)>, Error> {
     let text = format!(
-        "SELECT j.host, j.plan FROM {} asked JOIN rollout_jobs j ON j.host = asked.value AND j.charged = 1",
+        "SELECT j.host, j.plan FROM {} asked CROSS JOIN rollout_jobs j WHERE j.host = asked.value AND j.charged = 1",
         dialect.scalars("$1")
     );
     let rows = sqlx::query(AssertSqlSafe(text)).bind(json(&hosts)).fetch_all(reading).await;
@@ -147,24 +148,38 @@ pub async fn due(
     due: Due,
     most: i64,
 ) -> Result<Vec<(HostId, Option<Timestamp>)>, Error> {
-    let (wave, since) = due.silent.map_or((-1, Timestamp::UNIX_EPOCH), |(wave, since)| (wide(wave), since));
     let rows = sqlx::query(
-        "SELECT j.host, h.heard_at FROM rollout_jobs j \
-         LEFT JOIN rollout_health h ON h.host = j.host AND (j.fence = 0 OR h.machine = j.machine) \
-         WHERE j.plan = $1 AND (j.counts IN ('preparing', 'under-change') AND j.until_at <= $2 \
-         OR j.counts = 'queued' AND j.wave = $3 AND (h.heard_at IS NULL OR h.heard_at < $4)) \
-         ORDER BY j.host LIMIT $5",
+        "SELECT host FROM rollout_jobs WHERE plan = $1 AND counts IN ('preparing', 'under-change') AND until_at <= $2 \
+         ORDER BY host LIMIT $3",
     )
     .bind(plan.to_string())
     .bind(due.now.as_microsecond())
-    .bind(wave)
-    .bind(since.as_microsecond())
     .bind(most)
+    .fetch_all(&mut *reading)
+    .await
+    .doing("read whose time is over")?;
+    // Only silence asks when a host was heard.
+    let mut found: Vec<(HostId, Option<Timestamp>)> =
+        rows.iter().map(|row| Ok((HostId(id(row, 0)?), None))).collect::<Result<_, Error>>()?;
+    let Some((wave, since)) = due.silent else { return Ok(found) };
+    let rows = sqlx::query(
+        "SELECT j.host, h.heard_at FROM rollout_jobs j \
+         LEFT JOIN rollout_health h ON h.host = j.host AND (j.fence = 0 OR h.machine = j.machine) \
+         WHERE j.plan = $1 AND j.counts = 'queued' AND j.wave = $2 AND (h.heard_at IS NULL OR h.heard_at < $3) \
+         ORDER BY j.host LIMIT $4",
+    )
+    .bind(plan.to_string())
+    .bind(wide(wave))
+    .bind(since.as_microsecond())
+    .bind(most - wide(found.len()))
     .fetch_all(reading)
     .await
-    .doing("read which jobs are due")?;
-    let heard = |row: &AnyRow| row.get::<Option<i64>, _>(1).map(|_| time(row, 1)).transpose();
-    rows.iter().map(|row| Ok((HostId(id(row, 0)?), heard(row)?))).collect()
+    .doing("read who is silent")?;
+    for row in &rows {
+        let heard = row.get::<Option<i64>, _>(1).map(|_| time(row, 1)).transpose()?;
+        found.push((HostId(id(row, 0)?), heard));
+    }
+    Ok(found)
 }
 
 /// What a job counts as, in more words than the engine needs.

@@ -36,7 +36,7 @@ pub async fn read(
 ) -> Result<BTreeMap<String, Group>, Error> {
     let names = serde_json::json!(names).to_string();
     let text = format!(
-        "SELECT s.name, s.away_max, s.away_already FROM {} asked JOIN services s ON s.environment = $2 \
+        "SELECT s.name, s.away_max, s.away_already FROM {} asked CROSS JOIN services s WHERE s.environment = $2 \
          AND s.name = asked.value",
         dialect.scalars("$1")
     );
@@ -49,7 +49,7 @@ pub async fn read(
     };
     let mut groups: BTreeMap<_, _> = rows.iter().map(group).collect::<Result<_, Error>>()?;
     let text = format!(
-        "SELECT p.service, p.host, p.since_at, p.state FROM {} asked JOIN service_places p ON p.environment = $2 \
+        "SELECT p.service, p.host, p.since_at, p.state FROM {} asked CROSS JOIN service_places p WHERE p.environment = $2 \
          AND p.service = asked.value",
         dialect.scalars("$1")
     );

@@ -74,7 +74,7 @@ pub async fn whole(
          COUNT(CASE WHEN j.counts = 'queued' THEN 1 END), \
          COUNT(CASE WHEN j.counts = 'queued' AND h.healthy = 0 THEN 1 END) \
          FROM rollout_jobs j JOIN rollout_health h ON h.host = j.host AND (j.fence = 0 OR h.machine = j.machine) \
-         WHERE j.plan = $1 AND (j.counts = 'proven' OR j.counts = 'queued' AND j.direction = 'forward') \
+         WHERE j.plan = $1 AND j.counts IN ('proven', 'queued') AND (j.counts = 'proven' OR j.direction = 'forward') \
          AND h.heard_at >= $3 AND h.healthy IS NOT NULL",
     )
     .bind(plan.to_string())
