@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use trust::statement::NotHalted;
 use uuid::Uuid;
 use view::{Caller, View};
-use wire::v1::Told;
+use wire::v1::{Told, Watch};
 
 /// How often the sweep looks.
 const SWEPT_EVERY: Duration = Duration::from_secs(2);
@@ -160,7 +160,8 @@ impl Rollouts {
                 }
             }
         }
-        Ok(Checked { told: self.told(&answer, now)?, hint: !moving.is_empty() })
+        let watch = seats.iter().find_map(|open| open.watches(caller.host));
+        Ok(Checked { told: self.told(&answer, watch, now)?, hint: !moving.is_empty() })
     }
 
     /// Follows what this server or another one did.
@@ -217,11 +218,16 @@ impl Rollouts {
         Ok(())
     }
 
-    fn told(&self, answer: &Answer, now: Timestamp) -> Result<Option<Told>, Unanswered> {
-        if *answer == Answer::default() {
+    fn told(
+        &self,
+        answer: &Answer,
+        watch: Option<Watch>,
+        now: Timestamp,
+    ) -> Result<Option<Told>, Unanswered> {
+        if *answer == Answer::default() && watch.is_none() {
             return Ok(None);
         }
-        let mut told = Told { order: answer.order, withdraw: answer.withdraw, ..Told::default() };
+        let mut told = Told { order: answer.order, withdraw: answer.withdraw, watch, ..Told::default() };
         if let Some(order) = answer.order.filter(|order| order.direction == Direction::Back) {
             told.word = self.signing.word_in_force(order.plan, order.digest);
         }

@@ -16,6 +16,10 @@ use rollout::rollout::{Phase, Rollout, State};
 use rollout::window::Fit;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use wire::v1::Watch;
+
+/// Hosts that watch a plan before their turn, for each that a comparison needs: some are silent, some are down.
+const WATCHED_FOR_EACH: u64 = 4;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -188,6 +192,23 @@ impl Open {
             | State::Superseded { .. }
             | State::Retracted { .. } => false,
         }
+    }
+
+    /// The plan whose probes this host is to look at before its turn: patched hosts are compared with it. Some of those that
+    /// go later, drawn by their ids; each of them fetches the plan.
+    pub(super) fn watches(&self, host: HostId) -> Option<Watch> {
+        let at = self.lock().rollout.at()?;
+        let plan = &self.sealed.plan;
+        let control = plan.waves.get(at.wave)?.gate.control?;
+        if !self.sealed.names(host) || self.sealed.seat(host)?.wave <= at.wave {
+            return None;
+        }
+        let later = plan.waves.iter().skip(at.wave + 1).flat_map(|wave| &wave.cohorts);
+        let later: u64 = later.map(|cohort| cohort.hosts.len() as u64).sum();
+        let wanted = u64::from(control.hosts_min) * WATCHED_FOR_EACH;
+        // The low half of an id is chance.
+        let drawn = host.0.as_u64_pair().1 % later.max(1) < wanted;
+        drawn.then(|| Watch { plan: plan.id, digest: self.sealed.digest })
     }
 
     /// What a check-in says about the health of the present wave: whether it speaks for the job at all, and, as an answer of

@@ -310,3 +310,25 @@ async fn a_bulletin_that_is_withdrawn_ends_the_rollout_that_answers_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn hosts_whose_turn_comes_later_watch_the_plan_that_others_are_compared_by() {
+    on_each_store(async |fresh| {
+        let mut world = World::new(fresh.store.clone(), &Hands::begin()).await;
+        let mut plan = Shape { waves: vec![1, 3], control: true, ..Shape::default() }.plan();
+        world.begun(&plan).await;
+        let mut agents = Agent::numbered(0..4);
+        for agent in &mut agents[1..] {
+            let watch = world.check_in(agent).await.told.unwrap().watch.unwrap();
+            assert_eq!((watch.plan, watch.digest), (plan.id, plan.digest()));
+        }
+        assert_eq!(world.check_in(&mut agents[0]).await.told.unwrap().watch, None, "it is its turn");
+        world.act(Event::Aborted { by: "ada".to_owned() }).await.unwrap();
+        assert_eq!(world.check_in(&mut agents[1]).await.told, None);
+        // Nothing is compared: nobody watches.
+        plan = Shape { number: 2, waves: vec![1, 3], ..Shape::default() }.plan();
+        world.begun(&plan).await;
+        assert_eq!(world.check_in(&mut agents[1]).await.told, None);
+    })
+    .await;
+}
