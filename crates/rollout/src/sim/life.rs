@@ -21,8 +21,7 @@ impl World {
             let packages = host.seen();
             let looked = !host.chance.permille(unseen);
             let step = {
-                let named = self.plans[0].plan.classes[0].changes.len();
-                let seen = host.observe(&packages[..named], self.now_ms, looked);
+                let seen = host.observe(&packages, self.now_ms, looked);
                 let verified = self.plans.iter().filter(|sealed| sealed.verified);
                 let book_back = |sealed: &Sealed| {
                     self.centre
@@ -144,7 +143,7 @@ impl World {
     }
 
     pub(super) fn power_cut(&mut self, at: usize, back_ms: Option<u64>) {
-        let packages = self.plans[0].plan.classes[0].changes.len();
+        let packages = self.packages_changed(at);
         let before = self.hosts[at].packages;
         self.hosts[at].cut(packages, self.now_ms);
         if self.hosts[at].packages != before {

@@ -9,6 +9,8 @@ use crate::job::{Count, Job};
 use crate::order::{Direction, Stage};
 use crate::plan::PlanId;
 use crate::rollout::State;
+use crate::window::Fit;
+use jiff::SignedDuration;
 
 /// A clock since boot may be so wrong that a lease is an eighth longer than it says; and a message was on its way.
 const SLACK_SECONDS: i64 = 1;
@@ -36,7 +38,7 @@ pub enum Kind {
     Overshoot,
     /// A job lost, or run twice.
     Job,
-    /// A host began after a halt, beyond its clearance; or before its wave's earliest time.
+    /// A host began after a halt, beyond its clearance; or before its wave's earliest time; or outside of a window.
     AfterHalt,
     /// A gate opened without the evidence.
     Silence,
@@ -74,6 +76,12 @@ impl World {
         }
         if work.direction == Direction::Forward && host.wall(self.now_ms) < sealed.plan.earliest(wave) {
             self.oath.breaks(Kind::AfterHalt, || format!("host {number} begins before its wave may"));
+        }
+        let expected = SignedDuration::from_secs(sealed.plan.timing.expected_seconds.into());
+        let fits = sealed.calendar.fit(host.wall(self.now_ms), expected);
+        if work.direction == Direction::Forward && !matches!(fits, Fit::Fits { .. }) {
+            self.oath
+                .breaks(Kind::AfterHalt, || format!("host {number} begins outside of the plan's window"));
         }
         let allowed = i64::from(sealed.plan.timing.clearance_seconds) + SLACK_SECONDS;
         let Some(book) = self.centre.books.iter().find(|book| book.sealed.plan.id == work.plan) else {
@@ -242,7 +250,10 @@ impl World {
             if heard && !quarantined && job.state.to_string() != stage.to_string() {
                 broken.get_or_insert(format!("host {} is {stage}, the books say {}", host.number, job.state));
             }
+            // What the plan that was replaced had installed stays.
+            let earlier = |&(n, p, _): &(usize, PlanId, (usize, u64))| n == host.number && p != work.plan;
             if !quarantined
+                && !self.oath.commits.iter().any(earlier)
                 && host.packages.contains(&Version::New)
                 && !stage.is_past_return()
                 && job.fence == work.fence

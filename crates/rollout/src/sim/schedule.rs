@@ -4,8 +4,9 @@ use super::chance::Chance;
 use super::fleet::Shape;
 use super::oath::Kind;
 use super::world::{Fate, Faults, World};
-use crate::plan::{Reboot, Rollback};
-use crate::rollout::{Event, State};
+use crate::plan::{Day, Reboot, Recurrence, Rollback, Window};
+use crate::rollout::{Event, Halt, State};
+use jiff::civil::Time;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,6 +190,9 @@ fn draw(seed: u64) -> World {
     shape.timing.clearance_seconds = u32::try_from(chance.within(30, 180)).expect("small");
     shape.timing.deadline_seconds = u32::try_from(chance.within(1_200, 2_400)).expect("small");
     shape.timing.silence_seconds = u32::try_from(chance.within(300, 900)).expect("small");
+    if chance.permille(200) {
+        shape.windows.push(window(&mut chance));
+    }
     let mut world = World::new(&root, hosts, &shape);
     world.fate(chance.below(2 * MINUTE_MS), Fate::Order(0, Event::Started));
     // A third of all worlds is quiet, so that good ends are seen, too.
@@ -226,11 +230,23 @@ fn draw(seed: u64) -> World {
             }
         }
     }
-    befall(&mut world, &mut chance, hosts, worse);
+    befall(&mut world, &mut chance, &shape, worse);
     world
 }
 
-fn befall(world: &mut World, chance: &mut Chance, hosts: usize, worse: u64) {
+/// A window that opens within the first minutes of the history and closes within it. It begins on a Monday, at one in the
+/// morning there.
+fn window(chance: &mut Chance) -> Window {
+    Window {
+        zone: "Europe/Zurich".to_owned(),
+        every: Recurrence::Weekly(vec![Day::Monday]),
+        opens: Time::constant(1, i8::try_from(chance.below(20)).expect("small"), 0, 0),
+        minutes: u32::try_from(chance.within(20, 90)).expect("small"),
+    }
+}
+
+fn befall(world: &mut World, chance: &mut Chance, shape: &Shape, worse: u64) {
+    let hosts = world.ids.len();
     for _ in 0..chance.below(1 + 4 * worse) {
         let at = chance.index(hosts);
         let when = chance.below(BAD_MS);
@@ -248,7 +264,7 @@ fn befall(world: &mut World, chance: &mut Chance, hosts: usize, worse: u64) {
     let signers = || -> BTreeSet<String> { ["1".to_owned(), "2".to_owned()].into() };
     let by = || "a person".to_owned();
     let when = chance.below(BAD_MS);
-    match chance.below(12) {
+    match chance.below(14) {
         0 => {
             world.fate(when, Fate::Order(0, Event::Paused { by: by() }));
             let resumed = Event::Resumed { generation: 1, signers: signers() };
@@ -262,6 +278,17 @@ fn befall(world: &mut World, chance: &mut Chance, hosts: usize, worse: u64) {
             // A halt by the budget, if there is one by then, is resumed by the approvers.
             let resumed = Event::Resumed { generation: 1, signers: signers() };
             world.fate(when, Fate::Order(0, resumed));
+        }
+        6 => {
+            let why = "too many pages".to_owned();
+            world.fate(when, Fate::Order(0, Event::Halted(Halt::Ordered { by: by(), why })));
+        }
+        7 | 8 => {
+            // The same versions or more, other hosts' luck, other waves.
+            let mut waves = shape.waves.clone();
+            waves[1..].reverse();
+            let next = Shape { number: 2, packages: 1 + chance.index(2), waves, ..shape.clone() };
+            world.fate(when, Fate::Supersede(0, Box::new(next)));
         }
         _ => {}
     }

@@ -19,14 +19,13 @@
 //! ```
 
 use super::chance::Chance;
-use super::fleet::{Sealed, Shape};
+use super::fleet::Shape;
 use super::host::Version;
 use super::world::{Fate, World};
 use crate::plan::{Day, Reboot, Recurrence, Rollback, Window};
 use crate::rollout::Event;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::rc::Rc;
 
 /// Runs a story. Gives its commands with what happened beneath each.
 pub fn run(text: &str) -> Result<String, String> {
@@ -195,14 +194,7 @@ fn show(world: &mut World, shown: &mut Vec<String>) {
 
 fn supersede(world: &mut World, words: &[&str]) -> Result<(), String> {
     let old = world.centre.books[0].sealed.plan.id;
-    let shape = shape(Shape { number: 2, supersedes: Some(old), ..Shape::default() }, words)?;
-    let mut plan = shape.plan();
-    "plan 2".clone_into(&mut plan.title);
-    let sealed = Rc::new(Sealed::signed(plan));
-    let now = world.now();
-    world.plans.push(Rc::clone(&sealed));
-    let book = super::centre::Book::armed(sealed, &world.ids, now);
-    world.centre.books.push(book);
+    world.arm(&shape(Shape { number: 2, supersedes: Some(old), ..Shape::default() }, words)?);
     Ok(())
 }
 

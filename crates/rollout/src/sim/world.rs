@@ -63,6 +63,8 @@ pub enum Fate {
     Capture,
     /// A person acts on a rollout.
     Order(usize, crate::rollout::Event),
+    /// A plan is started that replaces the one of this book.
+    Supersede(usize, Box<super::fleet::Shape>),
     /// A person frees a host's places.
     Free(usize, usize),
     /// A person reboots a machine.
@@ -205,6 +207,15 @@ impl World {
             && self.hosts.iter().all(rests)
     }
 
+    /// Another plan, signed and armed; gives the number of its book.
+    pub fn arm(&mut self, shape: &super::fleet::Shape) -> usize {
+        let sealed = Rc::new(Sealed::signed(shape.plan()));
+        self.plans.push(Rc::clone(&sealed));
+        let book = Book::armed(sealed, &self.ids, self.now());
+        self.centre.books.push(book);
+        self.centre.books.len() - 1
+    }
+
     pub(super) fn after(&mut self, delay_ms: u64, happening: Happening) {
         let slot = if let Some(slot) = self.free.pop() {
             self.happenings[slot] = Some(happening);
@@ -289,7 +300,8 @@ impl World {
         if host.busy != Some((busy, begun)) {
             return;
         }
-        let packages = self.plans[0].plan.classes[0].changes.len();
+        let packages = self.packages_changed(at);
+        let host = &mut self.hosts[at];
         let before = host.packages;
         let goes_down = host.done(busy, packages);
         if goes_down {
@@ -305,6 +317,13 @@ impl World {
         if self.hosts[at].agent && self.hosts[at].life >= life {
             self.drive(at);
         }
+    }
+
+    /// How many packages the plan changes that a machine works on.
+    pub(super) fn packages_changed(&self, at: usize) -> usize {
+        let work = self.hosts[at].journal.work;
+        let sealed = self.plans.iter().find(|sealed| work.is_some_and(|work| work.digest == sealed.digest));
+        sealed.unwrap_or(&self.plans[0]).plan.classes[0].changes.len()
     }
 
     /// A message on its way: lost, doubled, or late.
@@ -442,6 +461,14 @@ impl World {
                     Some(refused) => format!("plan {}: {refused}", book + 1),
                     None => format!("plan {} is {}", book + 1, world.centre.books[book].rollout.state),
                 });
+            }
+            Fate::Supersede(book, shape) => {
+                let old = self.centre.books[book].sealed.plan.id;
+                let new = self.arm(&super::fleet::Shape { supersedes: Some(old), ..*shape });
+                let by = self.centre.books[new].sealed.plan.id;
+                // The plan that is replaced stops in the same transaction.
+                self.befall(Fate::Order(book, crate::rollout::Event::Superseded { by }));
+                self.befall(Fate::Order(new, crate::rollout::Event::Started));
             }
             Fate::Free(book, number) => {
                 let now = self.now();
