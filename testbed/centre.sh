@@ -148,6 +148,43 @@ sound() {
   same "the database is whole" ok "$(store 'PRAGMA integrity_check')"
 }
 
+# Hands that pretend, on these hosts.
+hands_dry() {
+  local host
+  printf '[agent]\nhand = "dry"\n' > "$CENTRE/agent.toml"
+  for host in "$@"; do
+    fleet push "$host" "$CENTRE/agent.toml" /etc/palisade/agent.toml
+    on "$host" systemctl restart "$AGENT_UNIT"
+  done
+}
+# How a dry hand is to fail.
+dry_faults() {
+  printf '%s' "$2" > "$CENTRE/faults.json"
+  fleet push "$1" "$CENTRE/faults.json" "$AGENT_DIRECTORY/dry-faults.json"
+}
+# Two approvers, ada and bob; eve is a stranger.
+trust_founded() {
+  local name
+  for name in ada bob eve; do cli key new "$CENTRE/$name.key" --no-passphrase --name "$name" >/dev/null; done
+  cli key found --owners 1 --approvers 2 --owner "$CENTRE/ada.key.pub" --approver "$CENTRE/ada.key.pub" \
+    --approver "$CENTRE/bob.key.pub" >/dev/null || true
+  cli key sign --key "$CENTRE/ada.key" --yes >/dev/null || true
+  claim "the trust is founded" cli key sign --key "$CENTRE/bob.key" --yes
+}
+# plan_made OPTIONS… — makes a plan; prints its id.
+plan_made() {
+  cli rollout plan "$@" > "$CENTRE/plan.txt" 2>&1 || fails "make a plan: $(cat "$CENTRE/plan.txt")"
+  cli plan list --json | jq -r 'sort_by(.created_at) | last | .id'
+}
+plan_json() { cli plan show "$1" --json; }
+rollout_state() { cli rollout status "$1" --json | jq -r .state; }
+rollout_is() { is "$2" rollout_state "$1"; }
+# Hosts of a rollout and where each stands, a line each.
+jobs_of() { cli rollout hosts "$1" --json | jq -r '.[] | "\(.host.name) \(.state)"' | sort; }
+all_of() { jobs_of "$1" | paste -sd ' '; }
+rest_of() { jobs_of "$1" | grep -v '^h01 ' | paste -sd ' '; }
+state_of() { jobs_of "$1" | sed -n "s/^$2 //p"; }
+
 tell_failure() {
   printf -- '-- the server said last:\n'
   tail -n 25 "$CENTRE/server.log"
