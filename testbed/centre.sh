@@ -50,7 +50,7 @@ metrics = "$BED_HUB:8472"
 names = ["hub", "$BED_HUB"]
 [agents]
 check_in_seconds = 2
-silent_minutes = 1
+silent_minutes = ${SILENT_MINUTES:-1}
 [[feed]]
 name = "bed"
 location = "$CENTRE/bulletins.json"
@@ -77,7 +77,8 @@ server_kill() {
 server_runs() { fleet hub kill -0 "$(cat "$CENTRE/server.pid")"; }
 server_said() { grep -Eiq "$1" "$CENTRE/server.log"; }
 
-cli() { fleet hub env PALISADE_ACCESS="$CENTRE_ACCESS" "$CENTRE/palisade" "$@"; }
+# What an approver remembers of a fleet lies with the fleet here.
+cli() { fleet hub env PALISADE_ACCESS="$CENTRE_ACCESS" XDG_CONFIG_HOME="$CENTRE/config" "$CENTRE/palisade" "$@"; }
 doctor() { fleet hub "$CENTRE/palisade" doctor --config "$CENTRE/server.toml"; }
 audit_export() { cli audit export; }
 audit_verify() { "$CENTRE/palisade" audit verify "$1"; }

@@ -175,7 +175,7 @@ fn canaries(asked: &Asked, hosts: &[Host]) -> (BTreeSet<HostId>, Vec<String>) {
         match (fit.next(), fit.next()) {
             (Some(host), None) => _ = found.insert(host.id),
             (None, _) => faults.push(format!(
-                "canary {named:?} is none of the plan's hosts: name one that is selected and needs the fix"
+                "canary {named:?} is none of the plan's hosts: name one that is selected, is heard and needs the fix"
             )),
             (Some(_), Some(_)) => {
                 faults.push(format!("canary {named:?} is the name of several hosts: give its id"))
