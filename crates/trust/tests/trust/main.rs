@@ -5,13 +5,16 @@
 
 mod attacks;
 mod captured;
+mod conformance;
 mod endless;
 mod freeze;
 mod interop;
 mod keys;
 mod names;
 mod publishing;
+mod repository;
 mod roots;
+mod rotations;
 mod signing;
 mod statements;
 mod world;
