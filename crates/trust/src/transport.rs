@@ -4,7 +4,7 @@
 use crate::plan::{PLAN_BYTES_MAX, PLANS};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Cursor, ErrorKind, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,7 +39,8 @@ const CHUNKS_AHEAD: usize = 4;
 /// Where a repository's files come from.
 ///
 /// `name` is a file below the repository: `timestamp.json`, `2.root.json`, `plans/SHA256.UUID.json`; only letters, digits,
-/// `.`, `-`, `_`, `~`, `%` and that one `/`. A file that is not there is [`ErrorKind::NotFound`]; every other error means
+/// `.`, `-`, `_`, `~`, `%` and that one `/`. (Without the numbers and the digest where a root says that there are no
+/// consistent snapshots; ours never does.) A file that is not there is [`ErrorKind::NotFound`]; every other error means
 /// that nothing is known about it.
 ///
 /// An answer may be longer than `bytes_max`, or never end: it is read no further. Nobody waits longer than `within` for
@@ -74,6 +75,8 @@ struct State {
     files: BTreeMap<String, Vec<u8>>,
     opened: usize,
     broken: Option<Broken>,
+    /// A file that is not asked for, because it is here.
+    held: Option<(String, Vec<u8>)>,
 }
 
 impl Session {
@@ -86,6 +89,11 @@ impl Session {
         let mut state = self.state();
         *state = State { session: state.session + 1, bytes_left: UPDATE_BYTES_MAX, ..State::default() };
         state.deadline = Instant::now().checked_add(within);
+    }
+
+    /// From here on in this session, `name` is these bytes, whatever the source has.
+    pub(crate) fn hold(&self, name: &str, bytes: &[u8]) {
+        self.state().held = Some((name.to_owned(), bytes.to_vec()));
     }
 
     /// The files that came whole since the session began, as they came.
@@ -110,17 +118,21 @@ impl Session {
     /// Reads one file to its end, chunk by chunk; runs on a thread of its own, because a read may hang.
     fn read(&self, name: &str, send: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
         let bytes_max = bytes_max(name);
-        let (session, opened, within) = {
+        let (session, opened, within, held) = {
             let mut state = self.state();
             state.opened += 1;
             let within =
                 state.deadline.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
-            (state.session, state.opened, within)
+            let held = state.held.as_ref().filter(|(held, _)| held == name).map(|(_, bytes)| bytes.clone());
+            (state.session, state.opened, within, held)
         };
         if opened > FILES_MAX {
             return Err(self.breaks(Broken::Files));
         }
-        let mut from = self.source.fetch(name, bytes_max, within)?;
+        let mut from: Box<dyn Read + Send> = match held {
+            Some(bytes) => Box::new(Cursor::new(bytes)),
+            None => self.source.fetch(name, bytes_max, within)?,
+        };
         let mut whole = Vec::new();
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
@@ -201,8 +213,11 @@ fn name_of(url: &Url) -> Option<String> {
     if let Some(name) = of(METADATA_BASE) {
         return plain(&name).then_some(name);
     }
-    // `tough` puts the digest before the folder; the specification, and every other client, before the file.
     let target = of(TARGETS_BASE)?;
+    if let Some(file) = target.strip_prefix(PLANS).and_then(|rest| rest.strip_prefix('/')) {
+        return plain(file).then_some(target);
+    }
+    // `tough` puts the digest before the folder; the specification, and every other client, before the file.
     let (digest, rest) = target.split_once('.')?;
     let file = rest.strip_prefix(PLANS)?.strip_prefix('/')?;
     plain(file).then(|| format!("{PLANS}/{digest}.{file}"))

@@ -1,5 +1,5 @@
-//! What is looked at beside `tough`: expiry by the time that is given, keys that could count twice, and that the list of plans
-//! is what plans are fetched by.
+//! What is looked at beside `tough`: expiry by the time that is given, the specification that a document follows, keys that
+//! could count twice, and that the list of plans is what plans are fetched by.
 
 use super::Error;
 use crate::metadata::{self, from_tough};
@@ -7,6 +7,7 @@ use crate::plan::{PLAN_BYTES_MAX, PLANS, PlanTarget};
 use crate::standing::{self, listed, tuf_name, tuf_target};
 use crate::transport::ROOT_BYTES_MAX;
 use jiff::Timestamp;
+use std::num::NonZeroU64;
 use tough::Repository;
 use tough::schema::{Role, Root, Signed, Targets};
 
@@ -50,12 +51,41 @@ pub(super) fn plans_of(repository: &Repository) -> Result<&Signed<Targets>, Erro
         .ok_or_else(|| Error::Mismatch(format!("the snapshot does not name the list of {PLANS}")))
 }
 
-pub(super) fn check_expiries(repository: &Repository, now: Timestamp) -> Result<(), Error> {
-    unexpired("root", &repository.root().signed, now)?;
-    unexpired("timestamp", &repository.timestamp().signed, now)?;
-    unexpired("snapshot", &repository.snapshot().signed, now)?;
-    unexpired("targets", &repository.targets().signed, now)?;
-    unexpired(PLANS, &plans_of(repository)?.signed, now)
+/// Every document is one of the specification that we read, and none has expired.
+pub(super) fn check_documents(repository: &Repository, now: Timestamp) -> Result<(), Error> {
+    let [root, timestamp] =
+        [&repository.root().signed.spec_version, &repository.timestamp().signed.spec_version];
+    let [snapshot, targets] =
+        [&repository.snapshot().signed.spec_version, &repository.targets().signed.spec_version];
+    let plans = &plans_of(repository)?.signed;
+    good("root", root, &repository.root().signed, now)?;
+    good("timestamp", timestamp, &repository.timestamp().signed, now)?;
+    good("snapshot", snapshot, &repository.snapshot().signed, now)?;
+    good("targets", targets, &repository.targets().signed, now)?;
+    good(PLANS, &plans.spec_version, plans, now)
+}
+
+/// `document` follows a specification that we read, and has not expired.
+pub(super) fn good<T: Role>(
+    what: &'static str,
+    specification: &str,
+    document: &T,
+    now: Timestamp,
+) -> Result<(), Error> {
+    readable(what, specification)?;
+    unexpired(what, document, now)
+}
+
+/// A later major version may mean something else by the same words; `tough` reads them all alike.
+pub(super) fn readable(what: &'static str, specification: &str) -> Result<(), Error> {
+    let numbers: Option<Vec<u32>> = specification.split('.').map(|number| number.parse().ok()).collect();
+    if numbers.is_some_and(|numbers| numbers.len() == 3 && numbers.first() == Some(&1)) {
+        return Ok(());
+    }
+    let said = metadata::printable(&specification);
+    Err(Error::Malformed(format!(
+        "{what} follows version {said} of TUF's specification; only 1.x.y is read here"
+    )))
 }
 
 pub(super) fn unexpired<T: Role>(what: &'static str, document: &T, now: Timestamp) -> Result<(), Error> {
@@ -72,5 +102,9 @@ pub(super) fn self_signed(text: &str) -> Result<Signed<Root>, Error> {
         serde_json::from_str(text).map_err(|problem| Error::BadRoot(metadata::printable(&problem)))?;
     metadata::check_root(&root.signed).map_err(|problem| Error::BadRoot(metadata::printable(&problem)))?;
     root.signed.verify_role(&root).map_err(|problem| Error::BadRoot(metadata::printable(&problem)))?;
+    readable("root", &root.signed.spec_version).map_err(|problem| Error::BadRoot(problem.to_string()))?;
+    if root.signed.version == NonZeroU64::MAX {
+        return Err(Error::BadRoot("its version leaves no number for the next".to_owned()));
+    }
     Ok(root)
 }

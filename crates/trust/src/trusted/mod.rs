@@ -18,7 +18,7 @@ use crate::transport::{
     Broken, Fetch, METADATA_BASE, ROOT_BYTES_MAX, ROOTS_MAX, SNAPSHOT_BYTES_MAX, Session, TARGETS_BASE,
     TARGETS_BYTES_MAX, TIMESTAMP_BYTES_MAX,
 };
-use checks::{check_expiries, checked_plans, plans_of, self_signed, unexpired};
+use checks::{check_documents, checked_plans, good, plans_of, readable, self_signed, unexpired};
 use error::failed;
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
@@ -27,9 +27,9 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
-use tough::schema::{RoleType, Root, Signed, Snapshot};
+use tough::schema::{Role, RoleType, Root, Signed, Snapshot, Timestamp as TimestampDocument};
 use tough::{ExpirationEnforcement, IntoVec, Limits, Repository, RepositoryLoader};
 use url::Url;
 
@@ -37,6 +37,10 @@ use url::Url;
 pub const WITHIN: Duration = Duration::from_secs(120);
 /// How the names of directories begin that last for one update.
 const SCRATCH: &str = ".update-";
+/// The file that is always asked for; also `tough`'s name for what it remembers of it.
+const TIMESTAMP: &str = "timestamp.json";
+/// `tough`'s name for what it remembers of the snapshot.
+const SNAPSHOT: &str = "snapshot.json";
 /// A clock may go back by so much, as clocks do that are set by the network; further back is an error.
 pub const CLOCK_BACK_MAX: SignedDuration = SignedDuration::from_mins(5);
 
@@ -78,6 +82,13 @@ impl Trusted {
 
     fn of(directory: &Path, kept: Kept, source: Arc<dyn Fetch>) -> Result<Self, Error> {
         let root = self_signed(&kept.root)?;
+        // A floor that no longer verifies is damaged. `tough` would do without.
+        if !vouched::<TimestampDocument>(&root.signed, kept.timestamp.as_ref())
+            || !vouched::<Snapshot>(&root.signed, kept.snapshot.as_ref())
+        {
+            let problem = io::Error::new(io::ErrorKind::InvalidData, "what it remembers is damaged");
+            return Err(failed("read the trust in", directory, problem));
+        }
         let session = Session::new(source);
         let directory = directory.to_owned();
         let written = kept.clone();
@@ -99,20 +110,14 @@ impl Trusted {
         self.repository = None;
         self.check_clock(now)?;
         self.session.begin(self.within);
-        let scratch = self.scratch().map_err(|problem| self.file(problem))?;
-        let loader = RepositoryLoader::new(&self.kept.root, base(METADATA_BASE), base(TARGETS_BASE))
-            .transport(self.session.clone())
-            .datastore(scratch.path())
-            .limits(Limits {
-                max_root_size: ROOT_BYTES_MAX,
-                max_targets_size: TARGETS_BYTES_MAX,
-                max_timestamp_size: TIMESTAMP_BYTES_MAX,
-                max_snapshot_size: SNAPSHOT_BYTES_MAX,
-                max_root_updates: ROOTS_MAX,
-            })
-            // tough would read the wall clock; `adopt` and `check_expiries` ask the one that we are given.
-            .expiration_enforcement(ExpirationEnforcement::Unsafe);
-        let walked = run(self.within, loader.load());
+        let begun = Instant::now();
+        let mut scratch = self.scratch().map_err(|problem| self.file(problem))?;
+        let mut walked = self.walk(scratch.path(), self.within);
+        if let Some(ours) = self.replaced_in_place(scratch.path()) {
+            self.session.hold(TIMESTAMP, ours.as_bytes());
+            scratch = self.scratch().map_err(|problem| self.file(problem))?;
+            walked = self.walk(scratch.path(), self.within.saturating_sub(begun.elapsed()));
+        }
         let adopted = self.adopt(scratch.path(), now);
         self.remember()?;
         adopted?;
@@ -120,13 +125,42 @@ impl Trusted {
             .map_err(|problem| self.file(problem))?
             .ok_or(Error::Slow(self.within))?
             .map_err(|problem| self.refused(&problem))?;
-        check_expiries(&repository, now)?;
+        check_documents(&repository, now)?;
         let plans = checked_plans(&repository)?;
         // Only now: a clock that was wrong once, far ahead, finds everything expired and leaves no trace.
         self.kept.latest = self.kept.latest.max(Some(now));
         self.remember()?;
         self.repository = Some(repository);
         Ok(plans)
+    }
+
+    /// Lets `tough` walk from the root to the targets; `None` when that took longer than allowed.
+    fn walk(&self, scratch: &Path, within: Duration) -> io::Result<Option<tough::error::Result<Repository>>> {
+        let loader = RepositoryLoader::new(&self.kept.root, base(METADATA_BASE), base(TARGETS_BASE))
+            .transport(self.session.clone())
+            .datastore(scratch)
+            .limits(Limits {
+                max_root_size: ROOT_BYTES_MAX,
+                max_targets_size: TARGETS_BYTES_MAX,
+                max_timestamp_size: TIMESTAMP_BYTES_MAX,
+                max_snapshot_size: SNAPSHOT_BYTES_MAX,
+                max_root_updates: ROOTS_MAX,
+            })
+            // tough would read the wall clock; `adopt` and `check_documents` ask the one that we are given.
+            .expiration_enforcement(ExpirationEnforcement::Unsafe);
+        run(within, loader.load())
+    }
+
+    /// The timestamp that is remembered, when what came in its place has its version and says something else. What was
+    /// seen first is what that version says (specification 5.4.3.1); `tough` takes the later.
+    fn replaced_in_place(&self, scratch: &Path) -> Option<String> {
+        let ours = self.kept.timestamp.as_ref()?;
+        let kept: Signed<TimestampDocument> = parse(ours).ok()?;
+        let root = left_behind::<Root>(scratch, "root.json")?;
+        let came = left_behind::<TimestampDocument>(scratch, TIMESTAMP)?;
+        let replaced = came.signed.version == kept.signed.version && came.signed != kept.signed;
+        (replaced && !rotated(&self.root.signed, &root.signed) && root.signed.verify_role(&kept).is_ok())
+            .then(|| ours.clone())
     }
 
     /// Fetches one of the plans that the last [`Trusted::update`] gave, and verifies it.
@@ -201,7 +235,7 @@ impl Trusted {
     fn current(&self, now: Timestamp) -> Result<&Repository, Error> {
         let repository = self.repository.as_ref().ok_or(Error::NotUpdated)?;
         self.check_clock(now)?;
-        check_expiries(repository, now)?;
+        check_documents(repository, now)?;
         Ok(repository)
     }
 
@@ -238,8 +272,7 @@ impl Trusted {
             }
         }
         let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&self.directory)?;
-        for (name, kept) in [("timestamp.json", &self.kept.timestamp), ("snapshot.json", &self.kept.snapshot)]
-        {
+        for (name, kept) in [(TIMESTAMP, &self.kept.timestamp), (SNAPSHOT, &self.kept.snapshot)] {
             if let Some(text) = kept {
                 fs::write(scratch.path().join(name), text)?;
             }
@@ -255,31 +288,49 @@ impl Trusted {
         for version in self.root_version() + 1..=root.signed.version.get() {
             let passed: Signed<Root> = came(&files, &format!("{version}.root.json"))?;
             metadata::check_root(&passed.signed)?;
+            readable("root", &passed.signed.spec_version)?;
         }
         if root.signed.version > self.root.signed.version {
-            let name = format!("{}.root.json", root.signed.version);
-            self.kept.root = text(files.get(&name).map_or(&[], Vec::as_slice));
+            self.kept.root = as_it_came(&files, &root.signed.filename(true));
             // What tough does with its own files (specification 5.3.11): a server that recovers from a theft of its
-            // key begins to count anew.
-            let ids = |of: &Root, kind| of.roles.get(&kind).map(|role| role.keyids.clone());
-            let rotated = |kind| ids(&self.root.signed, kind) != ids(&root.signed, kind);
-            if rotated(RoleType::Timestamp) || rotated(RoleType::Snapshot) {
-                (self.kept.timestamp, self.kept.snapshot) = (None, None);
+            // key begins to count anew. What the new root would not vouch for is no floor either.
+            let rotated = rotated(&self.root.signed, &root.signed);
+            if rotated || !vouched::<TimestampDocument>(&root.signed, self.kept.timestamp.as_ref()) {
+                self.kept.timestamp = None;
+            }
+            if rotated || !vouched::<Snapshot>(&root.signed, self.kept.snapshot.as_ref()) {
+                self.kept.snapshot = None;
             }
             self.root = root;
         }
         unexpired("root", &self.root.signed, now)?;
-        let timestamp = left_behind::<tough::schema::Timestamp>(scratch, "timestamp.json");
-        if let Some(timestamp) = newer(timestamp, self.kept.timestamp.as_ref()) {
-            unexpired("timestamp", &timestamp.signed, now)?;
-            self.kept.timestamp = Some(text(&metadata::canonical(&timestamp)));
+        let kept = self.kept.timestamp.as_ref();
+        if let Some((timestamp, text)) = self.learned::<TimestampDocument>(scratch, TIMESTAMP, &files, kept) {
+            good("timestamp", &timestamp.spec_version, &timestamp, now)?;
+            self.kept.timestamp = Some(text);
         }
-        let snapshot = left_behind::<Snapshot>(scratch, "snapshot.json");
-        if let Some(snapshot) = newer(snapshot, self.kept.snapshot.as_ref()) {
-            unexpired("snapshot", &snapshot.signed, now)?;
-            self.kept.snapshot = Some(text(&metadata::canonical(&snapshot)));
+        let kept = self.kept.snapshot.as_ref();
+        if let Some((snapshot, text)) = self.learned::<Snapshot>(scratch, SNAPSHOT, &files, kept) {
+            good("snapshot", &snapshot.spec_version, &snapshot, now)?;
+            self.kept.snapshot = Some(text);
         }
         Ok(())
+    }
+
+    /// A document that `tough` has verified in this update, byte by byte as it came. What lies in its directory may be
+    /// what we put there: what is remembered, or no longer is because the newest root does not vouch for it.
+    fn learned<T: Role + DeserializeOwned + PartialEq>(
+        &self,
+        scratch: &Path,
+        name: &str,
+        files: &BTreeMap<String, Vec<u8>>,
+        kept: Option<&String>,
+    ) -> Option<(T, String)> {
+        let found: Signed<T> = left_behind(scratch, name)?;
+        let text = as_it_came(files, &found.signed.filename(self.root.signed.consistent_snapshot));
+        let is = |text: &str| parse(text).is_ok_and(|document: Signed<T>| document == found);
+        let new = !kept.is_some_and(|kept| is(kept)) && is(&text);
+        (new && self.root.signed.verify_role(&found).is_ok()).then_some((found.signed, text))
     }
 
     fn file(&self, problem: io::Error) -> Error {
@@ -322,22 +373,24 @@ fn came<T: DeserializeOwned>(files: &BTreeMap<String, Vec<u8>>, name: &str) -> R
         .map_err(|problem| Error::Malformed(metadata::printable(&format_args!("{name}: {problem}"))))
 }
 
-/// `found`, unless it is what is remembered.
-fn newer<T: DeserializeOwned + PartialEq>(
-    found: Option<Signed<T>>,
-    kept: Option<&String>,
-) -> Option<Signed<T>> {
-    let same =
-        |found: &Signed<T>| kept.is_some_and(|kept| parse(kept).is_ok_and(|kept: Signed<T>| kept == *found));
-    found.filter(|found| !same(found))
+/// A file byte by byte, as text; JSON that was read is nothing else.
+fn as_it_came(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
+    String::from_utf8_lossy(files.get(name).map_or(&[], Vec::as_slice)).into_owned()
+}
+
+/// Whether the server has other keys by `new` than by `old`.
+fn rotated(old: &Root, new: &Root) -> bool {
+    let ids = |of: &Root, kind| of.roles.get(&kind).map(|role| role.keyids.clone());
+    [RoleType::Timestamp, RoleType::Snapshot].into_iter().any(|kind| ids(old, kind) != ids(new, kind))
+}
+
+/// Whether what is remembered, if anything, is signed as `root` wants it.
+fn vouched<T: Role + DeserializeOwned>(root: &Root, kept: Option<&String>) -> bool {
+    kept.is_none_or(|text| parse::<T>(text).is_ok_and(|document| root.verify_role(&document).is_ok()))
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<Signed<T>> {
     serde_json::from_str(text)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn base(url: &str) -> Url {

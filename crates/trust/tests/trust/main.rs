@@ -5,6 +5,7 @@
 
 mod attacks;
 mod captured;
+mod conformance;
 mod endless;
 mod freeze;
 mod interop;
@@ -12,7 +13,9 @@ mod keys;
 mod names;
 mod publishing;
 mod remembered;
+mod repository;
 mod roots;
+mod rotations;
 mod signing;
 mod statements;
 mod world;

@@ -24,40 +24,6 @@ fn put_root(world: &World, version: u64, owners: &[&Signer], threshold: u64, sig
     world.files.put(&format!("{version}.root.json"), document(&root, signers));
 }
 
-/// Owners, threshold and signers of root 2, and whether it is good, where two of three people own root 1.
-type Case<'a> = (&'a str, &'a [&'a Signer], u64, &'a [&'a Signer], bool);
-
-#[test]
-fn a_root_needs_the_old_owners_and_the_new() {
-    let keys: Vec<Signer> = (0..6).map(|i| key(&format!("new-{i}"))).collect();
-    let new: Vec<&Signer> = keys.iter().collect();
-    let world = World::new(3, 2);
-    let [a, b, c] = [0, 1, 2].map(|i| &world.people[i]);
-    let cases: [Case<'_>; 9] = [
-        ("the same owners, the same signers", &[a, b, c], 2, &[a, b], true),
-        ("the same owners, other signers", &[a, b, c], 2, &[c, b], true),
-        ("one key rotated", &[a, b, new[0]], 2, &[a, b], true),
-        ("all keys rotated, signed by both", &[new[0], new[1]], 2, &[a, b, new[0], new[1]], true),
-        ("all keys rotated, signed by the new only", &[new[0], new[1]], 2, &[new[0], new[1]], false),
-        ("all keys rotated, signed by the old only", &[new[0], new[1]], 2, &[a, b], false),
-        ("one old signer", &[a, b, new[0]], 2, &[a, new[0]], false),
-        ("a higher threshold, not reached", &[a, b, c], 3, &[a, b], false),
-        ("a lower threshold, the old one not reached", &[a, b, c], 1, &[a], false),
-    ];
-    for (case, owners, threshold, signers, good) in cases {
-        let (_directory, mut host) = world.host();
-        put_root(&world, 2, owners, threshold, signers);
-        let updated = host.update(world.now);
-        assert_eq!(updated.is_ok(), good, "{case}: {updated:?}");
-        assert_eq!(host.root_version(), if good { 2 } else { 1 }, "{case}");
-        world.files.remove("2.root.json");
-    }
-    // Strangers' signatures beside enough good ones do no harm.
-    let (_directory, mut host) = world.host();
-    put_root(&world, 2, &[a, b, c], 2, &[new[3], a, new[4], b]);
-    host.update(world.now).unwrap();
-}
-
 #[test]
 fn a_root_that_skips_a_version_is_refused() {
     let world = World::new(1, 1);
