@@ -7,11 +7,21 @@ use advisory::signal::KevEntry;
 use advisory::{Advisory, Document, Edge, EdgeKind, Kind, Signals};
 use common::*;
 use exposure::Inventory;
-use exposure::inventory::{ArchiveClass, Candidate, Part, Protocol, Socket};
-use exposure::report::{Bar, Facts, Outcome, Remedy, Report, Seen, report};
+use exposure::inventory::{ArchiveClass, Candidate, Origin, Package, Part, Protocol, Socket};
+use exposure::report::{Bar, Facts, Finding, Outcome, Remedy, Report, Seen, report, verdicts};
 use exposure::ssvc::{Deadlines, Exposure, Mission};
 use jiff::civil::date;
 use std::sync::Arc;
+
+fn facts<'a>(
+    inventory: &'a Inventory,
+    advisories: &'a [Advisory],
+    signals: &'a Signals,
+    lifecycle: &'a Lifecycle,
+) -> Facts<'a> {
+    let (mission, deadlines) = (Mission::Medium, Deadlines::default());
+    Facts { inventory, advisories, signals, lifecycle, problems: &[], mission, deadlines }
+}
 
 fn told_by(
     inventory: &Inventory,
@@ -19,15 +29,7 @@ fn told_by(
     signals: &Signals,
     lifecycle: &Lifecycle,
 ) -> Report {
-    report(&Facts {
-        inventory,
-        advisories,
-        signals,
-        lifecycle,
-        problems: &[],
-        mission: Mission::Medium,
-        deadlines: Deadlines::default(),
-    })
+    report(&facts(inventory, advisories, signals, lifecycle))
 }
 
 fn plain(inventory: &Inventory, advisories: &[Advisory]) -> Report {
@@ -159,6 +161,37 @@ fn an_upgraded_library_that_is_still_mapped_asks_for_the_restart_of_its_service(
     assert!(matches!(&entry.remedy, Remedy::Restart { .. }), "{:?}", entry.remedy);
     assert_eq!(entry.command.as_deref(), Some("systemctl restart nginx.service"));
     assert_eq!(entry.closes, ["CVE-2026-1"]);
+}
+
+#[test]
+fn packages_of_one_source_keep_what_differs_between_them() {
+    let of = |name: &str, version: &str| from_source(name, version, "tls", version);
+    let mut host = inventory(
+        &debian(),
+        vec![
+            of("libalike1", "1.0-1"),
+            of("libalike2", "1.0-1"),
+            of("libfixable", "1.0-1"),
+            of("libmapped", "1.0-2"),
+            of("libolder", "0.9-1"),
+            Package { origin: Origin::Unknown, ..of("libunknown", "1.0-1") },
+        ],
+    );
+    host.candidates = vec![Candidate { source: "tls".into(), ..candidate("libfixable", "1.0-1", "1.0-2") }];
+    host.processes = vec![maps_stale(812, "nginx.service", "libmapped", Some("1.0-1"))];
+    let advisories = [
+        advisory("CVE-2026-1", vec![source(&debian(), "tls", "1.0-2")]),
+        advisory(
+            "CVE-2026-2",
+            vec![source(&debian(), "tls", "1.0-2"), binary(&debian(), "libolder", "1.0-2")],
+        ),
+    ];
+    let (signals, lifecycle) = (Signals::default(), Lifecycle::default());
+    let facts = facts(&host, &advisories, &signals, &lifecycle);
+    let told: Vec<Finding> = report(&facts).entries.into_iter().flat_map(|entry| entry.findings).collect();
+    assert_eq!(told, verdicts(&facts));
+    // The two that are alike are told once.
+    assert_eq!(told.len(), 2 * 5);
 }
 
 #[test]

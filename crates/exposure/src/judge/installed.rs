@@ -47,16 +47,11 @@ impl Installed {
             && kernel.is_none()
     }
 
-    /// Whether verdicts by one claim are explained in the same words for `other`: none is about the architecture.
-    pub(super) fn is_worded_as(&self, other: &Self) -> bool {
+    /// What verdicts by one claim are worded from.
+    pub(super) fn worded(&self) -> impl PartialEq {
         let Self { name_kind: _, name: _, arch: _, version, stream, flavour, condition, running, kernel } =
             self;
-        *version == other.version
-            && *stream == other.stream
-            && *flavour == other.flavour
-            && *condition == other.condition
-            && *running == other.running
-            && *kernel == other.kernel
+        (version, stream, flavour, condition, running, kernel)
     }
 }
 

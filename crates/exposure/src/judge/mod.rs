@@ -180,12 +180,10 @@ impl Case<'_> {
 
     /// Whether `other`, about the same claim and host, is explained in the same words.
     fn is_worded_as(&self, other: &Self) -> bool {
-        // The words name the package as the claim does: by its binary name, or by its source.
-        let same_name = self.claim.name_kind == NameKind::Source || self.package.name == other.package.name;
-        same_name
-            && self.assessment == other.assessment
+        // The package is named as the claim names it.
+        self.assessment == other.assessment
             && self.package.origin == other.package.origin
-            && self.installed.is_worded_as(&other.installed)
+            && self.installed.worded() == other.installed.worded()
     }
 
     fn explanation(&self) -> Explanation {
