@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// How often the set may grow: a source that pulls in a source that pulls in a source.
 const ROUNDS_MAX: usize = 8;
+/// Unmet dependencies that are told.
+const UNMET_MAX: usize = 3;
 /// How long archives are asked whether they have the files.
 const FETCH_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -123,7 +125,8 @@ impl Apt {
         let removed: Vec<&str> =
             simulation.steps.iter().filter(|step| step.to.is_none()).map(|step| step.name.as_str()).collect();
         if removing.code != Some(0) || removed.is_empty() {
-            return Err(format!("apt cannot work it out: {}", output.told()));
+            let unmet = unmet(&String::from_utf8_lossy(&output.stdout));
+            return Err(format!("apt cannot work it out: {}{unmet}", output.told()));
         }
         blocks.extend(removed.iter().map(|name| format!("{name} would be removed")));
         Ok(Simulation {
@@ -255,6 +258,15 @@ impl Apt {
             }
         }
     }
+}
+
+/// The dependencies that apt finds unmet, the first few.
+fn unmet(text: &str) -> String {
+    let lines = text.lines().skip_while(|line| !line.contains("unmet dependencies")).skip(1);
+    let lines = lines.take_while(|line| line.starts_with(' ')).take(UNMET_MAX);
+    lines.fold(String::new(), |told, line| {
+        told + "; " + &line.split_whitespace().collect::<Vec<_>>().join(" ")
+    })
 }
 
 fn step_of(change: &Change) -> Step {

@@ -261,7 +261,7 @@ impl Scene {
     /// The agent with the dry hand, which fails like this.
     pub(crate) fn start_dry(&self, faults: &serde_json::Value) -> Running {
         self.write_faults(faults);
-        self.host.start_with(pace(), dry())
+        self.host.start_with(&pace(), dry())
     }
 
     pub(crate) fn write_faults(&self, faults: &serde_json::Value) {

@@ -129,12 +129,12 @@ fn an_older_list_of_plans_is_refused_also_after_a_restart() {
     scene.orders(1, Direction::Forward, None, |_, told, _| told.clearance = None);
     scene.write_faults(&json!({ "act_ms": 10 }));
     let often = Pace { trust: Duration::from_millis(50), ..pace() };
-    let agent = scene.host.start_with(often, crate::fleet::dry());
+    let agent = scene.host.start_with(&often, crate::fleet::dry());
     scene.wait_for(Stage::Fetched);
     scene.centre.memory.lock().unwrap().files = old;
     rests(&scene, "somebody offers old documents again");
     agent.stop().unwrap();
-    let agent = scene.host.start_with(often, crate::fleet::dry());
+    let agent = scene.host.start_with(&often, crate::fleet::dry());
     scene.orders(1, Direction::Forward, None, |_, _, _| {});
     rests(&scene, "somebody offers old documents again");
     scene.centre.memory.lock().unwrap().files = scene.people.offered();

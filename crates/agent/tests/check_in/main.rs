@@ -86,16 +86,16 @@ impl Host {
     }
 
     fn start(&self) -> Running {
-        self.start_at(pace())
+        self.start_at(&pace())
     }
 
-    fn start_at(&self, pace: Pace) -> Running {
+    fn start_at(&self, pace: &Pace) -> Running {
         self.start_with(pace, Settings::default())
     }
 
-    fn start_with(&self, pace: Pace, settings: Settings) -> Running {
+    fn start_with(&self, pace: &Pace, settings: Settings) -> Running {
         let (state, root) = (self.state(), self.root());
-        let config = Config { state, root, network: Network::None, pace, settings };
+        let config = Config { state, root, network: Network::None, pace: *pace, settings };
         let (stop, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let thread = std::thread::spawn({
             let (stop, told) = (stop.clone(), told.clone());
@@ -252,7 +252,7 @@ fn a_busy_server_is_left_in_peace_for_as_long_as_it_asks_but_not_for_ever() {
     host.enrol(&centre);
     centre.answer(CHECK_IN_PATH, Answer::refusal(503, "busy", "retry-after: 1\r\n"));
     centre.answer(CHECK_IN_PATH, Answer::refusal(429, "busy", "retry-after: 86400\r\n"));
-    let agent = host.start_at(Pace { retry_after_max: Duration::from_millis(1500), ..pace() });
+    let agent = host.start_at(&Pace { retry_after_max: Duration::from_millis(1500), ..pace() });
     wait("it comes back twice", || centre.heard(CHECK_IN_PATH).len() >= 3);
     agent.stop().unwrap();
     let heard = centre.heard(CHECK_IN_PATH);
@@ -280,7 +280,7 @@ fn a_quarantined_host_asks_rarely_and_goes_on_when_released() {
     for _ in 0..2 {
         centre.answer(CHECK_IN_PATH, Answer::refusal(403, "quarantined", ""));
     }
-    let agent = host.start_at(Pace { back_off_max: Duration::from_secs(1), ..pace() });
+    let agent = host.start_at(&Pace { back_off_max: Duration::from_secs(1), ..pace() });
     wait("it is released and reports", || centre.reports().len() == 1);
     assert_eq!(agent.told(|told| matches!(told, Told::Quarantined(_))), 1);
     agent.stop().unwrap();

@@ -204,7 +204,7 @@ fn what_the_owner_does_not_allow_is_skipped_and_said() {
             scene.host.install("oil", "1-0");
         }
         scene.orders(1, Direction::Forward, None, |_, _, _| {});
-        let agent = scene.host.start_with(pace(), settings);
+        let agent = scene.host.start_with(&pace(), settings);
         scene.wait_for(Stage::Skipped(skip));
         agent.stop().unwrap();
         assert!(!scene.host.state().join("dry.json").exists());
@@ -223,7 +223,7 @@ fn a_window_of_the_owners_keeps_the_host_waiting_and_is_told() {
     }]))
     .unwrap();
     scene.orders(1, Direction::Forward, None, |_, _, _| {});
-    let agent = scene.host.start_with(pace(), settings);
+    let agent = scene.host.start_with(&pace(), settings);
     scene.wait_for(Stage::Preflight);
     let why = || scene.status().and_then(|status| status.rests).unwrap_or_default();
     wait("it says why", || why().contains("no window; next at"));
@@ -238,7 +238,7 @@ fn lost_answers_are_asked_for_again_and_soon() {
     scene.write_faults(&json!({ "act_ms": 300 }));
     // An agent without a job would wait for up to an hour after an error.
     let slow = Duration::from_secs(3600);
-    let agent = scene.host.start_with(Pace { back_off_base: slow, back_off_max: slow, ..pace() }, dry());
+    let agent = scene.host.start_with(&Pace { back_off_base: slow, back_off_max: slow, ..pace() }, dry());
     let lose = |count| {
         for _ in 0..count {
             scene.centre.answer(CHECK_IN_PATH, Answer { status: 500, headers: "", body: "oops".into() });
@@ -283,7 +283,7 @@ fn hosts_whose_turn_has_not_come_tell_their_health_to_be_compared_with() {
     scene.orders(1, Direction::Forward, None, move |_, told, _| {
         (told.order, told.clearance, told.watch) = (None, None, Some(watch));
     });
-    let agent = scene.host.start_with(pace(), Settings::default());
+    let agent = scene.host.start_with(&pace(), Settings::default());
     wait("it says that all is well", || scene.said().last().is_some_and(|said| said.healthy == Some(true)));
     drop(scene.service);
     let said = || {
@@ -299,7 +299,7 @@ fn a_question_what_a_change_would_do_is_answered_once() {
     let scene = Scene::new();
     let id = uuid::Uuid::now_v7();
     scene.centre.memory.lock().unwrap().rehearse = Some(Rehearse { id, sources: vec!["oil".to_owned()] });
-    let agent = scene.host.start_with(pace(), Settings::default());
+    let agent = scene.host.start_with(&pace(), Settings::default());
     wait("it answers", || !scene.centre.heard(REHEARSAL_PATH).is_empty());
     let before = scene.said().len();
     wait("it goes on", || scene.said().len() > before + 5);
