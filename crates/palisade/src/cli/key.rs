@@ -57,7 +57,7 @@ pub(crate) enum Key {
         /// The file; its public half goes beside it, with .pub [default: ~/.config/palisade/approver.key]
         #[arg(value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
-        /// Whose it is, for the others to read [default: USER@HOST]
+        /// Whose it is, for the others to read [default: you, at this machine]
         #[arg(long)]
         name: Option<String>,
         /// Read its passphrase from this file; - is standard input. Without this, it is asked for on the terminal
