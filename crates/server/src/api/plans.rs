@@ -9,7 +9,7 @@ use super::proposals::{self, Proposal};
 use super::{etag, hosts::TEXT_MAX};
 use crate::planning::{self, Asked, LeftOut};
 use crate::store::plans::{self, Plan as Row, State as Stands};
-use crate::store::{host_list, rehearsals};
+use crate::store::{host_list, rehearsals, words};
 use axum::Json;
 use axum::extract::State as At;
 use axum::response::{IntoResponse, Response};
@@ -180,12 +180,15 @@ pub(super) async fn get(
     etag::tagged(&headers, revision, &shown(&state, row, true, asked.body).await?)
 }
 
-/// A plan's canonical bytes, so that a signer compares their SHA-256 with what is signed.
+/// The canonical bytes of a plan, or of a word about one, so that a signer compares their SHA-256 with what is signed.
 #[utoipa::path(get, path = "/api/v1/plans/{id}/bytes", tag = "plans", params(("id" = String, Path)), responses(
     (status = 200, description = "The bytes, up to 10 MiB", body = serde_json::Value)
 ))]
 pub(super) async fn bytes(At(state): At<State>, Named(id): Named) -> Result<Response, Problem> {
-    let bytes = plans::body(&state.app.store, &id).await?;
+    let bytes = match plans::body(&state.app.store, &id).await? {
+        None => words::body(&state.app.store, &id).await?,
+        plan => plan,
+    };
     let bytes = bytes.ok_or_else(|| {
         let remedy = "wait until it is ready, or see what stands in its way";
         Problem::new(Kind::NotFound, "find", format!("the text of plan {id}"), "there is none", remedy)

@@ -1,7 +1,7 @@
 //! `/trust`: who owns and who approves, and how that is changed.
 
 use super::State;
-use super::body::Strict;
+use super::body::{Ask, Strict};
 use super::guard::Caller;
 use super::problem::{Kind, Problem};
 use super::proposals::{self, Proposal};
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use trust::keys::PublicKey;
 use trust::standing::{Custody, Quorum};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// Keys of one role; as many as a role takes.
 const KEYS_MAX: usize = 64;
@@ -116,12 +116,28 @@ pub(super) async fn get(At(state): At<State>) -> Json<Trust> {
     })
 }
 
-/// The root in force, as hosts pin it.
-#[utoipa::path(get, path = "/api/v1/trust/root", tag = "trust", responses(
+/// Which root.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// Its version; the one in force if absent.
+    #[param(minimum = 1)]
+    version: Option<u64>,
+}
+
+/// The root in force, as hosts pin it; or one of before, so that a signer follows the chain from the one that they remember.
+#[utoipa::path(get, path = "/api/v1/trust/root", tag = "trust", params(Which), responses(
     (status = 200, description = "The document's bytes", body = serde_json::Value)
 ))]
-pub(super) async fn root(At(state): At<State>) -> Result<Response, Problem> {
-    let root = state.signing.root().ok_or_else(not_founded)?;
+pub(super) async fn root(At(state): At<State>, Ask(which): Ask<Which>) -> Result<Response, Problem> {
+    let root = match which.version {
+        None => state.signing.root().ok_or_else(not_founded)?,
+        Some(version) => {
+            let file = state.signing.file(&format!("metadata/{version}.root.json")).await?;
+            file.ok_or_else(|| Problem::not_found("root of version", &version.to_string()))?.to_vec()
+        }
+    };
     Ok(([(header::CONTENT_TYPE, "application/json")], root).into_response())
 }
 
