@@ -3,8 +3,10 @@
 //! Draft → Signed → Armed → wave by wave {open → soak → gate} → Complete. It halts by itself and goes on only when its
 //! approvers sign that. What is to be done comes out as values.
 
+pub mod halt;
 pub mod waiting;
 
+pub use halt::Halt;
 pub use waiting::Waiting;
 
 use crate::gate::Says;
@@ -94,30 +96,6 @@ pub enum Phase {
     Gate {
         /// Settled since.
         since: Timestamp,
-    },
-}
-
-/// Why it halted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Halt {
-    /// More hosts failed or were lost than are borne.
-    Budget {
-        /// So many.
-        bad: u32,
-        /// Borne.
-        bad_max: u32,
-    },
-    /// Patched hosts do worse than others.
-    Worse,
-    /// The plan expired.
-    Expired,
-    /// A person halted it.
-    Ordered {
-        /// Who.
-        by: String,
-        /// Why.
-        why: String,
     },
 }
 

@@ -1,6 +1,6 @@
 //! Why a rollout does not go on right now, in the operator's words.
 
-use super::{At, Halt, Phase, State};
+use super::{At, Phase, State};
 use crate::capacity::Full;
 use crate::gate::Number;
 use crate::plan::{HostId, after};
@@ -102,19 +102,6 @@ impl fmt::Display for Waiting {
             }
             Self::Resumption { why } => write!(out, "{why}; goes on when its approvers sign that"),
             Self::Back { hosts } => write!(out, "{hosts} hosts are still to go back"),
-        }
-    }
-}
-
-impl fmt::Display for Halt {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Budget { bad, bad_max } => {
-                write!(out, "{bad} hosts failed or were lost; {bad_max} are borne")
-            }
-            Self::Worse => out.write_str("patched hosts do worse than others"),
-            Self::Expired => out.write_str("the plan has expired"),
-            Self::Ordered { by, why } => write!(out, "{by} halted it: {why}"),
         }
     }
 }
