@@ -70,6 +70,14 @@ def parts(work, palisade):
     ]
 
 
+def floors(work):
+    """What any program needs that is started, and one that reads the host's packages as well: the least of a ratio."""
+    return [
+        Tool("a program that does nothing: true", ["true"], {}, (0,), None),
+        Tool("one that reads the packages: cat status", ["cat", str(work / "root/var/lib/dpkg/status")], {}, (0,), None),
+    ]
+
+
 def check(palisade, work, root, *feeds, cache="cache"):
     """The command that checks `root` with these feeds, which lie in `work`, as the cache does."""
     command = [palisade, "check", "--offline", "--format", "json", "--cache", str(work / cache), "--root", str(root)]
@@ -126,6 +134,7 @@ def main():
     medians = measure(measured, work, options.runs)
     found = {tool.name: tool.read(work, work / f"out.{index}") for index, tool in enumerate(measured)}
     split = measure(parts(work, options.palisade), work, options.runs)
+    floor = measure(floors(work), work, options.runs)
 
     base, cold = medians[WARM], medians["palisade, cold"]
     print(f"\n{'tool':<20}{'wall ms':>10}{'CPU ms':>10}{'findings':>10}{'wall ratio':>12}{'CPU ratio':>11}{'to cold':>9}{'goal':>8}")
@@ -142,6 +151,11 @@ def main():
     rest = Run(*(whole - one - other + twice for whole, one, other, twice in zip(base, host, feed, start)))
     for name, one in [*split.items(), ("the rest: matching, and telling what matched", rest)]:
         print(f"  {name:<46}{one.wall_ms:>8.1f} ms wall{one.cpu_ms:>8.1f} ms CPU")
+    print("\nthe floor")
+    for name, one in floor.items():
+        print(f"  {name:<46}{one.wall_ms:>8.1f} ms wall{one.cpu_ms:>8.1f} ms CPU")
+    for name, goal in GOALS.items():
+        print(f"  {f'{goal} times faster than {name} is':<46}{medians[name].wall_ms / goal:>8.1f} ms wall")
     print(
         f"\nmedians of {options.runs} runs each, in turns; {os.cpu_count()} CPUs;"
         f" load {load_before:.2f} before, {os.getloadavg()[0]:.2f} after"
