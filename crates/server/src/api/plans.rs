@@ -21,6 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// A plan.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "a plan's text is what approvers know as the plan")]
 pub(super) struct Plan {
     /// Its id, UUIDv7.
     id: String,

@@ -266,6 +266,7 @@ impl From<signing::Error> for Problem {
             | Error::PeopleApprove => Kind::Conflict,
             Error::Busy => Kind::Busy,
             Error::Store(_) => {
+                #[expect(clippy::wildcard_enum_match_arm, reason = "it is the store's, as looked up above")]
                 return match problem {
                     Error::Store(problem) => problem.into(),
                     other => Self::internal(&other),

@@ -233,6 +233,7 @@ pub struct Times {
 }
 
 /// `null` is something else than absent.
+#[expect(clippy::option_option, reason = "absent, null and given are three things")]
 fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<ControlTerms>>, D::Error> {
     Option::<ControlTerms>::deserialize(from).map(Some)
 }

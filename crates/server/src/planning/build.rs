@@ -178,7 +178,7 @@ fn canaries(asked: &Asked, hosts: &[Host]) -> (BTreeSet<HostId>, Vec<String>) {
                 "canary {named:?} is none of the plan's hosts: name one that is selected, is heard and needs the fix"
             )),
             (Some(_), Some(_)) => {
-                faults.push(format!("canary {named:?} is the name of several hosts: give its id"))
+                faults.push(format!("canary {named:?} is the name of several hosts: give its id"));
             }
         }
     }

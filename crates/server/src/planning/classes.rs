@@ -224,33 +224,30 @@ fn ask(
         }
         let fresh = members.iter().copied().filter(|at| !asked_of.contains_key(at));
         let next = fresh.max_by_key(|&at| (hosts[at].seen_at, std::cmp::Reverse(hosts[at].id)));
-        match next.filter(|_| asked.len() < ASKED_MAX) {
-            Some(at) => {
-                let class = asked.first().map(|(_, rehearsal)| rehearsal.class.clone());
-                let class = class.unwrap_or_else(|| name(release, arch, &names));
-                names.insert(class.clone());
-                let sources = sources.iter().cloned().collect();
-                asking.asks.push(Ask { class, host: hosts[at].id, hosts: members.len(), sources });
-            }
-            None => {
-                let (silent, differ): (Vec<_>, Vec<_>) =
-                    asked.iter().partition(|(_, rehearsal)| rehearsal.answer.is_none());
-                let list = |some: &[&(usize, &Rehearsal)]| {
-                    some.iter().map(|(at, _)| hosts[*at].name.as_str()).collect::<Vec<_>>().join(", ")
-                };
-                if !silent.is_empty() {
-                    asking.given_up.push(format!(
+        if let Some(at) = next.filter(|_| asked.len() < ASKED_MAX) {
+            let class = asked.first().map(|(_, rehearsal)| rehearsal.class.clone());
+            let class = class.unwrap_or_else(|| name(release, arch, &names));
+            names.insert(class.clone());
+            let sources = sources.iter().cloned().collect();
+            asking.asks.push(Ask { class, host: hosts[at].id, hosts: members.len(), sources });
+        } else {
+            let (silent, differ): (Vec<_>, Vec<_>) =
+                asked.iter().partition(|(_, rehearsal)| rehearsal.answer.is_none());
+            let list = |some: &[&(usize, &Rehearsal)]| {
+                some.iter().map(|(at, _)| hosts[*at].name.as_str()).collect::<Vec<_>>().join(", ")
+            };
+            if !silent.is_empty() {
+                asking.given_up.push(format!(
                         "{}: asked what it would do and silent for {} minutes; see whether its agent runs, or leave it out",
                         list(&silent),
                         silent_after.as_mins()
                     ));
-                }
-                if !differ.is_empty() {
-                    asking.given_up.push(format!(
+            }
+            if !differ.is_empty() {
+                asking.given_up.push(format!(
                         "{}: what it said does not fit its last inventory; wait until it has reported, and ask again",
                         list(&differ)
                     ));
-                }
             }
         }
     }

@@ -369,11 +369,11 @@ pub(crate) fn signed_by(
     let mut all = Vec::new();
     for document in [Document::Root, Document::Targets, Document::Plans] {
         let signers = proposal.signers(standing, document)?;
-        let named = |id: String| {
+        let with_name = |id: String| {
             let name = names.iter().find(|(known, _)| *known == id).map(|(_, name)| name.clone());
             (id, name.unwrap_or_default())
         };
-        let keys: Vec<(String, String)> = signers.iter().map(|id| named(id.to_string())).collect();
+        let keys: Vec<(String, String)> = signers.iter().map(|id| with_name(id.to_string())).collect();
         if !keys.is_empty() {
             all.push(SignedBy { document, keys });
         }

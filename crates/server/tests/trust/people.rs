@@ -105,8 +105,8 @@ impl Office {
     }
 
     pub async fn sign(&self, id: &str, signer: &Signer) -> Answer {
-        let signed = self.signed(id, signer).await;
-        self.send(id, &signed).await
+        let given = self.signed(id, signer).await;
+        self.send(id, &given).await
     }
 
     pub async fn send(&self, id: &str, signed: &Value) -> Answer {

@@ -93,7 +93,7 @@ mod tests {
                 "receipts": [],
             });
             let rows = rows(&serde_json::from_value(job).unwrap());
-            rows.into_iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>()
+            rows.into_iter().map(|(name, value)| format!("{name}={value}\n")).collect::<Vec<_>>().concat()
         };
         let people = told(false, "eyes");
         assert!(people.contains("approved by=2 of 3 approvers (ada, ben, cleo); root 4"), "{people}");
