@@ -114,7 +114,8 @@ CREATE TABLE rollout_jobs (
   PRIMARY KEY (plan, host)
 ) WITHOUT ROWID;
 CREATE INDEX rollout_jobs_counts ON rollout_jobs (plan, counts, wave);
-CREATE INDEX rollout_jobs_charged ON rollout_jobs (host) WHERE charged = 1;
+-- Not partial: PostgreSQL would read all that are charged wherever it takes them for few.
+CREATE INDEX rollout_jobs_charged ON rollout_jobs (host, charged);
 -- Every report that came, applied or not: a number comes once.
 CREATE TABLE rollout_reports (
   plan    TEXT   NOT NULL,

@@ -73,6 +73,15 @@ impl Dialect {
         }
     }
 
+    /// What tells the planner of rows that were just written by the thousand. PostgreSQL takes them for few until it has
+    /// looked, and reads all of a plan's jobs where it was asked for one; SQLite needs no telling.
+    pub(super) fn look_at_jobs(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("ANALYZE rollout_jobs"),
+        }
+    }
+
     pub(super) async fn prepare(self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         match self {
             // FULL: a commit that was answered survives a power failure.

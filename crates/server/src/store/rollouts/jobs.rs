@@ -93,6 +93,9 @@ pub async fn queue(
         let rows = some.iter().map(|&(host, wave)| row(host, wave, &Job::queued(false))).collect();
         upsert(writing, dialect, plan.id, rows, now).await?;
     }
+    if let Some(text) = dialect.look_at_jobs() {
+        sqlx::query(text).execute(&mut **writing).await.doing("look at the jobs that were queued")?;
+    }
     Ok(())
 }
 
