@@ -116,7 +116,8 @@ impl Planning {
         };
         let mut writing = self.app.store.begin().await?;
         words::insert(&mut writing, &word).await?;
-        let proposal = self.signing.propose_in(&mut writing, &change, &title, actor, now).await?;
+        let proposal =
+            self.signing.propose_in(&mut writing, &change, Some(&word), (&title, actor), now).await?;
         commit(writing, "propose a word").await?;
         Ok(proposal)
     }

@@ -10,7 +10,7 @@ use crate::store::inventories::{self, Contents};
 use crate::store::{self, Store};
 use crate::task::off_thread;
 use exposure::inventory::{Action, Package, System};
-use exposure::selector::{Facts, Selector};
+use exposure::selector::{Facts, Selector, release_word};
 use jiff::{SignedDuration, Timestamp};
 use roaring::RoaringBitmap;
 use rollout::plan::HostId;
@@ -92,7 +92,7 @@ impl Planning {
         let wanted = self.wanted(asked, rows.values().map(|(number, _)| *number).collect()).await;
         let letters = letters(&wanted, further);
         let images = images(&self.app.store, &rows, letters.as_ref()).await?;
-        for name in &wanted.sources {
+        for name in wanted.sources.iter().filter(|_| !rows.is_empty()) {
             let has = |image: &Image| {
                 image.newer.contains(name)
                     || image.machine.packages.iter().flat_map(|batch| batch.iter()).any(|p| p.source == *name)
@@ -383,7 +383,11 @@ impl Pieces {
             .filter(|(part, _)| part.starts_with("packages.") && matters(part))
             .map(|(_, hash)| self.packages.get(hash).cloned());
         let packages = batches.collect::<Option<Vec<_>>>()?;
-        let machine = Machine { release: system.release.to_string(), arch: system.arch.clone(), packages };
+        let machine = Machine {
+            release: release_word(&system.release.to_string()),
+            arch: system.arch.clone(),
+            packages,
+        };
         Some(Image { hosts: contents.hosts, machine, newer })
     }
 }

@@ -262,7 +262,7 @@ impl Planning {
         let too_long = || Error::Conflict("propose the plan: it is too long for a host".to_owned());
         let change = Change::Plan(Listed::plan(id, bytes).ok_or_else(too_long)?);
         let actor = Actor::Policy("propose plans that are ready".to_owned());
-        self.signing.propose_in(writing, &change, &row.title, &actor, now).await?;
+        self.signing.propose_in(writing, &change, None, (&row.title, &actor), now).await?;
         Ok(())
     }
 }

@@ -9,14 +9,16 @@ use trust::proposal::{Difference, Document, Proposal};
 use trust::standing::{Custody, Standing};
 use trust::{PlanName, PlanTarget};
 
-/// The differences, in the order in which people should look at them.
+/// The differences, in the order in which people should look at them. `new`: a word that is not in the store yet.
 pub(super) async fn told(
     store: &Store,
     proposal: &Proposal,
     standing: Option<&Standing>,
+    new: Option<&Word>,
 ) -> Result<Vec<String>, Error> {
     let found = proposal.differences(standing)?;
-    let names = names(store, &found).await?;
+    let mut names = names(store, &found).await?;
+    names.extend(new.map(|word| (PlanName(word.id), said(word))));
     Ok(found.iter().map(|difference| line(difference, &names)).collect())
 }
 

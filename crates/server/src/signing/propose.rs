@@ -6,7 +6,7 @@ use crate::store::events::{self, Kind};
 use crate::store::proposals::{self, Made, Proposal, ProposalFilter};
 use crate::store::{self, Doing, Store, Writing, commit};
 use jiff::{SignedDuration, Timestamp};
-use rollout::word::Says;
+use rollout::word::{Says, Word};
 use serde_json::json;
 use sqlx::Row;
 use trust::PlanName;
@@ -29,23 +29,23 @@ impl Signing {
         now: Timestamp,
     ) -> Result<Proposal, Error> {
         let mut writing = self.store.begin().await?;
-        let proposal = self.propose_in(&mut writing, change, title, actor, now).await?;
+        let proposal = self.propose_in(&mut writing, change, None, (title, actor), now).await?;
         commit(writing, "make a proposal").await?;
         self.told.notify_waiters();
         Ok(proposal)
     }
 
-    /// As [`Signing::propose`], in a transaction that does more.
+    /// As [`Signing::propose`], in a transaction that does more; `new`: a word that it stores.
     pub async fn propose_in(
         &self,
         writing: &mut Writing,
         change: &Change,
-        title: &str,
-        actor: &Actor,
+        new: Option<&Word>,
+        (title, actor): (&str, &Actor),
         now: Timestamp,
     ) -> Result<Proposal, Error> {
         let standing = self.standing();
-        let made = self.made(change, standing.as_ref(), now).await?;
+        let made = self.made(change, standing.as_ref(), new, now).await?;
         let proposal = Proposal {
             id: Uuid::now_v7().to_string(),
             kind: change.kind().to_owned(),
@@ -102,6 +102,7 @@ impl Signing {
         &self,
         change: &Change,
         standing: Option<&Standing>,
+        new: Option<&Word>,
         now: Timestamp,
     ) -> Result<Made, Error> {
         let mut over = over(&self.store, now).await?;
@@ -114,7 +115,7 @@ impl Signing {
         over.sort();
         over.dedup();
         let proposal = change.make(standing, &over, now)?;
-        let differences = differences::told(&self.store, &proposal, standing).await?;
+        let differences = differences::told(&self.store, &proposal, standing, new).await?;
         Ok(Made { body: proposal.to_bytes(), digest: proposal.digest(), differences })
     }
 
@@ -155,7 +156,7 @@ impl Signing {
             object: format!("proposal {}", row.id),
             reason: problem.to_string(),
         })?;
-        let state = match self.made(&change, standing, now).await {
+        let state = match self.made(&change, standing, None, now).await {
             Ok(made) => {
                 let why = format!("{why}: made again on what stands now, to be signed anew");
                 if !proposals::remake(writing, now, &row.id, row.revision, &made, &why).await? {

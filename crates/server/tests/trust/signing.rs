@@ -211,7 +211,11 @@ async fn keys_are_rotated_and_revoked_and_hosts_follow() {
         let old = office.keys[0].public().id();
         let rotate = json!({ "rotate": { "old": old.short(), "new": line(&dora) } });
         let proposal = id(&office.change(&rotate).await.json());
-        office.approve(&proposal).await;
+        // Two of those before, and two of those after.
+        for signer in &office.keys {
+            assert_eq!(office.sign(&proposal, signer).await.status, 200);
+        }
+        assert_eq!(office.proposal(&proposal).await["state"], "published");
         office.keys[0] = dora;
         let cleo = office.keys[2].public().id();
         let proposal = id(&office.change(&json!({ "revoke": cleo.to_string() })).await.json());
