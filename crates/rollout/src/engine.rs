@@ -6,7 +6,7 @@ use crate::gate::{Gate, Health, Readings, Says, gate};
 use crate::grant::{Door, Refusal, Row};
 use crate::job::{Count, Event, Job, Outcome, State};
 use crate::order::{Answer, CheckIn, Clearance, Direction, Order, Report, Stage};
-use crate::plan::{Digest, HostId, Plan, PlanId, after};
+use crate::plan::{Digest, HostId, Plan, PlanId, Rollback, after};
 use crate::rollout::{self, Action, Halt, Phase, Rollout, Waiting};
 use crate::window::{Calendar, Fit};
 use jiff::{SignedDuration, Timestamp};
@@ -201,6 +201,15 @@ impl Desk<'_> {
 
     /// Does what a person or an approver asked.
     pub fn order_of(&mut self, event: rollout::Event, now: Timestamp) -> Result<(), rollout::Refused> {
+        // Hosts kept no old files: none could go back, and the way back would never end.
+        if matches!(event, rollout::Event::BackOrdered { .. }) && self.plan.rollback == Rollback::Never {
+            let reason = "its plan has no way back: hosts kept no old versions";
+            return Err(rollout::Refused {
+                state: self.rollout.state.to_string(),
+                event: "rollback",
+                reason,
+            });
+        }
         let (next, actions) = self.rollout.step(event, now)?;
         *self.rollout = next;
         for action in actions {

@@ -8,7 +8,7 @@ use crate::store::plans::{self, Plan as Row, State};
 use crate::store::proposals::{self, Proposal};
 use crate::store::{self, commit, words};
 use jiff::Timestamp;
-use rollout::plan::{Digest, PlanId};
+use rollout::plan::{Digest, Plan, PlanId, Rollback};
 use rollout::word::{FORMAT, Says, Word};
 use serde_json::json;
 use uuid::Uuid;
@@ -92,6 +92,11 @@ impl Planning {
             let reason = "it is not in the list that hosts read, so they would not believe a word about it";
             return Err(Error::Conflict(format!("speak about plan {} ({}): {reason}", row.id, row.title)));
         };
+        if says == Says::Back && self.has_no_way_back(&row.id).await? {
+            let reason =
+                "it was made without a way back: hosts kept no old versions; plan the old versions as a fix";
+            return Err(Error::Conflict(format!("roll plan {} ({}) back: {reason}", row.id, row.title)));
+        }
         for (proposal, word) in words::proposed(&self.app.store, plan).await? {
             if word.says == says
                 && let Some(open) = proposals::get(&self.app.store, &proposal).await?
@@ -120,6 +125,16 @@ impl Planning {
             self.signing.propose_in(&mut writing, &change, Some(&word), (&title, actor), now).await?;
         commit(writing, "propose a word").await?;
         Ok(proposal)
+    }
+
+    async fn has_no_way_back(&self, id: &str) -> Result<bool, Error> {
+        let Some(body) = plans::body(&self.app.store, id).await? else { return Ok(false) };
+        let read = Plan::read(&body);
+        let damaged = |problem: advisory::Problem| store::Error::Damaged {
+            object: format!("plan {id}"),
+            reason: problem.to_string(),
+        };
+        Ok(read.map_err(damaged)?.rollback == Rollback::Never)
     }
 
     async fn open_about(&self, id: &str) -> Result<Option<Proposal>, Error> {
