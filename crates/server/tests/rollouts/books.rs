@@ -58,6 +58,42 @@ async fn a_report_counts_once_and_an_older_one_never() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_lost_is_given_again_and_asking_keeps_a_lease() {
+    on_each_store(async |fresh| {
+        let mut world = World::new(fresh.store.clone(), &Hands::begin()).await;
+        world.begun(&plan(&[1, 1], 0)).await;
+        let mut agent = Agent::numbered(0..1).remove(0);
+        for _ in 0..3 {
+            // It hears nothing, and asks as before.
+            let said = agent.says();
+            let told = world.rollouts.check_in(agent.host.0, &said).await.unwrap().told.unwrap();
+            assert_eq!(told.order.unwrap().fence, 1);
+        }
+        world.check_in(&mut agent).await;
+        // Twice as long as a lease lasts: it fetches, and says so every minute.
+        agent.report.as_mut().unwrap().stage = Stage::Preflight;
+        for _ in 0..10 {
+            world.hands.pass(60);
+            let told = world.check_in(&mut agent).await.told.unwrap();
+            assert_eq!(told.order.unwrap().fence, 1);
+            world.swept().await;
+        }
+        agent.reports(Stage::Fetched);
+        for _ in 0..3 {
+            let said = agent.says();
+            let told = world.rollouts.check_in(agent.host.0, &said).await.unwrap().told.unwrap();
+            assert!(told.clearance.unwrap().contains(&format!("\"nonce\":{}", said.nonce)));
+        }
+        // Not heard for longer, it would have lost its place; past the point of no return it keeps it.
+        world.hands.pass(600);
+        world.swept().await;
+        let status = world.status().await;
+        assert_eq!((status.waves[0].under_change, status.waves[0].inflight), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_machine_that_was_not_granted_neither_ends_a_job_nor_vouches_for_it() {
     on_each_store(async |fresh| {
         let mut world = World::new(fresh.store.clone(), &Hands::begin()).await;
