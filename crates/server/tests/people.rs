@@ -18,78 +18,7 @@ use store_for_tests::on_each_store;
 const PASSWORD: &str = "correct horse battery";
 
 /// Every endpoint and the least role that may ask it. An endpoint that is not here, or a row without its endpoint, fails.
-const TABLE: &str = "
-    GET    /api/v1/openapi.json                  public
-    POST   /api/v1/session                       public
-    GET    /login/oidc                           public
-    GET    /login/callback                       public
-    GET    /api/v1/session                       viewer
-    DELETE /api/v1/session                       viewer
-    POST   /api/v1/session/password              viewer
-    GET    /api/v1/hosts                         viewer
-    GET    /api/v1/hosts/{id}                    viewer
-    PATCH  /api/v1/hosts/{id}                    operator
-    DELETE /api/v1/hosts/{id}                    operator
-    POST   /api/v1/hosts/{id}/revoke             operator
-    POST   /api/v1/hosts/{id}/release            operator
-    GET    /api/v1/hosts/{id}/inventory          viewer
-    GET    /api/v1/hosts/{id}/inventory/history  viewer
-    GET    /api/v1/hosts/{id}/findings           viewer
-    GET    /api/v1/findings                      viewer
-    GET    /api/v1/findings/summary              viewer
-    GET    /api/v1/advisories                    viewer
-    GET    /api/v1/advisories/{id}               viewer
-    GET    /api/v1/feeds                         viewer
-    GET    /api/v1/feeds/{name}                  viewer
-    POST   /api/v1/feeds/{name}/refresh          watch
-    GET    /api/v1/enrolment-tokens              operator
-    POST   /api/v1/enrolment-tokens              operator
-    DELETE /api/v1/enrolment-tokens/{id}         operator
-    GET    /api/v1/users                         admin
-    POST   /api/v1/users                         admin
-    GET    /api/v1/users/{id}                    admin
-    PATCH  /api/v1/users/{id}                    admin
-    DELETE /api/v1/users/{id}                    admin
-    GET    /api/v1/api-tokens                    viewer
-    POST   /api/v1/api-tokens                    viewer
-    DELETE /api/v1/api-tokens/{id}               viewer
-    GET    /api/v1/audit                         approver
-    GET    /api/v1/audit/export                  approver
-    GET    /api/v1/trust                         viewer
-    GET    /api/v1/trust/root                    viewer
-    GET    /api/v1/trust/standing                viewer
-    POST   /api/v1/trust/founding                admin
-    POST   /api/v1/trust/changes                 admin
-    GET    /api/v1/proposals                     viewer
-    GET    /api/v1/proposals/{id}                viewer
-    DELETE /api/v1/proposals/{id}                operator
-    POST   /api/v1/proposals/{id}/signatures     approver
-    POST   /api/v1/proposals/{id}/sign           approver
-    GET    /api/v1/plans                         viewer
-    POST   /api/v1/plans                         operator
-    GET    /api/v1/plans/{id}                    viewer
-    GET    /api/v1/plans/{id}/bytes              viewer
-    POST   /api/v1/plans/{id}/propose            operator
-    DELETE /api/v1/plans/{id}                    operator
-    GET    /api/v1/rollouts                      viewer
-    GET    /api/v1/rollouts/{id}                 viewer
-    GET    /api/v1/rollouts/{id}/hosts           viewer
-    GET    /api/v1/rollouts/{id}/hosts/{host}    viewer
-    POST   /api/v1/rollouts/{id}/start           operator
-    POST   /api/v1/rollouts/{id}/pause           watch
-    POST   /api/v1/rollouts/{id}/halt            watch
-    POST   /api/v1/rollouts/{id}/resume          operator
-    POST   /api/v1/rollouts/{id}/back            operator
-    POST   /api/v1/rollouts/{id}/abort           operator
-    POST   /api/v1/rollouts/{id}/retract         operator
-    POST   /api/v1/rollouts/{id}/hosts/{host}/free operator
-    GET    /api/v1/alerts                        viewer
-    POST   /api/v1/alerts                        operator
-    DELETE /api/v1/alerts/{name}                 operator
-    GET    /api/v1/events                        viewer
-    GET    /api/v1/authority                     viewer
-    GET    /api/v1/status                        viewer
-";
+const TABLE: &str = include_str!("endpoints.txt");
 
 fn table() -> BTreeMap<(String, String), String> {
     let rows = TABLE.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());

@@ -71,8 +71,10 @@ impl Prober {
             let (tell, told) = channel();
             let began = Instant::now();
             let asking = std::thread::Builder::new().name("probes".to_owned()).spawn(move || {
-                // Nobody there to hear it: it was about another stage.
-                let _ = tell.send(ask_all(&probes));
+                if let Some(round) = ask_all(&probes) {
+                    // Nobody there to hear it: it was about another stage.
+                    let _ = tell.send(round);
+                }
             });
             self.round = asking.is_ok().then_some((began, told));
         }
@@ -84,7 +86,7 @@ impl Prober {
         let round = match told.try_recv() {
             Ok(round) => round,
             Err(TryRecvError::Empty) => return,
-            // The thread broke off: that is no answer.
+            // Something could not be asked, or the thread broke off: that is no answer.
             Err(TryRecvError::Disconnected) => {
                 self.round = None;
                 return;
@@ -111,14 +113,20 @@ fn of_host(plan: &Plan, host: HostId) -> Vec<Probe> {
     plan.probes.iter().filter(is_ours).cloned().collect()
 }
 
-fn ask_all(probes: &[Probe]) -> Round {
+/// `None`: nothing is known to be down, and something could not be asked.
+fn ask_all(probes: &[Probe]) -> Option<Round> {
     let mut round = Round { healthy: true, restarts: BTreeMap::new() };
+    let mut is_whole = true;
     for some in probes.chunks(AT_ONCE) {
-        let answers: Vec<(bool, Option<(String, u64)>)> = std::thread::scope(|scope| {
+        let answers: Vec<Option<Answer>> = std::thread::scope(|scope| {
             let asking: Vec<_> = some.iter().map(|probe| scope.spawn(|| ask(probe))).collect();
-            asking.into_iter().map(|asked| asked.join().unwrap_or((false, None))).collect()
+            asking.into_iter().map(|asked| asked.join().unwrap_or(None)).collect()
         });
-        for (passes, restarts) in answers {
+        for answer in answers {
+            let Some((passes, restarts)) = answer else {
+                is_whole = false;
+                continue;
+            };
             round.healthy &= passes;
             round.restarts.extend(restarts);
         }
@@ -126,11 +134,14 @@ fn ask_all(probes: &[Probe]) -> Round {
             break;
         }
     }
-    round
+    (is_whole || !round.healthy).then_some(round)
 }
 
-/// Whether one probe passes; of a unit, also how often it was restarted.
-fn ask(probe: &Probe) -> (bool, Option<(String, u64)>) {
+/// Whether a probe passes; of a unit, also how often it was restarted.
+type Answer = (bool, Option<(String, u64)>);
+
+/// Asks one probe. `None`: systemd could not be asked, which says nothing about the unit.
+fn ask(probe: &Probe) -> Option<Answer> {
     let within = Duration::from_secs(probe.timeout_seconds.into());
     match &probe.what {
         Asked::UnitActive(unit) => {
@@ -138,16 +149,16 @@ fn ask(probe: &Probe) -> (bool, Option<(String, u64)>) {
                 .args(["show", "--property=ActiveState,NRestarts", "--"])
                 .arg(unit)
                 .deadline(within)
-                .run_ok();
-            let text = shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-            let text = text.unwrap_or_default();
+                .run_ok()
+                .ok()?;
+            let text = String::from_utf8_lossy(&shown.stdout);
             let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             let restarts = value("NRestarts").and_then(|count| count.parse().ok());
-            (value("ActiveState") == Some("active"), restarts.map(|count| (unit.clone(), count)))
+            Some((value("ActiveState") == Some("active"), restarts.map(|count| (unit.clone(), count))))
         }
-        Asked::TcpPort(port) => (connect(*port, within).is_ok(), None),
+        Asked::TcpPort(port) => Some((connect(*port, within).is_ok(), None)),
         Asked::HttpPath { port, path } => {
-            (http(*port, path, within).is_ok_and(|status| (100..400).contains(&status)), None)
+            Some((http(*port, path, within).is_ok_and(|status| (100..400).contains(&status)), None))
         }
     }
 }
@@ -214,7 +225,8 @@ mod tests {
 
     #[test]
     fn a_probe_passes_only_with_an_answer_in_time() {
-        let path = |port| ask(&probe(Asked::HttpPath { port, path: "/health".into() })).0;
+        let passes = |what| ask(&probe(what)).is_some_and(|(passes, _)| passes);
+        let path = |port| passes(Asked::HttpPath { port, path: "/health".into() });
         assert!(
             path(service("HTTP/1.1 204 No Content\r\n\r\n")) && path(service("HTTP/1.0 302 Found\r\n\r\n"))
         );
@@ -222,10 +234,10 @@ mod tests {
         let silent = service("");
         let began = Instant::now();
         assert!(!path(silent) && began.elapsed() < Duration::from_secs(5));
-        assert!(ask(&probe(Asked::TcpPort(silent))).0);
+        assert!(passes(Asked::TcpPort(silent)));
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert!(!ask(&probe(Asked::TcpPort(closed))).0);
-        assert!(!ask(&probe(Asked::UnitActive("no-such-unit.service".into()))).0);
+        assert!(!passes(Asked::TcpPort(closed)));
+        assert!(!passes(Asked::UnitActive("no-such-unit.service".into())));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) fn run(command: &Plan, asking: &Asking) -> Result<ExitCode> {
             let id = open_about(client, plan)?.0;
             let looked = home::look(client, id, Meant::Shown)?;
             if session.json {
-                let told: Vec<String> = looked.differences.iter().map(proposal::difference).collect();
+                let told = proposal::differences(&looked);
                 return print(&(serde_json::to_string_pretty(&told)? + "\n"));
             }
             print(&proposal::looked(&looked, Timestamp::now(), look()))

@@ -7,6 +7,7 @@ use crate::answers::{Key, Missing, Proposal as Answer};
 use crate::command::signing::hand::{listed, told};
 use crate::command::signing::home::{Content, Looked};
 use crate::command::signing::memory::Acquaintance;
+use crate::command::signing::purpose::Gone;
 use jiff::Timestamp;
 use rollout::word::{Says, Word};
 use std::fmt::Write as _;
@@ -31,8 +32,8 @@ pub(crate) fn looked(looked: &Looked, now: Timestamp, look: Look) -> String {
         out.push('\n');
     }
     out.push_str("to be signed\n");
-    for difference in &looked.differences {
-        let _ = writeln!(out, "  {}", self::difference(difference));
+    for line in differences(looked) {
+        let _ = writeln!(out, "  {line}");
     }
     let _ = writeln!(out, "  digest {}", looked.proposal.digest());
     out
@@ -84,8 +85,56 @@ fn ordinal(number: u32) -> String {
     }
 }
 
+/// What a proposal would change, in words.
+pub(crate) fn differences(looked: &Looked) -> Vec<String> {
+    let mut contents = looked.contents.iter();
+    let line = |difference: &Difference| {
+        let told = self::difference(difference);
+        match difference {
+            // Words lie in the list of plans, too; they are called what they are.
+            Difference::PlanAdded(_) | Difference::PlanChanged(..) => match contents.next() {
+                Some(Content::Word(said)) => {
+                    format!(
+                        "{} (the word that plan {} {})",
+                        told.replacen("plan", "word", 1),
+                        said.plan,
+                        says(said)
+                    )
+                }
+                Some(Content::Plan(_)) | None => told,
+            },
+            Difference::PlanWithdrawn(name) => match looked.gone.get(name) {
+                Some(Gone::Word(said)) => {
+                    format!(
+                        "{} (the word that plan {} {})",
+                        told.replacen("plan", "word", 1),
+                        said.plan,
+                        says(said)
+                    )
+                }
+                Some(Gone::Plan { state }) => format!("{told} (its rollout is {state}, says the server)"),
+                None => told,
+            },
+            Difference::KeyAdded(..)
+            | Difference::KeyRemoved(..)
+            | Difference::Threshold(..)
+            | Difference::Online(..)
+            | Difference::Custody(..)
+            | Difference::Expires(..) => told,
+        }
+    };
+    looked.differences.iter().map(line).collect()
+}
+
+fn says(word: &Word) -> &'static str {
+    match word.says {
+        Says::Resume { .. } => "goes on",
+        Says::Back => "goes back",
+    }
+}
+
 /// One difference, in words.
-pub(crate) fn difference(difference: &Difference) -> String {
+fn difference(difference: &Difference) -> String {
     match difference {
         Difference::PlanAdded(plan) => {
             format!("+ plan {}, {} bytes, SHA-256 {}", plan.name.0, plan.length, hex(&plan.sha256))

@@ -30,6 +30,8 @@ pub(crate) struct Centre {
     pub(crate) shows: Option<Vec<u8>>,
     /// A root that it shows by its version instead of its own.
     pub(crate) roots: BTreeMap<u64, Vec<u8>>,
+    /// Where it says that every rollout stands.
+    pub(crate) rollout: &'static str,
     /// Signers that were sent.
     pub(crate) sent: usize,
 }
@@ -75,6 +77,7 @@ impl Fleet {
             bytes: BTreeMap::new(),
             shows: None,
             roots: BTreeMap::new(),
+            rollout: "wave",
             sent: 0,
         }));
         let served = centre.clone();
@@ -253,6 +256,7 @@ impl Centre {
             ("GET", ["plans", id, "bytes"]) => {
                 self.bytes.get(&id.parse().unwrap()).cloned().map_or_else(absent, |bytes| (200, bytes))
             }
+            ("GET", ["rollouts", _]) => json(json!({ "state": self.rollout })),
             ("GET", ["plans", id]) if self.bytes.contains_key(&id.parse().unwrap()) => {
                 json(json!({ "id": id, "state": "ready" }))
             }

@@ -122,6 +122,54 @@ fn a_word_is_not_signed_in_a_plans_name() {
 }
 
 #[test]
+fn what_is_over_leaves_the_list_and_what_is_not_is_refused() {
+    let (fleet, _) = proposed();
+    let people = [0, 1].map(|person| fleet.signer(person));
+    fleet.centre.lock().unwrap().publish(&people);
+    let word = |says| Word {
+        format: FORMAT,
+        id: Uuid::now_v7(),
+        plan: plan().id,
+        digest: plan().digest(),
+        says,
+        created: "2027-03-01T12:00:00Z".parse().unwrap(),
+        reason: "it was a cable".to_owned(),
+    };
+    let (resume, back) = (word(Says::Resume { generation: 1 }), word(Says::Back));
+    let words = [fleet.stage_word(&resume), fleet.stage_word(&back)];
+    fleet.propose("word", "", &words);
+    fleet.centre.lock().unwrap().publish(&people);
+    let mut next = plan();
+    next.id = PlanId(Uuid::now_v7());
+    let id = next.id.to_string();
+    let withdraw = |id: Uuid| Change::Withdraw(trust::PlanName(id));
+    let with = |others: &[Uuid]| {
+        let mut changes = vec![fleet.stage(&next)];
+        changes.extend(others.iter().map(|other| withdraw(*other)));
+        fleet.propose("plan", &id, &changes);
+        fleet.sign(0, &id)
+    };
+    // A plan that is under way, and the word that its hosts go back.
+    fleet.centre.lock().unwrap().rollout = "wave";
+    assert_refused(&fleet, with(&[plan().id.0]), "whose rollout is not over (\"wave\")");
+    assert_refused(&fleet, with(&[back.id]), "also withdraws the word that plan");
+    // A word that was used; a plan that is over, with what was said about it.
+    let (code, shown, told) = with(&[resume.id]);
+    assert!(code == 1 && shown.contains("goes on)"), "{code} {shown} {told}");
+    fleet.centre.lock().unwrap().rollout = "complete";
+    let (code, shown, told) = with(&[plan().id.0, resume.id, back.id]);
+    assert!(code == 1 && shown.contains("its rollout is complete, says the server"), "{code} {shown} {told}");
+    // To withdraw the one and lose another is two things.
+    fleet.centre.lock().unwrap().rollout = "wave";
+    let sent = fleet.centre.lock().unwrap().sent;
+    let plans_id = plan().id.to_string();
+    let proposal = fleet.propose("withdraw", &plans_id, &[withdraw(plan().id.0), withdraw(back.id)]);
+    let (code, shown, told) = fleet.sign(0, &proposal.to_string());
+    assert!(code == 1 && shown.contains(&format!("- plan {plans_id}")), "{code} {shown} {told}");
+    assert_eq!(fleet.centre.lock().unwrap().sent, sent + 1);
+}
+
+#[test]
 fn another_root_is_refused_by_who_knows_the_fleet() {
     let (fleet, _) = proposed();
     let (code, ..) = fleet.palisade(0, &["key", "list"]);

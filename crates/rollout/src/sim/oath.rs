@@ -114,7 +114,7 @@ impl World {
         }
         let charged = book.jobs[number]
             .is_some_and(|job| job.charged && job.begun.is_some() && job.fence == work.fence);
-        if !charged {
+        if !charged && !self.has_double_of(&self.hosts[at]) {
             let job = book.jobs[number];
             self.oath.breaks(Kind::Overshoot, || format!("host {number} begins and holds no place: {job:?}"));
         }
@@ -171,6 +171,13 @@ impl World {
         }
     }
 
+    /// Whether there is another machine whose firmware and whose disk say the same: nobody can tell the two apart, and what one
+    /// gives back the other may still begin with (docs/adr/0010).
+    fn has_double_of(&self, host: &Host) -> bool {
+        let same = |other: &&Host| (other.number, other.machine) == (host.number, host.machine);
+        self.hosts.iter().filter(same).count() > 1
+    }
+
     /// A machine that is under change must be charged in the books.
     fn uncharged(&self, host: &Host) -> Option<String> {
         let work = host.journal.work?;
@@ -184,9 +191,7 @@ impl World {
         if job.charged || self.freed.contains(&host.number) {
             return None;
         }
-        // Nobody can tell two machines apart whose firmware and whose disk say the same.
-        let same = |other: &&Host| (other.number, other.machine) == (host.number, host.machine);
-        if self.hosts.iter().filter(same).count() > 1 {
+        if self.has_double_of(host) {
             return None;
         }
         Some(format!("host {} is {} and holds no place: {job:?}", host.number, host.journal.stage))
@@ -239,10 +244,8 @@ impl World {
             if stage.is_past_return() && !stage.is_final() && !waits_for_person && long {
                 broken.get_or_insert(format!("host {} never ends: {stage}", host.number));
             }
-            // Nobody can tell two machines apart whose firmware and whose disk say the same: what one does is booked for
-            // both.
-            let same = |other: &&Host| (other.number, other.machine) == (host.number, host.machine);
-            if self.hosts.iter().filter(same).count() > 1 {
+            // What one does is booked for both.
+            if self.has_double_of(host) {
                 continue;
             }
             let quarantined = job.state == crate::job::State::Quarantined;
@@ -253,6 +256,7 @@ impl World {
             // What the plan that was replaced had installed stays.
             let earlier = |&(n, p, _): &(usize, PlanId, (usize, u64))| n == host.number && p != work.plan;
             if !quarantined
+                && work.direction == Direction::Forward
                 && !self.oath.commits.iter().any(earlier)
                 && host.packages.contains(&Version::New)
                 && !stage.is_past_return()

@@ -51,7 +51,8 @@ struct Entry {
     state: HostState,
     heard: bool,
     address: IpAddr,
-    seen: Timestamp,
+    /// When it was heard last, microseconds.
+    seen: i64,
     /// SHA-256 of its inventory; zeroes: none.
     inventory: [u8; 32],
     /// SHA-256 of its machine id; zeroes: that of its next check-in.
@@ -186,7 +187,7 @@ impl Roster {
             state: host.state,
             heard: false,
             address: host.address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            seen: host.seen_at,
+            seen: host.seen_at.as_microsecond(),
             inventory: [0; 32],
             machine,
             streams: [0; STREAMS],
@@ -268,7 +269,7 @@ impl Roster {
             entry.streams.rotate_right(1);
             entry.streams[0] = stream;
         }
-        entry.seen = now;
+        entry.seen = now.as_microsecond();
         entry.address = address;
         if *entry.agent != *check_in.agent {
             entry.agent = clean(&check_in.agent, AGENT_BYTES_MAX).into();
@@ -302,7 +303,7 @@ impl Roster {
     /// When this server last heard the host, or what the store said at the start.
     pub fn seen(&self, id: &str) -> Option<Timestamp> {
         let id = Uuid::parse_str(id).ok()?;
-        self.shard(&id).hosts.get(&id).map(|entry| entry.seen)
+        self.shard(&id).hosts.get(&id).map(|entry| time(entry.seen))
     }
 
     /// The number of the host `id`.
@@ -319,7 +320,7 @@ impl Roster {
     /// Counts hosts by state.
     pub fn census(&self, now: Timestamp, silent_minutes: u32) -> Census {
         let since = now.saturating_sub(SignedDuration::from_mins(i64::from(silent_minutes)));
-        let since = since.unwrap_or(Timestamp::MIN);
+        let since = since.unwrap_or(Timestamp::MIN).as_microsecond();
         let mut census = Census::default();
         for shard in &self.shards {
             for entry in lock(shard).hosts.values() {
@@ -399,7 +400,7 @@ impl Entry {
     fn seen_as(&self, id: &Uuid) -> Seen {
         Seen {
             id: id.to_string(),
-            at: self.seen,
+            at: time(self.seen),
             address: self.address.to_string(),
             agent: self.agent.to_string(),
             stream: self.streams[0].cast_signed(),
@@ -425,6 +426,11 @@ pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     (digest != [0; 32]).then_some(digest)
+}
+
+/// A moment that was kept as microseconds.
+fn time(microseconds: i64) -> Timestamp {
+    Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// A stream in eight bytes; never 0.

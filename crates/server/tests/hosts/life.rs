@@ -46,7 +46,7 @@ async fn a_host_enrols_checks_in_reports_and_then_nothing_is_written() {
         assert_eq!(stored.inventory.observed, seen.observed);
 
         let before = (events::last(&centre.store).await.unwrap(), audited(&centre.store).await);
-        assert_eq!(before.1, ["authority.create", "enrolment.create", "host.enrol"]);
+        assert_eq!(before.1, ["authority.create", "trust.make-key", "enrolment.create", "host.enrol"]);
         let told = events::after(&centre.store, 0, 10).await.unwrap().pop().unwrap();
         assert_eq!((told.kind, told.object.as_str()), (Kind::Inventory, agent.id.as_str()));
         assert_eq!(told.detail, serde_json::json!({ "number": 1, "hash": agent.check_in.inventory }));

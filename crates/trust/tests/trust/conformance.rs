@@ -87,17 +87,16 @@ fn an_update_ends_at_the_first_fault_and_what_came_before_is_remembered() {
                     let (signatures, signed) = text[1..text.len() - 1].split_once(",\"signed\"").unwrap();
                     repository.files.put(&name, format!("{{\"signed\"{signed},{signatures}}}"));
                 }
-                _ => {}
+                Unsigned | Version | Kind | Expired | Specification => {}
             }
             let problem = crate::world::refused(host.update(repository.now));
             let expected = match fault {
-                Unsigned => matches!(problem, Error::Unsigned(_)),
+                // tough verifies a document as what it should be.
+                Unsigned | Kind => matches!(problem, Error::Unsigned(_)),
                 Version if role == "root" => matches!(problem, Error::Rollback(_)),
                 Version | Digest => matches!(problem, Error::Mismatch(_)),
                 Missing => matches!(&problem, Error::Fetch(said) if said.contains(&name)),
                 Length => matches!(problem, Error::Endless(..)),
-                // tough verifies it as what it should be.
-                Kind => matches!(problem, Error::Unsigned(_)),
                 Specification => matches!(problem, Error::Malformed(_)),
                 Expired => matches!(problem, Error::Expired { what, .. } if what == role),
             };
@@ -280,8 +279,8 @@ fn a_repository_without_consistent_snapshots_is_read_by_plain_names() {
     assert_eq!(host.update(repository.now).unwrap(), std::slice::from_ref(&plan));
     assert_eq!(host.plan(plan.name, repository.now).unwrap(), b"plan");
     let asked = repository.files.asked.lock().unwrap().clone();
-    let plain = ["timestamp.json", "snapshot.json", "targets.json", "plans.json"].map(str::to_owned);
-    assert_eq!(asked[2..], [&plain[..], &[plan.name.to_string()]].concat());
+    let unnumbered = ["timestamp.json", "snapshot.json", "targets.json", "plans.json"].map(str::to_owned);
+    assert_eq!(asked[2..], [&unnumbered[..], &[plan.name.to_string()]].concat());
     assert_eq!(
         remembered(directory.path(), "snapshot").unwrap().into_bytes(),
         repository.files.get("snapshot.json")
@@ -290,11 +289,14 @@ fn a_repository_without_consistent_snapshots_is_read_by_plain_names() {
     assert_refused!(host.plan(plan.name, repository.now), Error::Mismatch(_));
 }
 
+/// The same JSON, written otherwise.
+type Spelling<'a> = &'a dyn Fn(&str) -> String;
+
 #[test]
 fn a_document_means_the_same_however_its_json_is_written() {
     let pretty =
         |text: &str| serde_json::to_string_pretty(&serde_json::from_str::<Value>(text).unwrap()).unwrap();
-    let spelled: [(&str, &dyn Fn(&str) -> String); 5] = [
+    let spelled: [(&str, Spelling<'_>); 5] = [
         ("pretty", &pretty),
         ("escaped", &|text| text.replace("\"_type\"", r#""\u005ftype""#).replace("Z\"", r#"\u005A""#)),
         ("spaced", &|text| format!("\r\n\t {} \n", text.replace(':', " :\t").replace(" :\t0", ":0"))),
@@ -437,6 +439,12 @@ fn only_versions_1_of_the_specification_are_read() {
             let refused = matches!(&updated, Err(Error::Malformed(said)) if said.contains(role));
             assert!(if good { updated.is_ok() } else { refused }, "{role} {version:?}: {updated:?}");
             assert_eq!(host.root_version(), if role == "root" && !good { 1 } else { 2 });
+            if role == "root" && !good {
+                // Nor is it passed through.
+                repository.says.get_mut(role).unwrap()["spec_version"] = json!("1.0.0");
+                repository.publish(&ALL);
+                assert_refused!(host.update(repository.now), Error::Malformed(_));
+            }
         }
     }
 }

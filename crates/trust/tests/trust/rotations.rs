@@ -345,7 +345,7 @@ fn a_role_that_two_delegate_to_is_believed_by_the_keys_at_the_top_alone() {
                 if document == "targets" {
                     says["delegations"]["keys"][&id] = key.clone();
                     let roles = says["delegations"]["roles"].as_array_mut().unwrap();
-                    roles.insert(if before { 0 } else { 1 }, role.clone());
+                    roles.insert(usize::from(!before), role.clone());
                 }
                 if document == "snapshot" {
                     says["meta"]["other.json"] = json!({"version": 1});

@@ -2,10 +2,11 @@
 //! own words about a proposal are held against them, and are never shown in their place.
 
 use super::memory::{Acquaintance, Memory};
-use super::purpose::{Meant, purpose};
+use super::purpose::{Gone, Meant, purpose};
 use crate::answers::{self, Proposal as Answer};
 use crate::client::{Client, escaped};
 use crate::output::plan::{NAMES_MAX, Names};
+use crate::output::table::clean;
 use anyhow::{Context, Result, bail};
 use rollout::plan::Plan;
 use rollout::word::{self, Word};
@@ -32,6 +33,8 @@ pub(crate) struct Looked {
     pub(crate) differences: Vec<Difference>,
     /// What comes into the list of plans, each with its digest verified.
     pub(crate) contents: Vec<Content>,
+    /// What goes from the list.
+    pub(crate) gone: BTreeMap<PlanName, Gone>,
     /// Names of the canaries, as the server has them: a plan has ids only.
     pub(crate) names: Names,
     /// How the fleet was known.
@@ -66,7 +69,7 @@ pub(crate) fn look(client: &Client, proposal: Uuid, meant: Meant) -> Result<Look
     if proposal.digest() != answer.digest {
         bail!(
             "refused: the server calls this proposal {}, and its documents have the digest {}",
-            crate::output::table::clean(&answer.digest),
+            clean(&answer.digest),
             proposal.digest()
         );
     }
@@ -82,7 +85,9 @@ pub(crate) fn look(client: &Client, proposal: Uuid, meant: Meant) -> Result<Look
     let differences = proposal.differences(standing.as_ref())?;
     let contents: Vec<Content> =
         differences.iter().filter_map(coming).map(|plan| content(client, plan)).collect::<Result<_>>()?;
-    let purpose = purpose(&differences, &contents, &gone(client, standing.as_ref(), &differences)?);
+    let gone = gone(client, standing.as_ref(), &differences)?;
+    let object = answer.object.as_deref().and_then(|object| Uuid::try_parse(object).ok());
+    let purpose = purpose(&differences, &contents, &gone, object);
     let checked = purpose.and_then(|purpose| purpose.check(meant, &answer.kind));
     if let Err(told) = checked {
         bail!("refused: {told}; tell the other approvers");
@@ -93,7 +98,7 @@ pub(crate) fn look(client: &Client, proposal: Uuid, meant: Meant) -> Result<Look
             names.extend(canary_names(client, plan));
         }
     }
-    Ok(Looked { answer, proposal, standing, differences, contents, names, acquaintance, memory })
+    Ok(Looked { answer, proposal, standing, differences, contents, gone, names, acquaintance, memory })
 }
 
 /// The names of a plan's canaries, as the server has them. A host that it does not know has none.
@@ -151,23 +156,28 @@ pub(super) fn going(difference: &Difference) -> Option<PlanName> {
     if let Difference::PlanWithdrawn(name) = difference { Some(*name) } else { None }
 }
 
-/// The words among what goes. Plans are known by their names.
+/// What goes: words, by their bytes; and plans, by where their rollouts stand.
 fn gone(
     client: &Client,
     standing: Option<&Standing>,
     differences: &[Difference],
-) -> Result<BTreeMap<PlanName, Word>> {
+) -> Result<BTreeMap<PlanName, Gone>> {
     let listed = standing.map(Standing::plans).unwrap_or_default();
-    let names: Vec<PlanName> = differences.iter().filter_map(going).collect();
-    let mut words = BTreeMap::new();
-    // A plan is longer than any word.
-    let short = |target: &&PlanTarget| names.contains(&target.name) && target.length <= WORD_BYTES_MAX;
-    for target in listed.iter().filter(short) {
-        if let Ok(word) = Word::read(&verified(client, target)?) {
-            words.insert(target.name, word);
-        }
+    let mut gone = BTreeMap::new();
+    for name in differences.iter().filter_map(going) {
+        // A plan is longer than any word.
+        let short = listed.iter().find(|target| target.name == name && target.length <= WORD_BYTES_MAX);
+        let word = short.map(|target| verified(client, target)).transpose()?;
+        let what = if let Some(word) = word.and_then(|bytes| Word::read(&bytes).ok()) {
+            Gone::Word(word)
+        } else {
+            let rollout = client.get(&format!("/rollouts/{}", name.0), &[]);
+            let state = rollout.ok().and_then(|rollout| rollout["state"].as_str().map(clean));
+            Gone::Plan { state: state.unwrap_or_else(|| "not known".to_owned()) }
+        };
+        gone.insert(name, what);
     }
-    Ok(words)
+    Ok(gone)
 }
 
 /// The bytes behind an entry of the list, if they are what the list names.

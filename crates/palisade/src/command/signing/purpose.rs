@@ -81,55 +81,80 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// What a proposal is for, from its differences, from what comes into the list of plans, and from the words that go from it;
-/// refused when that is more than one thing.
-pub(super) fn purpose(
-    differences: &[Difference],
-    contents: &[Content],
-    gone: &BTreeMap<PlanName, Word>,
-) -> Result<Purpose, String> {
-    let about_keys: Vec<String> = differences.iter().filter_map(about_keys).collect();
-    let withdrawn: Vec<PlanName> = differences.iter().filter_map(super::home::going).collect();
-    if !about_keys.is_empty() {
-        let plan =
-            contents.first().map(Content::told).or_else(|| withdrawn.first().map(|name| name.0.to_string()));
-        return match plan {
-            None => Ok(Purpose::Keys),
-            Some(plan) => Err(format!(
-                "it changes keys and plans at once: it {}, and it changes {plan}",
-                about_keys.join(", ")
-            )),
-        };
-    }
-    match (contents, withdrawn.as_slice()) {
-        ([], []) => Ok(Purpose::Keys),
-        ([Content::Plan(plan)], []) => Ok(Purpose::Plan(plan.id.0)),
-        ([Content::Word(word)], []) => Ok(match word.says {
-            Says::Resume { .. } => Purpose::Resume(word.plan.0),
-            Says::Back => Purpose::Back(word.plan.0),
-        }),
-        ([], withdrawn) => withdrawal(withdrawn, gone),
-        (several, []) => {
-            let told: Vec<String> = several.iter().map(Content::told).collect();
-            Err(format!("it puts several things in force at once: {}", told.join(", ")))
-        }
-        ([one, ..], [name, ..]) => {
-            Err(format!("it puts {} in force, and also withdraws {}", one.told(), name.0))
+/// Something that goes from the list of plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// A word; its digest was verified.
+    Word(Word),
+    /// A plan, and where the server says that its rollout stands.
+    Plan {
+        /// The state's word.
+        state: String,
+    },
+}
+
+impl Gone {
+    /// Whether nothing is lost with it. What is over leaves the list with the next proposal, whatever that is for: a plan
+    /// whose rollout has ended, a word that a rollout goes on (it serves once), a word about a plan that goes, too.
+    ///
+    /// That a rollout has ended is the server's word. By lying it gains nothing: it could withhold the plan as well.
+    fn is_over(&self, subject: Option<Uuid>, gone: &BTreeMap<PlanName, Self>) -> bool {
+        match self {
+            Self::Plan { state } => {
+                ["complete", "rolled-back", "aborted", "superseded", "retracted"].contains(&state.as_str())
+            }
+            Self::Word(word) => match word.says {
+                Says::Resume { .. } => true,
+                Says::Back => subject == Some(word.plan.0) || gone.contains_key(&PlanName(word.plan.0)),
+            },
         }
     }
 }
 
-/// One plan goes, and the words about it.
-fn withdrawal(withdrawn: &[PlanName], gone: &BTreeMap<PlanName, Word>) -> Result<Purpose, String> {
-    let plans: Vec<Uuid> =
-        withdrawn.iter().filter(|name| !gone.contains_key(name)).map(|name| name.0).collect();
-    let [plan] = plans.as_slice() else {
-        let told: Vec<String> = withdrawn.iter().map(|name| name.0.to_string()).collect();
-        return Err(format!("it does not withdraw one plan, but {}", told.join(", ")));
+/// What a proposal is for, from its differences, from what comes into the list of plans, and from what goes; refused when
+/// that is more than one thing. `object`: the plan that is withdrawn, if one is.
+pub(super) fn purpose(
+    differences: &[Difference],
+    contents: &[Content],
+    gone: &BTreeMap<PlanName, Gone>,
+    object: Option<Uuid>,
+) -> Result<Purpose, String> {
+    let about_keys: Vec<String> = differences.iter().filter_map(about_keys).collect();
+    let purpose = match contents {
+        [first, ..] if !about_keys.is_empty() => {
+            let keys = about_keys.join(", ");
+            return Err(format!(
+                "it changes keys and plans at once: it {keys}, and it changes {}",
+                first.told()
+            ));
+        }
+        [] if !about_keys.is_empty() => Purpose::Keys,
+        [Content::Plan(plan)] => Purpose::Plan(plan.id.0),
+        [Content::Word(word)] => match word.says {
+            Says::Resume { .. } => Purpose::Resume(word.plan.0),
+            Says::Back => Purpose::Back(word.plan.0),
+        },
+        [] => match object.filter(|object| gone.contains_key(&PlanName(*object))) {
+            Some(object) => Purpose::Withdrawal(object),
+            None => Purpose::Keys,
+        },
+        several => {
+            let told: Vec<String> = several.iter().map(Content::told).collect();
+            return Err(format!("it puts several things in force at once: {}", told.join(", ")));
+        }
     };
-    match gone.values().find(|word| word.plan.0 != *plan) {
-        None => Ok(Purpose::Withdrawal(*plan)),
-        Some(word) => Err(format!("it withdraws plan {plan}, and also a word about plan {}", word.plan)),
+    let subject = purpose.plan();
+    let meant = |name: &PlanName| purpose == Purpose::Withdrawal(name.0);
+    let lost = gone.iter().find(|(name, what)| !meant(name) && !what.is_over(subject, gone));
+    match lost {
+        None => Ok(purpose),
+        Some((name, Gone::Plan { state })) => Err(format!(
+            "it {purpose}, and also withdraws plan {}, whose rollout is not over ({state:?})",
+            name.0
+        )),
+        Some((_, Gone::Word(word))) => {
+            Err(format!("it {purpose}, and also withdraws the word that plan {} goes back", word.plan))
+        }
     }
 }
 
