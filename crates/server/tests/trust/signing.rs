@@ -8,6 +8,7 @@ use rollout::plan::{Digest, PlanId};
 use rollout::word::Word;
 use serde_json::{Value, json};
 use server::config::{Config, Trust};
+use server::signing::Signing;
 use server::store::audit::Actor;
 use server::store::commit;
 use trust::proposal::Countersigned;
@@ -390,6 +391,80 @@ async fn the_server_keeps_its_own_documents_fresh_and_says_what_people_must_sign
         let told = centre.get(&viewer, &format!("/api/v1/proposals/{}", proposal.id)).await.json();
         assert!(told["why"].as_str().unwrap().contains("waited for a week"), "{told}");
         assert_ne!(told["digest"], proposal.digest);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_servers_either_publishes_once_and_the_other_learns_of_it() {
+    on_each_store(async |fresh| {
+        let office = office(fresh).await;
+        let centre = &office.centre;
+        let told = std::sync::Arc::new(tokio::sync::Notify::new());
+        let key_file = centre.keys.path().join("authority.key");
+        let other = Signing::open(&centre.store, told, &key_file, false, centre.now()).await.unwrap();
+        let (plan, proposal) = plan(&office, "web").await;
+        let signed = async |key: usize| -> Vec<Countersigned> {
+            serde_json::from_value(office.signed(&proposal, &office.keys[key]).await).unwrap()
+        };
+        let (ada, ben, now) = (signed(0).await, signed(1).await, centre.now());
+        let (one, two) = tokio::join!(
+            centre.signing.sign(&proposal, &ada, &Actor::Server, now),
+            other.sign(&proposal, &ben, &Actor::Server, now)
+        );
+        assert!(one.unwrap() || two.unwrap(), "whoever was last has published");
+        let id = PlanId(plan.parse().unwrap());
+        let digest =
+            Digest::try_from(office.plan(&plan).await["digest"].as_str().unwrap().to_owned()).unwrap();
+        for event in server::store::events::after(&centre.store, 0, 1_000).await.unwrap() {
+            centre.signing.follow(&event).await.unwrap();
+            other.follow(&event).await.unwrap();
+        }
+        for signing in [&centre.signing, &other] {
+            assert!(signing.is_in_force(id, digest));
+            signing.settle(&centre.app, now).await.unwrap();
+        }
+        assert_eq!(office.rollout(&plan).await["state"], "armed");
+        let published: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM audit WHERE action = 'proposal.publish'")
+                .fetch_one(centre.store.reader())
+                .await
+                .unwrap();
+        assert_eq!(published, 2, "the founding and the plan, once each");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lost_its_key_file_says_so_until_owners_put_another_key_in_its_place() {
+    on_each_store(async |fresh| {
+        let office = office(fresh).await;
+        let centre = &office.centre;
+        let mut host = office.host(&centre.signing.root().unwrap());
+        host.update(centre.now()).await.unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let told = std::sync::Arc::new(tokio::sync::Notify::new());
+        let key_file = elsewhere.path().join("authority.key");
+        let other = Signing::open(&centre.store, told, &key_file, false, centre.now()).await.unwrap();
+        assert!(other.alarms(centre.now())[0].contains("nothing is kept fresh"));
+        centre.wait(4 * 3_600);
+        assert!(other.refresh(centre.now()).await.is_err());
+        let key = other.other_key(centre.now()).await.unwrap();
+        let change = server::signing::Change::Online(key.to_string());
+        let now = centre.now();
+        let proposal = other.propose(&change, "another key", &Actor::Server, now).await.unwrap().id;
+        for key in &office.keys[..2] {
+            let signed = serde_json::from_value(office.signed(&proposal, key).await).unwrap();
+            let signed: Vec<Countersigned> = signed;
+            other.sign(&proposal, &signed, &Actor::Server, now).await.unwrap();
+        }
+        assert!(other.has_key());
+        assert_eq!(other.alarms(now), [""; 0]);
+        for event in server::store::events::after(&centre.store, 0, 1_000).await.unwrap() {
+            centre.signing.follow(&event).await.unwrap();
+        }
+        assert!(!centre.signing.has_key(), "it was this one's turn");
+        host.update(now).await.unwrap();
     })
     .await;
 }
