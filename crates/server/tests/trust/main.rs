@@ -6,6 +6,7 @@ mod api_for_tests;
 mod golden;
 mod people;
 mod planning;
+mod servers;
 mod signing;
 #[path = "../store_for_tests/mod.rs"]
 mod store_for_tests;
