@@ -91,6 +91,11 @@ impl Listed {
         Some(Self { id, length: target.length, sha256: rollout::plan::Digest(target.sha256) })
     }
 
+    /// The plan's or the word's id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
     fn target(&self) -> PlanTarget {
         PlanTarget { name: PlanName(self.id), length: self.length, sha256: self.sha256.0 }
     }

@@ -4,7 +4,7 @@ use super::{Change, Error, Signing, differences};
 use crate::store::audit::{self, Actor};
 use crate::store::events::{self, Kind};
 use crate::store::proposals::{self, Made, Proposal, ProposalFilter};
-use crate::store::{self, Doing, Store, Writing, commit};
+use crate::store::{self, Doing, Store, Writing, commit, words};
 use jiff::{SignedDuration, Timestamp};
 use rollout::word::{Says, Word};
 use serde_json::json;
@@ -110,6 +110,19 @@ impl Signing {
             let known = self.known();
             let words = known.words.iter().filter(|word| word.plan.0 == *plan);
             over.extend(words.map(|word| PlanName(word.id)));
+        }
+        if let Change::Word(listed) = change {
+            let stored = words::among(&self.store, &[listed.id().to_string()]).await?;
+            let word = new.or(stored.first());
+            let is_listed = |word: &Word| {
+                standing
+                    .is_some_and(|standing| standing.plans().iter().any(|plan| plan.name.0 == word.plan.0))
+            };
+            if !word.is_some_and(is_listed) {
+                return Err(Error::Refused(
+                    "speak about a plan: the plan is not in force any more".to_owned(),
+                ));
+            }
         }
         over.extend(self.used_words().await?);
         over.sort();

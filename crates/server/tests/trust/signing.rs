@@ -195,6 +195,19 @@ async fn a_stopped_rollout_goes_on_and_back_only_by_its_approvers_word() {
         assert_eq!(host.update(centre.now()).await.unwrap().len(), 2);
         let word = Word::read(&host.read(&object, centre.now()).await).unwrap();
         assert!(word.allows_back(id_of, digest));
+        // A word that is still to be signed goes with its plan.
+        let (other, proposal) = self::plan(&office, "other").await;
+        office.approve(&proposal).await;
+        act(&office, &other, "start").await;
+        act(&office, &other, "halt").await;
+        let back = id(&act(&office, &other, "back").await);
+        let bearer = format!("Bearer {}", office.operator);
+        let path = format!("/api/v1/plans/{other}");
+        let withdrawal = centre.ask("DELETE", &path, &[("authorization", &bearer)], None).await.json();
+        office.approve(&id(&withdrawal)).await;
+        let told = office.proposal(&back).await;
+        assert_eq!(told["state"], "withdrawn");
+        assert!(told["why"].as_str().unwrap().contains("the plan is not in force any more"), "{told}");
     })
     .await;
 }
