@@ -129,9 +129,12 @@ impl World {
         let mut writing = self.app.store.begin().await.unwrap();
         words::insert(&mut writing, &word).await.unwrap();
         commit(writing, "test").await.unwrap();
-        let change = Change::Word(Listed::word(&word).unwrap());
-        let proposed = self.signing.propose(&change, "back", &Actor::Server, self.now()).await.unwrap();
-        assert!(self.signing.sign_alone(&proposed.id, &Actor::Server, self.now()).await.unwrap());
+        // A word is about a plan that hosts believe.
+        let listed = Listed::plan(plan.id, &plan.bytes()).unwrap();
+        for change in [Change::Plan(listed), Change::Word(Listed::word(&word).unwrap())] {
+            let proposed = self.signing.propose(&change, "back", &Actor::Server, self.now()).await.unwrap();
+            assert!(self.signing.sign_alone(&proposed.id, &Actor::Server, self.now()).await.unwrap());
+        }
         word.id
     }
 
