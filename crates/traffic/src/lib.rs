@@ -1,0 +1,7 @@
+//! What attackers send. Takes the bytes of logs, or one live request; gives attempts, counted, and how long they may last.
+//!
+//! No IO and no clock here: bytes, `now` and the seed of every random number are arguments.
+
+pub mod request;
+
+pub use request::{Field, Request};
