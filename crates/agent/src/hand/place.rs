@@ -173,7 +173,8 @@ impl Place {
         }
         for path in entries(&self.packages()) {
             if !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| wanted.contains(name)) {
-                let _ = std::fs::remove_file(path);
+                // What a transaction that was cut short laid out is a directory.
+                let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
             }
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn restart(order: &Order, class: &HostClass, outcome: &mut Outcome) -
     }
     let mut units = Vec::new();
     for unit in stale.iter().filter(|unit| *unit != INIT) {
-        let refused = if !unit.ends_with(".service") {
+        let refused = if !is_service(unit) {
             Some("no service: whoever began it must end it".to_owned())
         } else if is_deferred(unit) {
             Some("only a reboot renews it".to_owned())
@@ -70,6 +70,10 @@ fn stale(order: &Order, class: &HostClass) -> Result<BTreeSet<String>, Problem> 
     Ok(stale_units(&running(order)?, &changed))
 }
 
+fn is_service(unit: &str) -> bool {
+    Path::new(unit).extension().is_some_and(|kind| kind == "service")
+}
+
 fn running(order: &Order) -> Result<Vec<Process>, Problem> {
     let root = Root::open(Path::new("/")).map_err(|problem| order.refused(problem))?;
     let (system, ..) = packages_now(&root);
@@ -95,8 +99,7 @@ pub(super) fn users(order: &Order, class: &HostClass) -> Result<Vec<String>, Pro
     let units: BTreeSet<String> =
         running.iter().filter(uses).filter_map(|process| process.unit.clone()).collect();
     // Our own are begun anew whenever something is done.
-    let is_service = |unit: &String| unit.ends_with(".service") && !unit.starts_with("palisade-");
-    Ok(units.into_iter().filter(is_service).collect())
+    Ok(units.into_iter().filter(|unit| is_service(unit) && !unit.starts_with("palisade-")).collect())
 }
 
 /// Of these services, whether each has failed, and how often systemd has restarted it since it was started. `None`: systemd

@@ -25,7 +25,8 @@ pub(crate) const INIT: &str = "init.scope";
 
 /// Whether only a reboot (or the person whose session it is) renews a unit.
 pub(crate) fn is_deferred(unit: &str) -> bool {
-    let is_persons = unit.ends_with(".scope") && unit != INIT
+    let is_scope = Path::new(unit).extension().is_some_and(|kind| kind == "scope");
+    let is_persons = is_scope && unit != INIT
         || ["user@", "getty@", "serial-getty@"].iter().any(|prefix| unit.starts_with(prefix));
     // It knows who is logged in; with nobody there it forgets nothing.
     let is_logind = unit == LOGIND

@@ -50,11 +50,10 @@ impl Apt {
     fn ask(&self, ask: &Ask) -> Result<Reply, Problem> {
         let failed = |problem: std::io::Error| {
             let refused = Problem::new("ask the hand at", SOCKET, &problem);
-            match problem.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                    refused.remedy("start it: systemctl enable --now palisade-hand.socket")
-                }
-                _ => refused.remedy("it is asked again"),
+            if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
+                refused.remedy("start it: systemctl enable --now palisade-hand.socket")
+            } else {
+                refused.remedy("it is asked again")
             }
         };
         let stream = UnixStream::connect(SOCKET).map_err(failed)?;

@@ -383,16 +383,6 @@ fn of<'a>(host: HostId, journal: &Journal, approvals: &'a Approvals, group: &str
     let plan = approvals.plan((work.plan, work.digest))?;
     let class = plan.class_of(host, group)?;
     let Work { digest, fence, direction, .. } = work;
-    let (word, clearance) = (None, None);
-    Some(Job {
-        plan,
-        digest,
-        class,
-        fence,
-        direction,
-        stage: journal.stage,
-        seq: journal.seq,
-        word,
-        clearance,
-    })
+    let (stage, seq) = (journal.stage, journal.seq);
+    Some(Job { plan, digest, class, fence, direction, stage, seq, word: None, clearance: None })
 }

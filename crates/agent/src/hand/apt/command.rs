@@ -1,7 +1,7 @@
 //! apt's and dpkg's command lines, each with the reason for its options. Seen with apt 2.6 and dpkg 1.21.
 
+use super::staged::Staged;
 use crate::program::Program;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// One archive that hangs must not keep the others from being read.
@@ -47,22 +47,16 @@ pub(super) fn download(names: &[String]) -> Program {
 }
 
 /// What installing these files would do.
-pub(super) fn simulate(files: &[PathBuf], way: Way) -> Program {
-    quiet(Program::new("apt-get"))
-        .arg("-s")
-        .args(install_options(way))
-        .arg("--")
-        .args(files.iter().cloned())
-        .deadline(LOOK_WITHIN)
+pub(super) fn simulate(staged: &Staged, way: Way) -> Program {
+    installing(quiet(Program::new("apt-get")).arg("-s"), staged, way).deadline(LOOK_WITHIN)
 }
 
 /// Installs these files. It tells how far it is among what it says.
-pub(super) fn install(files: &[PathBuf], way: Way) -> Program {
+pub(super) fn install(staged: &Staged, way: Way) -> Program {
     let status = ["-o", "APT::Status-Fd=1", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"];
     let conffiles =
         CONFFILES.iter().flat_map(|option| ["-o".to_owned(), format!("Dpkg::Options::={option}")]);
-    let program = quiet(Program::new("apt-get")).arg("-y").args(status).args(conffiles);
-    program.args(install_options(way)).arg("--").args(files.iter().cloned())
+    installing(quiet(Program::new("apt-get")).arg("-y").args(status).args(conffiles), staged, way)
 }
 
 /// Ends what was interrupted before its configuration. Half-installed packages it passes over, with exit code 0.
@@ -75,21 +69,20 @@ pub(super) fn marks(what: &str, names: &[String]) -> Program {
     Program::new("apt-mark").arg(what).arg("--").args(names.iter().cloned())
 }
 
-fn install_options(way: Way) -> Vec<&'static str> {
-    let mut options = vec![
-        "-q",
-        "install",
-        // What is to be installed lies here, verified.
-        "--no-download",
-        "--no-remove",
-        "--no-install-recommends",
-    ];
-    match way {
-        Way::Forward => {}
-        Way::Back => options.extend(["--allow-downgrades", "--allow-change-held-packages", "--reinstall"]),
-        Way::Again => options.extend(["--allow-downgrades", "--reinstall"]),
-    }
-    options
+fn installing(program: Program, staged: &Staged, way: Way) -> Program {
+    let more: &[&str] = match way {
+        Way::Forward => &[],
+        Way::Back => &["--allow-downgrades", "--allow-change-held-packages", "--reinstall"],
+        Way::Again => &["--allow-downgrades", "--reinstall"],
+    };
+    program
+        .arg("-o")
+        .arg(format!("Dir::Cache::archives={}/", staged.directory().display()))
+        // What is to be installed lies there, verified.
+        .args(["-q", "install", "--no-download", "--no-remove", "--no-install-recommends"])
+        .args(more.iter().copied())
+        .arg("--")
+        .args(staged.files())
 }
 
 fn apt_get() -> Program {
@@ -104,29 +97,27 @@ fn quiet(program: Program) -> Program {
 mod tests {
     use super::*;
 
-    /// The command line as a person would type it.
-    fn line(program: &Program) -> String {
-        program.line()
-    }
-
     #[test]
     fn commands_are_those_that_were_seen_to_work() {
-        let files = [PathBuf::from("/p/a.deb")];
+        let packages = tempfile::tempdir().unwrap();
+        let staged = Staged::new(packages.path()).unwrap();
+        std::fs::write(staged.directory().join("a_1_all.deb"), "").unwrap();
+        let line = |program: Program| program.line().replace(&staged.directory().display().to_string(), "/p");
         assert_eq!(
-            line(&update()),
+            line(update()),
             "apt-get -q -q update -o APT::Update::Error-Mode=any -o Acquire::Retries=1 -o Acquire::http::Timeout=10"
         );
         assert_eq!(
-            line(&install(&files, Way::Forward)),
+            line(install(&staged, Way::Forward)),
             "apt-get -y -o APT::Status-Fd=1 -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 \
-             -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
-             -q install --no-download --no-remove --no-install-recommends -- /p/a.deb"
+             -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Dir::Cache::archives=/p/ \
+             -q install --no-download --no-remove --no-install-recommends -- /p/a_1_all.deb"
         );
         assert_eq!(
-            line(&simulate(&files, Way::Back)),
-            "apt-get -s -q install --no-download --no-remove --no-install-recommends \
-             --allow-downgrades --allow-change-held-packages --reinstall -- /p/a.deb"
+            line(simulate(&staged, Way::Back)),
+            "apt-get -s -o Dir::Cache::archives=/p/ -q install --no-download --no-remove --no-install-recommends \
+             --allow-downgrades --allow-change-held-packages --reinstall -- /p/a_1_all.deb"
         );
-        assert_eq!(line(&configure()), "dpkg --force-confdef --force-confold --configure -a");
+        assert_eq!(line(configure()), "dpkg --force-confdef --force-confold --configure -a");
     }
 }

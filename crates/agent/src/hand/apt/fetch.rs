@@ -83,9 +83,9 @@ pub(in crate::hand) fn fetch(
     if missing.is_empty() {
         return Ok(());
     }
-    let named = |wanted: &Wanted| format!("{} is not the file that was signed for", wanted.name);
+    let other = |wanted: &Wanted| format!("{} is not the file that was signed for", wanted.name);
     if reasons.is_empty() {
-        reasons.extend(missing.iter().map(named));
+        reasons.extend(missing.iter().map(other));
     }
     let count = missing.len();
     reasons.truncate(REASONS_MAX);
@@ -106,10 +106,15 @@ fn missing(packages: &Path, class: &HostClass) -> Vec<Wanted> {
         .filter(|(_, _, file)| !is_here(file))
         .map(|(change, version, file)| Wanted {
             name: format!("{}:{}={version}", change.name, change.arch),
-            cached: format!("{}_{}_{}.deb", change.name, version.replace(':', "%3a"), change.arch),
+            cached: cached_name(&change.name, version, &change.arch),
             file: file.clone(),
         })
         .collect()
+}
+
+/// What apt's cache calls a package's file.
+pub(super) fn cached_name(name: &str, version: &str, arch: &str) -> String {
+    format!("{name}_{}_{arch}.deb", version.replace(':', "%3a"))
 }
 
 /// Where a file is kept.

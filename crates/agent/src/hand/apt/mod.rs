@@ -3,6 +3,7 @@
 mod command;
 mod fetch;
 mod progress;
+mod staged;
 mod transaction;
 
 pub(super) use fetch::fetch;

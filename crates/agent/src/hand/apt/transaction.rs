@@ -2,18 +2,20 @@
 
 use super::Progress;
 use super::command::{Way, configure, install, marks, simulate};
-use super::fetch::path_of;
+use super::fetch::{cached_name, path_of};
+use super::staged::Staged;
 use crate::apt::simulation;
 use crate::hand::deed::installed;
 use crate::hand::order::{Deed, Order};
 use crate::hand::place::Place;
+use crate::job::sight::sha256_of;
 use crate::program::Program;
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use rollout::plan::{Change, File, HostClass};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// apt's own timers take this lock while they work (unattended-upgrades runs under it), and wait for it.
@@ -126,8 +128,8 @@ impl Transaction<'_> {
         if changes.is_empty() {
             return Ok(());
         }
-        let files = self.files(changes)?;
-        let looked = simulate(&files, way).run_ok().map_err(|problem| {
+        let staged = self.stage(changes)?;
+        let looked = simulate(&staged, way).run_ok().map_err(|problem| {
             self.order
                 .refused(format!("apt would not: {problem}"))
                 .remedy("nothing was changed; see what stands in the way")
@@ -150,8 +152,8 @@ impl Transaction<'_> {
             };
             return Err(self.order.refused(format!("apt would {what}, which the plan does not say")));
         }
-        let automatic = self.automatic(changes);
-        let done = self.through(&install(&files, way), told);
+        let automatic = automatic(changes);
+        let done = self.through(&install(&staged, way), told);
         // Whoever names a package has apt believe that a person wanted it.
         if !automatic.is_empty()
             && let Err(problem) = marks("auto", &automatic).run_ok()
@@ -161,36 +163,30 @@ impl Transaction<'_> {
         done
     }
 
-    fn files(&self, changes: &[&Change]) -> Result<Vec<PathBuf>, Problem> {
+    /// The files of these changes, under apt's own names for them in a directory that apt takes for its cache: a version
+    /// that an archive has as well it would fetch again, whatever path it is given.
+    fn stage(&self, changes: &[&Change]) -> Result<Staged, Problem> {
         let packages = self.place.packages();
-        let path = |change: &&Change| {
+        let failed = |what: &str, problem: &dyn std::fmt::Display| {
+            self.order.refused(format!("{what}: {problem}")).remedy("nothing was changed; it is tried again")
+        };
+        let staged =
+            Staged::new(&packages).map_err(|problem| failed("no place for apt's cache", &problem))?;
+        for change in changes {
             let file = self.file(change);
-            let file =
-                file.ok_or_else(|| self.order.refused(format!("no old file of {} was kept", change.name)))?;
-            let path = path_of(&packages, file);
-            match crate::job::sight::sha256_of(&path) {
-                Ok(found) if found == (file.sha256, file.size_bytes) => Ok(path),
-                Ok(_) => Err(self.order.refused(format!("the kept file of {} is damaged", change.name))),
-                Err(problem) => {
-                    Err(self.order.refused(format!("the kept file of {}: {problem}", change.name)))
-                }
+            let file = file.ok_or_else(|| failed(&change.name, &"no old file was kept"))?;
+            let kept = path_of(&packages, file);
+            match sha256_of(&kept) {
+                Ok(found) if found == (file.sha256, file.size_bytes) => {}
+                Ok(_) => return Err(failed(&change.name, &"the kept file is damaged")),
+                Err(problem) => return Err(failed(&change.name, &problem)),
             }
-        };
-        changes.iter().map(path).collect()
-    }
-
-    /// Of these, what is marked as installed automatically; what is new here will be.
-    fn automatic(&self, changes: &[&Change]) -> Vec<String> {
-        let names: Vec<String> = changes.iter().map(|change| apt_name(&change.name, &change.arch)).collect();
-        let shown = marks("showauto", &names).run_ok();
-        let text =
-            shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        let marked: BTreeSet<&str> = text.lines().map(str::trim).collect();
-        let is_automatic = |change: &&&Change| {
-            let names = [change.name.clone(), format!("{}:{}", change.name, change.arch)];
-            change.from.is_none() || names.iter().any(|name| marked.contains(name.as_str()))
-        };
-        changes.iter().filter(is_automatic).map(|change| apt_name(&change.name, &change.arch)).collect()
+            let version = self.version(change).unwrap_or_default();
+            let name = cached_name(&change.name, version, &change.arch);
+            let linked = std::fs::hard_link(&kept, staged.directory().join(name));
+            linked.map_err(|problem| failed(&change.name, &problem))?;
+        }
+        Ok(staged)
     }
 
     /// Runs a program that must not be ended half-way, and tells how it ended, as it says.
@@ -226,13 +222,26 @@ impl Transaction<'_> {
     }
 }
 
+/// Of these, what is marked as installed automatically; what is new here will be.
+fn automatic(changes: &[&Change]) -> Vec<String> {
+    let names: Vec<String> = changes.iter().map(|change| apt_name(&change.name, &change.arch)).collect();
+    let shown = marks("showauto", &names).run_ok();
+    let text = shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let marked: BTreeSet<&str> = text.lines().map(str::trim).collect();
+    let is_automatic = |change: &&&Change| {
+        let names = [change.name.clone(), format!("{}:{}", change.name, change.arch)];
+        change.from.is_none() || names.iter().any(|name| marked.contains(name.as_str()))
+    };
+    changes.iter().filter(is_automatic).map(|change| apt_name(&change.name, &change.arch)).collect()
+}
+
 /// As apt takes it: a package for all architectures is named without one.
 fn apt_name(name: &str, arch: &str) -> String {
     if arch == "all" { name.to_owned() } else { format!("{name}:{arch}") }
 }
 
 /// The last lines of a log, up to 64 KiB of it.
-pub(crate) fn tail(path: &Path) -> Vec<String> {
+fn tail(path: &Path) -> Vec<String> {
     const BYTES: u64 = 64 << 10;
     let Ok(mut file) = std::fs::File::open(path) else { return Vec::new() };
     let length = file.metadata().map_or(0, |found| found.len());

@@ -1,7 +1,6 @@
 //! `palisade agent hand` and `palisade agent deed`: the half of the agent that is root, as systemd starts it.
 
-use super::EXIT_STATE;
-use crate::EXIT_USAGE;
+use crate::{EXIT_FAILED, EXIT_USAGE};
 use agent::hand::{Place, answer, carry_out};
 use agent::identity::Identity;
 use agent::settings;
@@ -42,7 +41,7 @@ fn ended(done: Result<(), advisory::Problem>) -> ExitCode {
             // One line, whatever a program said.
             let line = problem.to_string().replace(|letter: char| letter.is_control(), " ");
             eprintln!("<4>palisade: hand: {line}");
-            ExitCode::from(EXIT_STATE)
+            ExitCode::from(EXIT_FAILED)
         }
     }
 }
