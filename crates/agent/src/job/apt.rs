@@ -81,15 +81,17 @@ impl Apt {
         Ok(bytes)
     }
 
-    /// Whether a deed is under way.
+    /// Whether a deed is under way. Listed, not shown: a unit that is gone would be looked for again, each time with a line
+    /// in the log.
     fn is_working() -> Result<bool, Problem> {
-        let shown =
-            Program::new("systemctl").args(["show", "--property=ActiveState", "--value", DEED_UNIT]).run_ok();
-        let shown = shown.map_err(|problem| {
+        let listed = Program::new("systemctl")
+            .args(["list-units", "--all", "--plain", "--no-legend", DEED_UNIT])
+            .run_ok();
+        let listed = listed.map_err(|problem| {
             Problem::new("look at", DEED_UNIT, problem)
                 .remedy("nothing follows until it can be seen; see systemctl")
         })?;
-        Ok(!matches!(String::from_utf8_lossy(&shown.stdout).trim(), "inactive" | "failed" | ""))
+        Ok(is_active(&String::from_utf8_lossy(&listed.stdout)))
     }
 
     /// Takes what became of the last order of this job, if it was not told yet.
@@ -136,6 +138,11 @@ impl Apt {
         }
         self.well = Some(ill.is_none());
     }
+}
+
+/// What `systemctl list-units` prints of one unit: `UNIT LOAD ACTIVE SUB DESCRIPTION`, or nothing.
+fn is_active(text: &str) -> bool {
+    text.split_whitespace().nth(2).is_some_and(|state| !matches!(state, "inactive" | "failed"))
 }
 
 impl Hand for Apt {
@@ -200,5 +207,17 @@ impl Hand for Apt {
             (Some(false), _) | (_, Some(false)) => Some(false),
             (probes, _) => probes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deed_is_under_way_until_systemd_says_that_it_is_over() {
+        let line = |state| format!("palisade-deed.service loaded {state} start Palisade: apply plan 0192\n");
+        assert!(["active", "activating", "deactivating"].iter().all(|state| is_active(&line(state))));
+        assert!(!["inactive", "failed"].iter().any(|state| is_active(&line(state))) && !is_active(""));
     }
 }
