@@ -6,7 +6,7 @@ use super::order::{Deed, Order};
 use super::{place::Place, restart};
 use crate::observe::packages_now;
 use crate::observe::root::Root;
-use crate::program::Program;
+use crate::program::{Program, is_stopped};
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
@@ -14,10 +14,12 @@ use rollout::order::Direction;
 use rollout::plan::{Digest, HostClass, HostId, PlanId};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a reboot may take to begin; this process ends with the host.
 const REBOOT_WITHIN: Duration = Duration::from_secs(600);
+/// How often we look whether we are to end.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What became of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +164,14 @@ fn moved(before: &[Package], after: &[Package], class: &HostClass) -> Vec<Moved>
 fn reboot(order: &Order) -> Result<(), Problem> {
     let asked = Program::new("systemctl").arg("reboot").run_ok();
     asked.map_err(|problem| order.refused(problem).remedy("it is tried again"))?;
-    std::thread::sleep(REBOOT_WITHIN);
+    let end = Instant::now() + REBOOT_WITHIN;
+    while Instant::now() < end {
+        // systemd ends this with everything else; whoever would not end would hold the host up.
+        if is_stopped() {
+            return Ok(());
+        }
+        std::thread::sleep(PATIENCE);
+    }
     Err(order
         .refused(format!("the host still runs {} s after it was asked to reboot", REBOOT_WITHIN.as_secs()))
         .remedy("see what keeps it: systemctl list-jobs"))

@@ -77,9 +77,12 @@ impl Guard<'_> {
     }
 
     /// A host turns back by itself where the plan says so, and on the approvers' word.
-    fn may_revert(&self, order: &Order, mut grant: Grant) -> Result<(), Problem> {
-        if grant.back || grant.forward && self.place.plan(order.digest)?.rollback == Rollback::OnFailure {
+    fn may_revert(&self, order: &Order, grant: Grant) -> Result<(), Problem> {
+        if grant.back {
             return Ok(());
+        }
+        if grant.forward && self.place.plan(order.digest)?.rollback == Rollback::OnFailure {
+            return self.turn(order, grant);
         }
         if order.direction != Direction::Back {
             return Err(order.refused("the plan was not begun here, or lets no host turn back by itself"));
@@ -92,8 +95,13 @@ impl Guard<'_> {
             return Err(order.refused(format!("the approvers' word {word} does not say so")));
         }
         self.is_not_halted(order, &plan, &trusted)?;
-        grant.back = true;
-        self.place.keep_grant(order, &grant)
+        self.turn(order, grant)
+    }
+
+    /// From here on it goes back, and not forward again by what was granted before.
+    fn turn(&self, order: &Order, grant: Grant) -> Result<(), Problem> {
+        self.place.forget_grants(order)?;
+        self.place.keep_grant(order, &Grant { forward: false, back: true, ..grant })
     }
 
     /// The plan, in force by the newest list that approvers have signed.

@@ -16,9 +16,10 @@ mod guard;
 mod nonces;
 mod restart;
 
+pub(crate) use apt::progress;
 pub use deed::carry_out;
 pub use place::{DIRECTORY, Place, SOCKET};
-pub(crate) use restart::restarts;
+pub(crate) use restart::{Service, services};
 
 use crate::job::clock;
 use crate::program::Program;
@@ -74,6 +75,7 @@ pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
 fn begin(place: &Place, order: &Order, settings: &Path, line: &Arc<Line>) -> Result<(), Problem> {
     let settings = Settings::read(settings)
         .map_err(|problem| order.refused(problem).remedy("repair the settings of this host's owner"))?;
+    let _alone = place.lock(order)?;
     let guard = Guard { place, settings: &settings, source: line.clone(), now: Timestamp::now() };
     guard.admit(order)?;
     place.keep_order(order)?;

@@ -5,7 +5,7 @@ use super::grant::Grant;
 use super::nonces::Nonces;
 use super::order::Order;
 use crate::identity::Identity;
-use crate::state::{Durable, PACKAGES, PLANS, State, TRUST};
+use crate::state::{Durable, Lock, PACKAGES, PLANS, State, TRUST};
 use advisory::Problem;
 use rollout::plan::{Digest, Plan};
 use serde::de::DeserializeOwned;
@@ -31,6 +31,8 @@ const DEEDS: &str = "deeds";
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Plans whose files are kept, so that a host can be ordered back: those of a month, at two a week.
 const PLANS_MAX: usize = 8;
+/// Files about jobs that are kept; a job has three, some 100 KiB.
+const JOBS_MAX: usize = 128;
 
 /// Who this host is: plans name it by this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,9 +89,21 @@ impl Place {
         self.0.path(PACKAGES)
     }
 
+    /// One order is verified at a time, until this is dropped.
+    pub(super) fn lock(&self, order: &Order) -> Result<Lock, Problem> {
+        self.0
+            .lock()
+            .map_err(|_| order.refused("another order is being verified").remedy("it is tried again"))
+    }
+
     /// What the package manager says while it carries out an order.
     pub(crate) fn log(&self, order: &Order) -> PathBuf {
-        self.0.path(format!("{DEEDS}/{}.log", job(order.digest, order.fence)))
+        Self::log_in(self.0.directory(), order.digest, order.fence)
+    }
+
+    /// The same for the other half, which may read it.
+    pub(crate) fn log_in(directory: &Path, digest: Digest, fence: u64) -> PathBuf {
+        directory.join(format!("{DEEDS}/{}.log", job(digest, fence)))
     }
 
     pub(super) fn nonces(&self) -> Result<Nonces, Problem> {
@@ -106,6 +120,18 @@ impl Place {
 
     pub(super) fn keep_grant(&self, order: &Order, granted: &Grant) -> Result<(), Problem> {
         self.write(&grant(order), granted)
+    }
+
+    /// Forgets what was granted of this plan's content before: a host that went back does not go forward by an old grant.
+    pub(super) fn forget_grants(&self, order: &Order) -> Result<(), Problem> {
+        let plan = format!("{}-", order.digest);
+        for path in entries(&self.0.path(GRANTS)) {
+            if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&plan)) {
+                let removed = std::fs::remove_file(&path);
+                removed.map_err(|problem| self.failed("forget a grant in", &problem))?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn keep_plan(&self, digest: Digest, bytes: &[u8]) -> Result<(), Problem> {
@@ -155,16 +181,13 @@ impl Place {
 
     /// Forgets the oldest plans, and files that no plan names any more.
     pub(crate) fn sweep(&self) {
-        let mut plans: Vec<(std::time::SystemTime, PathBuf)> = entries(&self.0.path(PLANS))
-            .filter_map(|path| Some((std::fs::metadata(&path).ok()?.modified().ok()?, path)))
-            .collect();
-        plans.sort();
-        while plans.len() > PLANS_MAX {
-            let _ = std::fs::remove_file(plans.remove(0).1);
+        for folder in [GRANTS, DEEDS] {
+            newest(&self.0.path(folder), JOBS_MAX);
         }
+        let plans = newest(&self.0.path(PLANS), PLANS_MAX);
         let read = |path: &PathBuf| Plan::read(&std::fs::read(path).ok()?).ok();
         let mut wanted = BTreeSet::new();
-        for (_, path) in &plans {
+        for path in &plans {
             // One that cannot be read may name any file.
             let Some(plan) = read(path) else { return };
             let changes = plan.classes.iter().flat_map(|class| &class.changes);
@@ -206,6 +229,18 @@ impl Place {
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// The newest files of a folder; the others are removed.
+fn newest(folder: &Path, files_max: usize) -> Vec<PathBuf> {
+    let time = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
+    let mut files: Vec<_> = entries(folder).filter_map(|path| Some((time(&path)?, path))).collect();
+    files.sort();
+    let old = files.len().saturating_sub(files_max);
+    for (_, path) in files.drain(..old) {
+        let _ = std::fs::remove_file(path);
+    }
+    files.into_iter().map(|(_, path)| path).collect()
 }
 
 fn job(digest: Digest, fence: u64) -> String {

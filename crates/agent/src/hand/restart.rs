@@ -102,14 +102,26 @@ pub(super) fn users(order: &Order, class: &HostClass) -> Result<Vec<String>, Pro
     Ok(units.into_iter().filter(|unit| is_service(unit) && !unit.starts_with("palisade-")).collect())
 }
 
-/// Of these services, whether each has failed, and how often systemd has restarted it since it was started. `None`: systemd
-/// could not be asked.
-pub(crate) fn restarts(units: &[String]) -> Option<BTreeMap<String, (bool, u64)>> {
+/// How a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Active; systemd has restarted it so often since somebody started it.
+    Runs(u64),
+    /// On its way to another state.
+    Changes,
+    /// It has failed, or does not run and should.
+    Down,
+    /// It does not run, and nobody said that it should: some end when they are idle.
+    Rests,
+}
+
+/// How these services are. `None`: systemd could not be asked.
+pub(crate) fn services(units: &[String]) -> Option<BTreeMap<String, Service>> {
     if units.is_empty() {
         return Some(BTreeMap::new());
     }
     let shown = Program::new("systemctl")
-        .args(["show", "--property=Id,ActiveState,NRestarts", "--"])
+        .args(["show", "--property=Id,ActiveState,UnitFileState,NRestarts", "--"])
         .args(units.iter().cloned())
         .run_ok()
         .ok()?;
@@ -117,11 +129,17 @@ pub(crate) fn restarts(units: &[String]) -> Option<BTreeMap<String, (bool, u64)>
 }
 
 /// What `systemctl show` prints: a block of properties for each unit, in any order.
-fn states(text: &str) -> BTreeMap<String, (bool, u64)> {
+fn states(text: &str) -> BTreeMap<String, Service> {
     let block = |block: &str| {
         let value = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         let restarts = value("NRestarts").and_then(|count| count.parse().ok()).unwrap_or(0);
-        Some((value("Id")?.to_owned(), (value("ActiveState")? == "failed", restarts)))
+        let state = match (value("ActiveState")?, value("UnitFileState")) {
+            ("active", _) => Service::Runs(restarts),
+            ("failed", _) | ("inactive", Some("enabled")) => Service::Down,
+            ("inactive", _) => Service::Rests,
+            _ => Service::Changes,
+        };
+        Some((value("Id")?.to_owned(), state))
     };
     text.split("\n\n").filter_map(block).collect()
 }
@@ -131,10 +149,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_that_failed_or_flaps_is_told_from_one_that_runs() {
-        let text = "NRestarts=0\nId=a.service\nActiveState=active\n\nNRestarts=3\nId=b.service\nActiveState=failed\n";
-        let told = states(text);
-        assert_eq!(told["a.service"], (false, 0));
-        assert_eq!(told["b.service"], (true, 3));
+    fn a_service_that_is_down_is_told_from_one_that_runs_and_one_that_rests() {
+        let block =
+            |id, state, file| format!("NRestarts=3\nId={id}\nActiveState={state}\nUnitFileState={file}\n");
+        let text = [
+            block("a", "active", "enabled"),
+            block("b", "failed", "static"),
+            block("c", "inactive", "enabled"),
+            block("d", "inactive", "static"),
+            block("e", "activating", "enabled"),
+        ];
+        let told: Vec<Service> = states(&text.join("\n")).into_values().collect();
+        assert_eq!(told, [Runs(3), Down, Down, Rests, Changes]);
     }
 }

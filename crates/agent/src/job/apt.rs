@@ -7,7 +7,7 @@ use super::source::Source;
 use crate::hand::deed::Outcome;
 use crate::hand::order::{Ask, Deed, Given, Line, Order, Reply};
 use crate::hand::place::{DIRECTORY, Place, SOCKET};
-use crate::hand::{DEED_UNIT, PATIENCE, restarts};
+use crate::hand::{DEED_UNIT, PATIENCE, Service, progress, services};
 use crate::program::Program;
 use crate::settings::HandKind;
 use advisory::Problem;
@@ -103,40 +103,45 @@ impl Apt {
         }
     }
 
-    /// Looks whether every service that ran code of the packages before still does well: not failed, and not restarted by
-    /// systemd since the stage began.
+    /// Looks whether every service that ran code of the packages before still does well: neither down, nor restarted by systemd
+    /// since the stage began.
     fn watch(&mut self, job: &Job<'_>) {
-        let stages = [Stage::Verifying, Stage::Soaking];
-        if !stages.contains(&job.stage) {
+        if !matches!(job.stage, Stage::Verifying | Stage::Soaking) {
             (self.watched, self.well) = (None, None);
             return;
         }
         let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
         let units: Vec<String> = outcomes.into_iter().flat_map(|outcome| outcome.users_before).collect();
-        let Some(now) = restarts(&units) else {
+        let Some(now) = services(&units) else {
             self.well = None;
             return;
         };
+        let runs =
+            |service: &Service| if let Service::Runs(restarts) = service { Some(*restarts) } else { None };
         if self.watched.as_ref().is_none_or(|(seq, _)| *seq != job.seq) {
-            let first = now.iter().map(|(unit, (_, restarts))| (unit.clone(), *restarts)).collect();
-            self.watched = Some((job.seq, first));
+            self.watched = Some((job.seq, BTreeMap::new()));
         }
-        let first = |unit: &str| self.watched.as_ref().and_then(|(_, first)| first.get(unit).copied());
-        let ill = now
-            .iter()
-            .find(|(unit, (failed, restarts))| *failed || first(unit).is_some_and(|first| *restarts > first));
-        if let Some((unit, (failed, _))) = ill
+        let Some((_, first)) = &mut self.watched else { return };
+        let mut ill = None;
+        for (unit, service) in &now {
+            let restarts = runs(service).unwrap_or(0);
+            let first = first.entry(unit.clone()).or_insert(restarts);
+            let how = match service {
+                Service::Down => "is down",
+                Service::Runs(restarts) if restarts > first => "was restarted by systemd",
+                Service::Runs(_) | Service::Changes | Service::Rests => continue,
+            };
+            ill = Some((unit, how));
+        }
+        if let Some((unit, how)) = ill
             && self.well != Some(false)
         {
-            let how = if *failed { "has failed" } else { "was restarted by systemd" };
-            let reason = format!("it {how}, and ran before the change");
-            let plan = job.plan.id;
-            self.tells = Some(
-                Problem::new("find well after the change", unit.clone(), reason)
-                    .remedy(format!("see journalctl -u {unit}; plan {plan}")),
-            );
+            let reason = format!("it {how}, and ran code of the packages before the change");
+            let problem = Problem::new("find well after the change", unit.clone(), reason);
+            self.tells = Some(problem.remedy(format!("see journalctl -u {unit}")));
         }
-        self.well = Some(ill.is_none());
+        let changes = now.values().any(|service| *service == Service::Changes);
+        self.well = if changes && ill.is_none() { None } else { Some(ill.is_none()) };
     }
 }
 
@@ -160,6 +165,10 @@ impl Hand for Apt {
 
     fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem> {
         let working = Self::is_working()?;
+        if working && job.stage.is_past_return() {
+            // A database that is being written is no answer, and nothing is asked of it before the end.
+            return Ok(Look { working, ..self.sight.glance(now) });
+        }
         self.take_told(job);
         self.watch(job);
         Ok(Look { working, ..self.sight.look(job, now)? })
@@ -203,10 +212,18 @@ impl Hand for Apt {
     }
 
     fn healthy(&self, probes: Option<bool>) -> Option<bool> {
+        if self.watched.is_none() {
+            return probes;
+        }
         match (probes, self.well) {
             (Some(false), _) | (_, Some(false)) => Some(false),
-            (probes, _) => probes,
+            (None, _) | (_, None) => None,
+            (Some(true), Some(true)) => Some(true),
         }
+    }
+
+    fn progress(&self, job: &Job<'_>) -> Option<String> {
+        progress(&Place::log_in(&self.place, job.digest, job.fence))
     }
 }
 

@@ -35,6 +35,11 @@ pub(crate) trait Hand: fmt::Debug {
         None
     }
 
+    /// How far what is under way is, for people.
+    fn progress(&self, _job: &Job<'_>) -> Option<String> {
+        None
+    }
+
     /// What it adds to the probes' answer.
     fn healthy(&self, probes: Option<bool>) -> Option<bool> {
         probes

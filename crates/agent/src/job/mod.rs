@@ -347,6 +347,12 @@ impl Converging {
     fn why(&self, pause: &Pause) -> Option<String> {
         // An order that was heard and not taken lacks its plan, or the approvers' word.
         let lacks = *pause == Pause::Idle && self.is_under_way();
+        if *pause == Pause::Working {
+            let group = self.hand.glance(Timestamp::now()).group;
+            let job = of(self.host, &self.journal, &self.approvals, &group);
+            let progress = job.and_then(|job| self.hand.progress(&job));
+            return Some(progress.map_or(pause.to_string(), |far| format!("{pause}: {far}")));
+        }
         if !lacks && *pause != Pause::Plan {
             return (*pause != Pause::Idle).then(|| pause.to_string());
         }

@@ -7,5 +7,5 @@ mod staged;
 mod transaction;
 
 pub(super) use fetch::fetch;
-pub(crate) use progress::Progress;
+pub(crate) use transaction::progress;
 pub(super) use transaction::{Transaction, conffiles};

@@ -2,7 +2,7 @@
 
 /// One line of apt's status descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(super) enum Progress {
     /// `pmstatus:PACKAGE:PERCENT:TEXT`, and `dlstatus` with a number for the package.
     At { percent: u8, text: String },
     /// `pmerror:PACKAGE:PERCENT:TEXT`
@@ -11,7 +11,7 @@ pub(crate) enum Progress {
 
 impl Progress {
     /// Reads one line; `None` for one that is none of these.
-    pub(crate) fn read(line: &str) -> Option<Self> {
+    pub(super) fn read(line: &str) -> Option<Self> {
         let (kind, rest) = line.split_once(':')?;
         // A package of another architecture has a colon of its own (`libc6:i386`): the percent tells where it ends.
         let mut package_end = None;

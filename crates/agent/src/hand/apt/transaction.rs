@@ -1,15 +1,15 @@
 //! Installing, repairing, going back: what apt would do is held against the plan before, what the database says after.
 
-use super::Progress;
 use super::command::{Way, configure, install, marks, simulate};
 use super::fetch::{cached_name, path_of};
+use super::progress::Progress;
 use super::staged::Staged;
 use crate::apt::simulation;
 use crate::hand::deed::installed;
 use crate::hand::order::{Deed, Order};
 use crate::hand::place::Place;
 use crate::job::sight::sha256_of;
-use crate::program::Program;
+use crate::program::{Program, is_stopped};
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use rollout::plan::{Change, File, HostClass};
@@ -39,6 +39,9 @@ impl Transaction<'_> {
     /// Has apt and dpkg do it. What they say is told; whether it is done, [`Transaction::check`] looks up.
     pub(in crate::hand) fn run(&self, told: &mut Vec<String>) -> Result<(), Problem> {
         let _daily = daily_lock(told);
+        if is_stopped() {
+            return Err(self.order.refused("the host is going down").remedy("it is begun after the boot"));
+        }
         match self.order.deed {
             Deed::Repair => self.repair(told),
             Deed::Apply => self.install(Way::Forward, &self.differing()?, told),
@@ -240,6 +243,16 @@ fn apt_name(name: &str, arch: &str) -> String {
     if arch == "all" { name.to_owned() } else { format!("{name}:{arch}") }
 }
 
+/// How far apt is, by the last of its status lines in a log.
+pub(crate) fn progress(log: &Path) -> Option<String> {
+    let lines = tail(log);
+    let last = lines.iter().rev().find_map(|line| Progress::read(line));
+    match last? {
+        Progress::At { percent, text } => Some(format!("{percent} %: {text}")),
+        Progress::Failed { package, text } => Some(format!("{package}: {text}")),
+    }
+}
+
 /// The last lines of a log, up to 64 KiB of it.
 fn tail(path: &Path) -> Vec<String> {
     const BYTES: u64 = 64 << 10;
@@ -265,7 +278,7 @@ fn find<'p>(packages: &'p [Package], change: &Change) -> Option<&'p Package> {
 fn daily_lock(told: &mut Vec<String>) -> Option<std::fs::File> {
     let file = std::fs::OpenOptions::new().create(true).write(true).truncate(false).open(DAILY_LOCK).ok()?;
     let end = Instant::now() + DAILY_WITHIN;
-    while file.try_lock().is_err() {
+    while file.try_lock().is_err() && !is_stopped() {
         if Instant::now() >= end {
             told.push("apt's daily work did not end; dpkg's own lock decides".to_owned());
             return None;
