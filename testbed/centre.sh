@@ -89,6 +89,9 @@ install_agent() {
   fleet push "$1" "$CENTRE/palisade" /usr/bin/palisade
   fleet push "$1" "$BED_SOURCE/../dist/$AGENT_UNIT" "/usr/lib/systemd/system/$AGENT_UNIT"
   local file
+  for file in palisade-hand.socket palisade-hand@.service; do
+    fleet push "$1" "$BED_SOURCE/../dist/$file" "/usr/lib/systemd/system/$file"
+  done
   for file in "$BED_SOURCE"/../dist/*sysusers*; do
     [ ! -e "$file" ] || fleet push "$1" "$file" /usr/lib/sysusers.d/palisade-agent.conf
   done
@@ -158,6 +161,18 @@ hands_dry() {
     on "$host" systemctl restart "$AGENT_UNIT"
   done
 }
+# Hands that install, on these hosts.
+hands_apt() {
+  local host
+  printf '[agent]\nhand = "apt"\n' > "$CENTRE/agent.toml"
+  for host in "$@"; do
+    fleet push "$host" "$CENTRE/agent.toml" /etc/palisade/agent.toml
+    on "$host" systemctl -q enable --now palisade-hand.socket
+    on "$host" systemctl restart "$AGENT_UNIT"
+  done
+}
+# What was seen of a host's last job that is over.
+evidence_of() { on "$1" sh -c 'cat "$(ls -t /var/lib/palisade-agent/evidence/*.json | head -n 1)"'; }
 # How a dry hand is to fail.
 dry_faults() {
   printf '%s' "$2" > "$CENTRE/faults.json"
@@ -193,5 +208,6 @@ tell_failure() {
   for host in $(hosts_of_bed); do
     printf -- '-- the agent of %s said last:\n' "$host"
     on "$host" journalctl -q --no-pager -n 12 -u "$AGENT_UNIT" || true
+    on "$host" journalctl -q --no-pager -n 12 -u 'palisade-hand@*' -u palisade-deed.service || true
   done
 }

@@ -2,7 +2,8 @@
 //! thread of its own. Nothing is changed.
 
 use crate::apt::{Apt, Network, Outlook};
-use crate::job::sight::{is_hinted, unrestartable};
+use crate::hand::units::is_deferred;
+use crate::job::sight::is_hinted;
 use crate::observe::root::Root;
 use crate::observe::{packages_now, processes_now};
 use crate::state::State;
@@ -236,8 +237,11 @@ fn touched(changes: &[Change], running: &[Process]) -> BTreeSet<String> {
 
 /// Sessions and slices are nobody's to restart.
 fn is_service(unit: &str) -> bool {
+    is_service_name(unit) && !is_deferred(unit)
+}
+
+fn is_service_name(unit: &str) -> bool {
     Path::new(unit).extension().is_some_and(|kind| kind == "service")
-        && unrestartable(&BTreeSet::from([unit.to_owned()])).is_none()
 }
 
 /// Why the host would have to be rebooted.
@@ -245,7 +249,9 @@ fn reboot(changes: &[Change], touched: &BTreeSet<String>, root: &Root) -> Option
     if let Some(kernel) = changes.iter().find(|change| is_kernel(&change.name)) {
         return Some(format!("a kernel: {} {}", kernel.name, kernel.to));
     }
-    if let Some(unit) = unrestartable(touched) {
+    // A session is its person's to end, and systemd can be executed anew.
+    let is_deferred = |unit: &&String| is_service_name(unit) && is_deferred(unit);
+    if let Some(unit) = touched.iter().find(is_deferred) {
         return Some(format!("{unit} maps files that would be replaced, and cannot be restarted"));
     }
     let names = changes.iter().map(|change| change.name.as_str()).collect();
