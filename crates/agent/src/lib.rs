@@ -18,6 +18,7 @@ pub mod settings;
 pub mod state;
 pub mod token;
 mod check_in;
+mod dnf;
 mod hint;
 mod job;
 mod link;

@@ -331,8 +331,13 @@ pub fn is_stopped() -> bool {
 
 /// Whether `name` can be found in `PATH`.
 pub fn is_installed(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// Where `name` is found in `PATH`.
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
-    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 
 #[derive(Clone, Copy, Debug)]

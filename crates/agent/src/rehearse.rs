@@ -7,7 +7,7 @@ use crate::job::sight::is_hinted;
 use crate::observe::root::Root;
 use crate::observe::{packages_now, processes_now};
 use crate::state::State;
-use exposure::inventory::{Manager, Process};
+use exposure::inventory::{Manager, Package, PackageState, Process};
 use jiff::Timestamp;
 use rollout::converge::Observation;
 use rollout::plan::{Change, HostClass};
@@ -136,8 +136,10 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
                 Outlook { blocks: vec![format!("{}: {}", gap.object, gap.reason)], ..Outlook::default() }
             }
         },
-        Manager::Rpm | Manager::Apk | Manager::Unknown => {
-            let reason = format!("{:?}: this version rehearses changes with apt only", system.manager);
+        Manager::Rpm => crate::dnf::rehearse(&opened, &asked.sources, &packages, network, now),
+        Manager::Apk | Manager::Unknown => {
+            let reason =
+                format!("{:?}: this version rehearses changes with apt and dnf only", system.manager);
             Outlook { blocks: vec![reason.to_lowercase()], ..Outlook::default() }
         }
     };
@@ -155,6 +157,18 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
         restarts: touched.into_iter().filter(|unit| is_service(unit)).collect(),
         reboot,
         download_bytes: outlook.download_bytes,
+    }
+}
+
+/// Held or broken packages of the sources that are to be upgraded whole.
+pub(crate) fn tell_held(packages: &[Package], whole: &BTreeSet<&str>, blocks: &mut Vec<String>) {
+    for package in packages.iter().filter(|package| whole.contains(package.source.as_str())) {
+        if package.held {
+            blocks.push(format!("{} is held by the operator", package.name));
+        }
+        if package.state != PackageState::Installed {
+            blocks.push(format!("{} is not installed whole: repair it first", package.name));
+        }
     }
 }
 
