@@ -197,3 +197,6 @@ impl Guard<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,11 +68,15 @@ impl Place {
     pub fn introduce(&self, identity: &Identity) -> Result<(), Problem> {
         let host = uuid::Uuid::try_parse(&identity.host)
             .map_err(|problem| Problem::new("remember this host as", identity.host.clone(), problem))?;
+        self.remember(&Host { host, group: identity.group.clone() })
+    }
+
+    pub(super) fn remember(&self, host: &Host) -> Result<(), Problem> {
         // Another enrolment is another fleet, perhaps with another root.
-        if self.host().is_ok_and(|known| known.host != host) {
+        if self.host().is_ok_and(|known| known.host != host.host) {
             self.0.forget_trust().map_err(|problem| self.failed("forget the root in", &problem))?;
         }
-        self.write(HOST, &Host { host, group: identity.group.clone() })
+        self.write(HOST, host)
     }
 
     pub(crate) fn host(&self) -> Result<Host, Problem> {
