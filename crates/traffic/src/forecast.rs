@@ -66,14 +66,15 @@ pub struct Asked {
 /// The least limit that can be asked about: one source in a thousand days.
 const BELOW_MIN: f64 = 0.001;
 /// Evenings that are tested at most, and the observed days before the first one.
-const EVENINGS_MAX: usize = 60;
+const EVENINGS_MAX: usize = 40;
 const DAYS_BEFORE_EVENINGS: usize = 10;
-/// Draws for each member of the crowd: of a day in the backtest, of a day to come.
-const DRAWS: (usize, usize) = (2, 2);
-/// The crowd's parts agree when R-hat is below this, which is worth a hundred independent draws.
-const AGREED: f64 = 1.04;
+/// Draws for each member of the crowd of a day up to so many days ahead, and of later ones, whose bands are wide.
+const DRAWS: (usize, usize) = (2, 1);
+const DRAWS_NEAR: u32 = 56;
+/// The crowd's parts agree when R-hat is below this, which is worth eighty independent draws.
+const AGREED: f64 = 1.05;
 /// Walks at most until they do.
-const WALKS_MAX: usize = 8;
+const WALKS_MAX: usize = 12;
 /// Parts that disagree more than this say nothing that can be told.
 const R_HAT_MAX: f64 = 1.5;
 /// Streams of chance: the crowd of each day on which a curve begins has 2¹⁶ of them; drawing has its own.
@@ -100,7 +101,8 @@ pub fn forecast(series: &Series, asked: &Asked, seed: u64) -> Outlook {
             let per_source = PerSource::of(&known.sources[..=day], &known.attempts[..=day]);
             for ahead in ahead {
                 let then = day + whole(*ahead);
-                let bands = ahead::bands(&paths, &per_source, known.ahead(day, *ahead), DRAWS.0, &mut chance);
+                let bands =
+                    ahead::bands(&paths, &per_source, known.ahead(day, *ahead), draws(*ahead), &mut chance);
                 let foretold = |counts: &[Option<f64>], band, into: &mut Vec<Foretold>| {
                     let Some(came) = counts[then] else { return };
                     let repeated = backtest::last_week(counts, day, *ahead);
@@ -258,7 +260,7 @@ impl Known {
         // What does not mix is widened by as much as its parts disagree.
         let unsettled = if settled { 1.0 } else { r_hat };
         let ahead = (1..=self.horizon).map(|ahead| {
-            let drawn = ahead::bands(&paths, &per_source, self.ahead(evening, ahead), DRAWS.1, chance);
+            let drawn = ahead::bands(&paths, &per_source, self.ahead(evening, ahead), draws(ahead), chance);
             DayAhead {
                 day: add_days(self.first_day, evening + whole(ahead)),
                 sources: bands(stretch.apply(&drawn.0, ahead, unsettled)),
@@ -299,19 +301,18 @@ impl Known {
     }
 }
 
-fn bands([low_90, low_50, middle, high_50, high_90]: ahead::Band) -> Bands {
-    // Counts are whole; a quantile between two of them goes to the wider side.
-    Bands {
-        low_90: low_90.floor(),
-        low_50: low_50.floor(),
-        middle: middle.round(),
-        high_50: high_50.ceil(),
-        high_90: high_90.ceil(),
-    }
+/// Counts are whole.
+fn bands(band: ahead::Band) -> Bands {
+    let [low_90, low_50, middle, high_50, high_90] = band.map(f64::round);
+    Bands { low_90, low_50, middle, high_50, high_90 }
 }
 
 fn add_days(day: Date, days: usize) -> Date {
     day.saturating_add(i64::try_from(days).unwrap_or(i64::MAX).min(1_000_000).days())
+}
+
+fn draws(ahead: u32) -> usize {
+    if ahead <= DRAWS_NEAR { DRAWS.0 } else { DRAWS.1 }
 }
 
 fn whole(days: u32) -> usize {

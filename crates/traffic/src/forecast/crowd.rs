@@ -7,16 +7,16 @@
 //! The crowd lives on islands that never mix. What they disagree about tells how far the sampler is from its target.
 
 use super::chance::Chance;
-use super::curve::{Belief, Curve, Day, Normal, Prior};
+use super::curve::{Belief, Curve, Day, Normal, Prior, condensed};
 use super::number::{exp, moments, real};
 
 const ISLANDS: u64 = 8;
-const MEMBERS: usize = 64;
+const MEMBERS: usize = 48;
 /// An island is drawn anew when its weights are worth fewer members than this share.
-const WORTH_MIN: f64 = 0.5;
+const WORTH_MIN: f64 = 0.4;
 /// Sweeps of steps after an island was drawn anew: until so many of its members have moved, within bounds.
-const MOVED_MIN: f64 = 0.9;
-const SWEEPS: (usize, usize) = (2, 8);
+const MOVED_MIN: f64 = 0.7;
+const SWEEPS: (usize, usize) = (2, 6);
 
 /// The posterior of one evening.
 #[derive(Clone, Debug)]
@@ -47,13 +47,15 @@ impl Crowd {
     /// Takes the last of `days` in, all the others being known.
     pub(super) fn learn(&mut self, days: &[Day]) {
         let Some(last) = days.last() else { return };
+        let mut fewer = None;
+        let everybody = self.everybody();
         for island in &mut self.islands {
             for (member, weight) in island.members.iter().zip(&mut island.weights) {
                 *weight += member.ln_density(last);
             }
             if island.worth() < WORTH_MIN * real(MEMBERS) {
                 island.draw_anew();
-                island.walk(&self.prior, days);
+                island.walk(&everybody, &self.prior, fewer.get_or_insert_with(|| condensed(days)));
             }
         }
     }
@@ -65,16 +67,23 @@ impl Crowd {
             island.draw_anew();
         }
         let mut worst = self.disagreement(days);
+        let fewer = condensed(days);
         for _ in 0..sweeps_max {
             if worst < agreed {
                 break;
             }
+            let everybody = self.everybody();
             for island in &mut self.islands {
-                island.walk(&self.prior, days);
+                island.walk(&everybody, &self.prior, &fewer);
             }
             worst = self.disagreement(days);
         }
         worst
+    }
+
+    /// The members of all islands, weights aside.
+    fn everybody(&self) -> Vec<Belief> {
+        self.islands.iter().flat_map(|island| island.members.iter().copied()).collect()
     }
 
     fn disagreement(&self, days: &[Day]) -> f64 {
@@ -163,24 +172,29 @@ impl Island {
         self.weights.fill(0.0);
     }
 
-    fn walk(&mut self, prior: &Prior, days: &[Day]) {
+    /// Moves every member by steps as long as members of the whole crowd differ. What stands where never crosses to another
+    /// island.
+    fn walk(&mut self, crowd: &[Belief], prior: &Prior, days: &[Day]) {
         let mut fits: Vec<f64> = self.members.iter().map(|member| member.ln_likelihood(days)).collect();
         let mut moved = vec![false; self.members.len()];
+        let scale = Scale::of(crowd);
         for sweep in 0..SWEEPS.1 {
             let share = real(moved.iter().filter(|moved| **moved).count()) / real(moved.len());
             if sweep >= SWEEPS.0 && share >= MOVED_MIN {
                 break;
             }
-            let crowd = self.members.clone();
-            let scale = Scale::of(&crowd);
             for number in 0..self.members.len() {
                 let member = &mut self.members[number];
                 let fit = &mut fits[number];
                 for _ in 0..2 {
-                    moved[number] |= step_curve(member, fit, &crowd, &scale, prior, days, &mut self.chance);
+                    moved[number] |= step_curve(member, fit, crowd, &scale, prior, days, &mut self.chance);
                 }
-                step_noise(member, fit, &crowd, &scale, prior, days, &mut self.chance);
-                step_weekdays(member, fit, &scale, prior, days, &mut self.chance);
+                // These move more easily than the curve: by turns.
+                if (sweep + number) % 2 == 0 {
+                    step_noise(member, fit, crowd, &scale, prior, days, &mut self.chance);
+                } else {
+                    step_weekdays(member, fit, &scale, prior, days, &mut self.chance);
+                }
             }
         }
     }
@@ -228,30 +242,44 @@ fn step_curve(
     let old = member.curve;
     // What a step that is drawn from the prior has too much of it.
     let mut counted = 0.0;
+    let mut tried = *member;
     let kind = chance.unit();
-    let new = if kind < 0.6 {
+    if kind < 0.75 {
         let (one, other) = two(crowd, chance);
-        // 2.38 / √(2 · 3 dimensions), and shorter steps for narrow, bent places.
-        let length = if kind < 0.35 { 0.97 } else { 0.3 };
-        let along = |view: &dyn Fn(&Curve) -> f64, width: f64, chance: &mut Chance| {
-            view(&old) + length * (view(&one.curve) - view(&other.curve)) + 0.03 * width * chance.normal()
+        // 2.38 / √(2 · dimensions), for ten of them with the weekdays and for three without; and shorter steps for narrow, bent
+        // places.
+        let length = if kind < 0.3 {
+            0.53
+        } else if kind < 0.55 {
+            0.97
+        } else {
+            0.3
         };
-        Curve {
-            level: along(&|curve| curve.level, scale.level, chance),
-            rate: along(&|curve| curve.rate, scale.rate, chance),
-            fade: along(&|curve| curve.fade, scale.fade, chance).abs(),
+        let mut along = |from: f64, one: f64, other: f64, width: f64| {
+            from + length * (one - other) + 0.03 * width * chance.normal()
+        };
+        tried.curve = Curve {
+            level: along(old.level, one.curve.level, other.curve.level, scale.level),
+            rate: along(old.rate, one.curve.rate, other.curve.rate, scale.rate),
+            fade: along(old.fade, one.curve.fade, other.curve.fade, scale.fade).abs(),
+        };
+        if kind < 0.3 {
+            for (weekday, factor) in tried.weekday.iter_mut().enumerate() {
+                *factor =
+                    along(*factor, one.weekday[weekday], other.weekday[weekday], scale.weekday[weekday]);
+            }
         }
-    } else if kind < 0.75 {
-        Curve { level: old.level + scale.level * chance.normal(), ..old }
-    } else if kind < 0.85 {
-        Curve { rate: old.rate + scale.rate * chance.normal(), ..old }
+    } else if kind < 0.83 {
+        tried.curve.level += scale.level * chance.normal();
+    } else if kind < 0.9 {
+        tried.curve.rate += scale.rate * chance.normal();
     } else {
-        let fade = Prior::draw_fade(chance);
-        counted = Prior::ln_fade(fade) - Prior::ln_fade(old.fade);
-        Curve { fade, ..old }
-    };
-    let tried = Belief { curve: new, ..*member };
-    let better = prior.ln_curve(&new) - prior.ln_curve(&old) - counted;
+        tried.curve.fade = Prior::draw_fade(chance);
+        counted = Prior::ln_fade(tried.curve.fade) - Prior::ln_fade(old.fade);
+    }
+    let better = prior.ln_curve(&tried.curve) - prior.ln_curve(&old) - counted
+        + prior.ln_weekdays(&tried.weekday)
+        - prior.ln_weekdays(&member.weekday);
     take(member, fit, tried, better, days, chance)
 }
 

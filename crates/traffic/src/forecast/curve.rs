@@ -33,14 +33,36 @@ impl Curve {
     }
 }
 
-/// One day that was observed while the attack was awake.
+/// One day that was observed while the attack was awake, or an old week of such days.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Day {
     /// Days since the curve began.
     pub(super) place: f64,
-    /// 0 to 6; which is Monday does not matter.
+    /// 0 (Monday) to 6; `WHOLE_WEEK`.
     pub(super) weekday: usize,
     pub(super) count: Count,
+}
+
+/// Stands for a weekday: the count is that of seven days about the place.
+const WHOLE_WEEK: usize = 7;
+
+/// The days with those of old weeks taken together: what they tell of level, rate and floor is the same, and there are fewer.
+pub(super) fn condensed(days: &[Day]) -> Vec<Day> {
+    /// Days that are kept apart at the end.
+    const APART: f64 = 56.0;
+    let Some(last) = days.last() else { return Vec::new() };
+    let week = |day: &Day| super::number::whole(day.place / 7.0);
+    let mut condensed = Vec::with_capacity(days.len());
+    for days in days.chunk_by(|one, other| week(one) == week(other)) {
+        let old = days.iter().all(|day| day.place + APART < last.place);
+        if old && days.len() == 7 {
+            let sum: f64 = days.iter().map(|day| day.count.y).sum();
+            condensed.push(Day { place: days[3].place, weekday: WHOLE_WEEK, count: Count::of(sum) });
+        } else {
+            condensed.extend_from_slice(days);
+        }
+    }
+    condensed
 }
 
 /// One point of the posterior.
@@ -76,7 +98,7 @@ impl Belief {
         let now = Reading::new(self);
         let then = Reading::new(&Self { weekday: *other, ..*self });
         let mut gains = [0.0; 7];
-        for day in days {
+        for day in days.iter().filter(|day| day.weekday != WHOLE_WEEK) {
             let mean = now.trend(day.place);
             gains[day.weekday] += then.of_mean(day, mean) - now.of_mean(day, mean);
         }
@@ -89,18 +111,25 @@ struct Reading {
     scale: f64,
     floor: f64,
     rate: f64,
-    weekday: [f64; 7],
+    /// What a day's mean is multiplied with; the last one is that of whole weeks.
+    weekday: [f64; 8],
     noise: Noise,
+    /// The scatter of a week's sum: clumps of seven days even out.
+    noise_of_week: Noise,
 }
 
 impl Reading {
     fn new(belief: &Belief) -> Self {
+        let noise = belief.noise();
         Self {
             scale: exp(belief.curve.level),
             floor: exp(-belief.curve.fade),
             rate: belief.curve.rate,
-            weekday: belief.weekday.map(exp),
-            noise: belief.noise(),
+            weekday: std::array::from_fn(|weekday| {
+                belief.weekday.get(weekday).map_or(7.0, |factor| exp(*factor))
+            }),
+            noise,
+            noise_of_week: Noise { kappa: noise.kappa / 7.0, ..noise },
         }
     }
 
@@ -110,7 +139,8 @@ impl Reading {
 
     fn of_mean(&self, day: &Day, trend: f64) -> f64 {
         let mean = (trend * self.weekday[day.weekday]).clamp(MEAN_MIN, MEAN_MAX);
-        self.noise.ln_density(&day.count, mean)
+        let noise = if day.weekday == WHOLE_WEEK { &self.noise_of_week } else { &self.noise };
+        noise.ln_density(&day.count, mean)
     }
 
     fn ln_density(&self, day: &Day) -> f64 {
@@ -202,6 +232,10 @@ impl Prior {
 
     pub(super) fn ln_noise(&self, spread: f64, clump: f64) -> f64 {
         self.spread.ln_density(spread) + self.clump.ln_density(clump)
+    }
+
+    pub(super) fn ln_weekdays(&self, factors: &[f64; 7]) -> f64 {
+        (0..7).map(|weekday| self.ln_weekday(weekday, factors[weekday])).sum()
     }
 
     pub(super) fn ln_weekday(&self, weekday: usize, factor: f64) -> f64 {

@@ -4,7 +4,7 @@
 //! Poisson's, as real sources sometimes are) Efron's double Poisson, a quasi-likelihood.
 
 use super::chance::Chance;
-use super::number::{exp, ln, ln_gamma};
+use super::number::{exp, ln, ln_gamma, ln_rise};
 
 /// A gamma mixture narrower than this share of the mean is a Poisson count for every purpose here.
 const SHAPE_MAX: f64 = 1e7;
@@ -28,8 +28,12 @@ pub(super) struct Count {
 
 impl Count {
     pub(super) fn new(count: u32) -> Self {
-        let y = f64::from(count);
-        Self { y, ln_factorial: ln_gamma(y + 1.0), y_ln_y: if count == 0 { 0.0 } else { y * ln(y) } }
+        Self::of(f64::from(count))
+    }
+
+    /// Of a whole number, at least 0.
+    pub(super) fn of(y: f64) -> Self {
+        Self { y, ln_factorial: ln_gamma(y + 1.0), y_ln_y: if y > 0.0 { y * ln(y) } else { 0.0 } }
     }
 }
 
@@ -47,7 +51,8 @@ impl Noise {
         Self { phi: exp(spread), kappa: exp(clump) }
     }
 
-    fn law(self, mean: f64) -> Law {
+    #[inline]
+    fn law(&self, mean: f64) -> Law {
         let excess = self.phi - 1.0 + self.kappa * mean;
         if excess > 0.0 {
             let shape = mean / excess;
@@ -59,14 +64,15 @@ impl Noise {
     }
 
     /// ln of the probability of a count when the mean is `mean` > 0.
-    pub(super) fn ln_density(self, count: &Count, mean: f64) -> f64 {
+    #[inline]
+    pub(super) fn ln_density(&self, count: &Count, mean: f64) -> f64 {
         let Count { y, ln_factorial, y_ln_y } = *count;
         let ln_mean = ln(mean);
         match self.law(mean) {
             Law::Poisson => y * ln_mean - mean - ln_factorial,
             Law::Gamma(shape) => {
                 let (ln_shape, ln_both) = (ln(shape), ln(shape + mean));
-                rise(shape, y) - ln_factorial + shape * (ln_shape - ln_both) + y * (ln_mean - ln_both)
+                ln_rise(shape, y) - ln_factorial + shape * (ln_shape - ln_both) + y * (ln_mean - ln_both)
             }
             Law::Steady(share) => {
                 let times = 1.0 / share;
@@ -91,19 +97,6 @@ impl Noise {
             Law::Steady(share) => (mean + (share * mean).sqrt() * chance.normal() + 0.5).floor().max(0.0),
         }
     }
-}
-
-/// ln Γ(shape + y) − ln Γ(shape).
-fn rise(shape: f64, y: f64) -> f64 {
-    if y < 12.0 {
-        let (mut product, mut factor) = (1.0, shape);
-        while factor < shape + y - 0.5 {
-            product *= factor;
-            factor += 1.0;
-        }
-        return ln(product);
-    }
-    ln_gamma(shape + y) - ln_gamma(shape)
 }
 
 #[cfg(test)]

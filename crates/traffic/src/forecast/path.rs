@@ -4,8 +4,8 @@ use super::chance::Chance;
 use super::curve::{Belief, Curve, Prior};
 use super::number::exp;
 
-/// Changes of course that are expected beforehand: half a change in 250 days.
-const CHANGES_BEFORE: (f64, f64) = (0.5, 250.0);
+/// Changes of course that are expected beforehand: one in 800 days, as firmly as if 250 had been seen.
+const CHANGES_BEFORE: (f64, f64) = (0.3, 250.0);
 /// How far a change moves the level: ln, scale of a Student's t with 3 degrees.
 const JUMP: f64 = 0.7;
 /// ln of how much further growth goes before it turns: exponential with this mean. Nothing in a log tells how many hosts there
