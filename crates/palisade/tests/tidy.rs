@@ -11,7 +11,8 @@ const LINES_MAX: usize = 500;
 const LONG: [(&str, &str); 0] = [];
 
 /// Crates in the order of the walk: each may use only crates named before it.
-const WALK: [&str; 9] = ["advisory", "exposure", "rollout", "traffic", "wire", "trust", "agent", "server", "palisade"];
+const WALK: [&str; 9] =
+    ["advisory", "exposure", "rollout", "traffic", "wire", "trust", "agent", "server", "palisade"];
 
 /// Words that say nothing about what a file is for.
 const EMPTY_NAMES: [&str; 6] = ["utils", "util", "helpers", "helper", "common", "misc"];
