@@ -1,6 +1,6 @@
 //! A request as tests see it: zones, their values and readings, made when they are first looked at.
 
-use super::condition::{Test, Zone, header};
+use super::condition::{Zone, header};
 use crate::request::{Body, Field, Fields, Kind, Pair, Request, Views, cookies, form};
 use std::cell::OnceCell;
 
@@ -41,9 +41,9 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Whether the source of the request has what it takes to look at the zones of this test.
-    pub(super) fn can_tell(&self, test: &Test) -> bool {
-        test.fields().into_iter().any(|fields| self.fields.has(fields))
+    /// Whether the source of the request has one of these sets of parts.
+    pub(super) fn can_tell(&self, any_of: &[Fields]) -> bool {
+        any_of.iter().any(|&fields| self.fields.has(fields))
     }
 
     /// Shows `look` each text of a zone until it has seen enough; gives whether it has.
