@@ -1,6 +1,8 @@
 //! How quick the look at raw bytes is, and judging what it keeps. `cargo bench -p traffic --bench sieve [LOG…]`: without
 //! a log a made one, 64 MiB with an attempt in every twentieth line.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;

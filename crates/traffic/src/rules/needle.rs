@@ -4,6 +4,7 @@
 //! can be told. Needles are looked for without regard to case, except for methods.
 
 use super::condition::{Condition, Matching, Test, Transform, Zone};
+use super::names::pattern;
 use super::program::builder_of_syntax;
 use crate::request::View;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -107,8 +108,8 @@ fn of_test(test: &Test) -> Option<Needles> {
         }
         Matching::Equals(value) | Matching::StartsWith(value) => cut.best(value.as_bytes(), start_of(test)),
         Matching::Contains(value) | Matching::EndsWith(value) => cut.best(value.as_bytes(), None),
-        Matching::Regex(pattern) => {
-            let parsed = builder_of_syntax().build().parse(pattern).ok()?;
+        Matching::Regex(value) => {
+            let parsed = builder_of_syntax().build().parse(value).ok()?;
             cut.required(&parsed).needles
         }
         Matching::Sqli | Matching::Xss | Matching::Number(..) | Matching::Unlogged => None,
@@ -131,7 +132,8 @@ fn start_of(test: &Test) -> Option<Place> {
 /// The name of an argument is in the request, too.
 fn of_names(test: &Test) -> Option<Needles> {
     let named = |zone: &Zone| matches!(zone, Zone::Args | Zone::Cookies);
-    if !test.zones.iter().all(named) || test.variables.is_empty() {
+    let patterns = test.variables.iter().any(|name| pattern(name).is_some());
+    if !test.zones.iter().all(named) || test.variables.is_empty() || patterns {
         return None;
     }
     let cut = Cut { slashes: true, digits: true };

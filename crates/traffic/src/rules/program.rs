@@ -2,6 +2,7 @@
 
 use super::condition::{Condition, Matching, Order, Test, Transform};
 use super::explain::Evidence;
+use super::names::Names;
 use super::seen::Seen;
 use crate::request::{Fields, View, Views};
 use memchr::memmem::Finder;
@@ -26,6 +27,7 @@ pub(super) struct Ready {
     test: Test,
     /// The sets of parts of a request one of which it takes to answer.
     fields: Vec<Fields>,
+    names: Names,
     pattern: Pattern,
 }
 
@@ -59,7 +61,8 @@ impl Program {
         Ok(match condition {
             Condition::Test(test) => {
                 let pattern = Pattern::new(&test.matching)?;
-                Program::Test(Box::new(Ready { test: test.clone(), fields: test.fields(), pattern }))
+                let names = Names::new(&test.variables)?;
+                Program::Test(Box::new(Ready { test: test.clone(), fields: test.fields(), names, pattern }))
             }
             Condition::All(parts) => Program::All(each(parts)?),
             Condition::Any(parts) => Program::Any(each(parts)?),
@@ -146,7 +149,7 @@ impl Ready {
                 }
                 found.is_some()
             };
-            if seen.each(zone, &test.variables, &mut look) {
+            if seen.each(zone, &self.names, &mut look) {
                 return Answer::Yes;
             }
         }
@@ -159,7 +162,7 @@ impl Ready {
         }
         let mut count = 0_usize;
         for &zone in &self.test.zones {
-            seen.each(zone, &self.test.variables, &mut |_, _| {
+            seen.each(zone, &self.names, &mut |_, _| {
                 count += 1;
                 false
             });
@@ -258,7 +261,8 @@ pub(super) fn builder_of_syntax() -> regex_syntax::ParserBuilder {
     builder
 }
 
-fn regex(pattern: &str) -> Result<Regex, String> {
+/// Compiles a pattern, or says what is wrong with it.
+pub(super) fn regex(pattern: &str) -> Result<Regex, String> {
     builder(pattern).build().map_err(|problem| {
         let told = problem.to_string();
         // The last line says what is wrong; those before it draw where.
