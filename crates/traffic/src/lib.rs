@@ -4,5 +4,7 @@
 
 pub mod forecast;
 pub mod request;
+pub mod rules;
 
 pub use request::{Field, Request};
+pub use rules::Rules;
