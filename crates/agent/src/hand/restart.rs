@@ -146,6 +146,7 @@ fn states(text: &str) -> BTreeMap<String, Service> {
 
 #[cfg(test)]
 mod tests {
+    use super::Service::{Changes, Down, Rests, Runs};
     use super::*;
 
     #[test]
