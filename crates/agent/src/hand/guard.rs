@@ -203,34 +203,4 @@ impl Guard<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rollout::plan::PlanId;
-    use std::os::unix::net::UnixStream;
-    use uuid::Uuid;
-
-    #[test]
-    fn an_installation_that_calls_itself_a_way_back_is_refused_and_what_went_back_stays_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = Place::at(&directory.path().join("hand")).unwrap();
-        let mut settings = Settings::default();
-        settings.agent.hand = HandKind::Apt;
-        let source = Arc::new(Line::new(UnixStream::pair().unwrap().0).unwrap());
-        let guard = Guard { place: &place, settings: &settings, source, now: Timestamp::UNIX_EPOCH };
-        let forward = Order {
-            deed: Deed::Apply,
-            plan: PlanId(Uuid::nil()),
-            digest: Digest([7; 32]),
-            fence: 1,
-            direction: Direction::Forward,
-            word: None,
-            clearance: None,
-        };
-        let back = Order { direction: Direction::Back, ..forward.clone() };
-        place.keep_grant(&forward, &Grant { forward: true, ..Grant::default() }).unwrap();
-        assert!(guard.admit(&forward).is_ok(), "whoever has begun finishes");
-        assert!(guard.admit(&back).unwrap_err().to_string().contains("leads back"));
-        place.keep_grant(&forward, &Grant { back: true, ..Grant::default() }).unwrap();
-        assert!(guard.admit(&forward).unwrap_err().to_string().contains("leads back"));
-    }
-}
+mod tests;

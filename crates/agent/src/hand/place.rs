@@ -83,14 +83,19 @@ impl Place {
         let identity = &joined.identity;
         let host = uuid::Uuid::try_parse(&identity.host)
             .map_err(|problem| Problem::new("remember this host as", identity.host.clone(), problem))?;
+        let host = Host { host, group: identity.group.clone() };
+        self.remember(&host, joined.trust_root.as_deref())
+    }
+
+    pub(super) fn remember(&self, host: &Host, root: Option<&str>) -> Result<(), Problem> {
         // Another enrolment is another fleet, perhaps with another root.
         self.0.forget_trust().map_err(|problem| self.failed("forget the root in", &problem))?;
-        if let Some(root) = &joined.trust_root {
+        if let Some(root) = root {
             let folder = self.0.folder(TRUST).map_err(|problem| self.failed("keep a root in", &problem))?;
             Trusted::pin(&folder, root.as_bytes(), Arc::new(Nowhere))
                 .map_err(|problem| self.failed("keep a root in", &problem))?;
         }
-        self.write(HOST, &Host { host, group: identity.group.clone() })
+        self.write(HOST, host)
     }
 
     pub(crate) fn host(&self) -> Result<Host, Problem> {
