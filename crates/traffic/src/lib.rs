@@ -2,6 +2,9 @@
 //!
 //! No IO and no clock here: bytes, `now` and the seed of every random number are arguments.
 
+pub mod forecast;
 pub mod request;
+pub mod rules;
 
 pub use request::{Field, Request};
+pub use rules::Rules;

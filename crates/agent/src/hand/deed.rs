@@ -10,7 +10,6 @@ use crate::program::{Program, is_stopped};
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
-use rollout::order::Direction;
 use rollout::plan::{Digest, HostClass, HostId, PlanId};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -99,7 +98,7 @@ fn attempt(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Pr
             if order.deed == Deed::Apply {
                 outcome.users_before = restart::users(order, class)?;
             }
-            let transaction = Transaction { place, order, class, is_back: is_back(order) };
+            let transaction = Transaction { place, order, class, is_back: is_back(place, order)? };
             let done = transaction.run(&mut outcome.told);
             let after = installed(order)?;
             outcome.changed = moved(&before, &after, class);
@@ -117,9 +116,9 @@ fn attempt(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Pr
     }
 }
 
-/// Whether an order leads to the old versions.
-fn is_back(order: &Order) -> bool {
-    order.direction == Direction::Back || order.deed == Deed::Revert
+/// Whether an order leads to the old versions: by what was granted here, whatever the other half says.
+fn is_back(place: &Place, order: &Order) -> Result<bool, Problem> {
+    Ok(order.deed == Deed::Revert || place.grant(order)?.back)
 }
 
 /// Every package that is installed now.

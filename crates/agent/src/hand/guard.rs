@@ -44,6 +44,10 @@ impl Guard<'_> {
                 let plan = self.verified(order)?.1;
                 self.owner_allows(order, self.class(order, &plan)?)
             }
+            // Back it goes by "revert", which wants another word; and what went back stays there in this grant.
+            Deed::Apply if order.direction == Direction::Back || grant.back => {
+                Err(order.refused("this job leads back").remedy("a new grant of the plan leads forward"))
+            }
             Deed::Apply if grant.forward => Ok(()),
             Deed::Apply => {
                 let (trusted, plan) = self.verified(order)?;

@@ -4,15 +4,18 @@ use super::deed::Outcome;
 use super::grant::Grant;
 use super::nonces::Nonces;
 use super::order::Order;
-use crate::identity::Identity;
+use crate::enrol::Joined;
 use crate::state::{Durable, Lock, PACKAGES, PLANS, State, TRUST};
 use advisory::Problem;
 use rollout::plan::{Digest, Plan};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use trust::{Fetch, Trusted};
 
 /// Where it is.
 pub const DIRECTORY: &str = "/var/lib/palisade-hand";
@@ -42,6 +45,16 @@ pub(crate) struct Host {
     pub(crate) group: String,
 }
 
+/// No source: to pin a root nothing is fetched.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Fetch for Nowhere {
+    fn fetch(&self, _name: &str, _bytes_max: u64, _within: Duration) -> io::Result<Box<dyn Read + Send>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
 /// The directory.
 #[derive(Debug)]
 pub struct Place(State);
@@ -64,17 +77,23 @@ impl Place {
         Ok(Self(state))
     }
 
-    /// Remembers who this host is: said once, by root, when it is enrolled; the other half cannot say another.
-    pub fn introduce(&self, identity: &Identity) -> Result<(), Problem> {
+    /// Remembers who this host is, and the root of what people sign: said once, by root, when it is enrolled; the other half
+    /// cannot say another. A fleet that had no root then gives it with its first order.
+    pub fn introduce(&self, joined: &Joined) -> Result<(), Problem> {
+        let identity = &joined.identity;
         let host = uuid::Uuid::try_parse(&identity.host)
             .map_err(|problem| Problem::new("remember this host as", identity.host.clone(), problem))?;
-        self.remember(&Host { host, group: identity.group.clone() })
+        let host = Host { host, group: identity.group.clone() };
+        self.remember(&host, joined.trust_root.as_deref())
     }
 
-    pub(super) fn remember(&self, host: &Host) -> Result<(), Problem> {
+    pub(super) fn remember(&self, host: &Host, root: Option<&str>) -> Result<(), Problem> {
         // Another enrolment is another fleet, perhaps with another root.
-        if self.host().is_ok_and(|known| known.host != host.host) {
-            self.0.forget_trust().map_err(|problem| self.failed("forget the root in", &problem))?;
+        self.0.forget_trust().map_err(|problem| self.failed("forget the root in", &problem))?;
+        if let Some(root) = root {
+            let folder = self.0.folder(TRUST).map_err(|problem| self.failed("keep a root in", &problem))?;
+            Trusted::pin(&folder, root.as_bytes(), Arc::new(Nowhere))
+                .map_err(|problem| self.failed("keep a root in", &problem))?;
         }
         self.write(HOST, host)
     }

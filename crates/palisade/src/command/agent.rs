@@ -228,9 +228,9 @@ fn enroll(arguments: &Enroll) -> Result<ExitCode> {
         name: arguments.name.as_deref(),
         root: Path::new("/"),
     };
-    let identity = enrol(&state, &asked)?;
-    println!("enrolled at {} as host {}", identity.server, identity.host);
-    hand::introduce(&identity, &arguments.state.path)?;
+    let joined = enrol(&state, &asked)?;
+    println!("enrolled at {} as host {}", joined.identity.server, joined.identity.host);
+    hand::introduce(&joined, &arguments.state.path)?;
     if !arguments.no_start && is_service(&arguments.state.path) {
         systemctl(&["enable", "--now"]).context("start the service; try \"palisade agent run\"")?;
         println!("started {UNIT}");

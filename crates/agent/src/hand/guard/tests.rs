@@ -76,7 +76,7 @@ impl World {
         }
         let directory = tempfile::tempdir().unwrap();
         let place = Place::at(&directory.path().join("hand")).unwrap();
-        place.remember(&Host { host: HOST, group: String::new() }).unwrap();
+        place.remember(&Host { host: HOST, group: String::new() }, None).unwrap();
         let settings = Settings { agent: Agent { hand: HandKind::Apt }, plans: Plans::default() };
         Self { _directory: directory, place, settings, publisher, files, plan, now }
     }
@@ -180,4 +180,16 @@ fn the_owners_veto_holds_against_a_plan_that_is_signed_and_an_agent_that_was_cap
     assert!(world.admit(&world.order(Deed::Fetch, None)).unwrap_err().contains("never"));
     world.settings = Settings::default();
     assert!(world.admit(&world.order(Deed::Fetch, None)).unwrap_err().contains("eyes"));
+}
+
+#[test]
+fn an_installation_that_calls_itself_a_way_back_is_refused_and_what_went_back_stays_there() {
+    let world = World::new(true);
+    let forward = world.order(Deed::Apply, None);
+    let back = Order { direction: Direction::Back, ..forward.clone() };
+    world.place.keep_grant(&forward, &Grant { forward: true, ..Grant::default() }).unwrap();
+    assert_eq!(world.admit(&forward), Ok(()), "whoever has begun finishes");
+    assert!(world.admit(&back).unwrap_err().contains("leads back"));
+    world.place.keep_grant(&forward, &Grant { back: true, ..Grant::default() }).unwrap();
+    assert!(world.admit(&forward).unwrap_err().contains("leads back"));
 }

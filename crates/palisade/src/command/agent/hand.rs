@@ -1,8 +1,8 @@
 //! `palisade agent hand` and `palisade agent deed`: the half of the agent that is root, as systemd starts it.
 
 use crate::{EXIT_FAILED, EXIT_USAGE};
+use agent::enrol::Joined;
 use agent::hand::{Place, answer, carry_out};
-use agent::identity::Identity;
 use agent::settings;
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
@@ -46,13 +46,13 @@ fn ended(done: Result<(), advisory::Problem>) -> ExitCode {
     }
 }
 
-/// Tells the half that is root who this host is now: plans name hosts by that. Only root can; where the agent is run by
+/// Tells the half that is root who this host is now, by which plans name it, and whose signatures count. Only root can; where the agent is run by
 /// somebody else there is no such half.
-pub(super) fn introduce(identity: &Identity, state: &Path) -> Result<()> {
+pub(super) fn introduce(joined: &Joined, state: &Path) -> Result<()> {
     if state != Path::new(agent::state::DIRECTORY) || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let introduced = Place::open().and_then(|place| place.introduce(identity));
+    let introduced = Place::open().and_then(|place| place.introduce(joined));
     introduced.map_err(|problem| anyhow::anyhow!("{problem}"))
 }
 
