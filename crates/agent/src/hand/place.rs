@@ -90,8 +90,8 @@ impl Place {
     pub(super) fn remember(&self, host: &Host, root: Option<&str>) -> Result<(), Problem> {
         // Another enrolment is another fleet, perhaps with another root.
         self.0.forget_trust().map_err(|problem| self.failed("forget the root in", &problem))?;
+        let folder = self.0.folder(TRUST).map_err(|problem| self.failed("keep a root in", &problem))?;
         if let Some(root) = root {
-            let folder = self.0.folder(TRUST).map_err(|problem| self.failed("keep a root in", &problem))?;
             Trusted::pin(&folder, root.as_bytes(), Arc::new(Nowhere))
                 .map_err(|problem| self.failed("keep a root in", &problem))?;
         }
