@@ -59,7 +59,9 @@ fn gather(which: &Which) -> Result<(Vec<Rule>, Vec<String>)> {
         problems.extend(wrong.iter().map(ToString::to_string));
     };
     if !which.without_own {
-        builtin().iter().for_each(|(name, text)| take(name, text));
+        for (name, text) in builtin() {
+            take(name, text);
+        }
     }
     for path in &which.rules {
         for file in files(path)? {
@@ -183,14 +185,14 @@ fn test(rules: &Rules, read: &[Rule], json: bool) -> Result<bool> {
             json!({ "rules": read.len(), "examples": held, "without_examples": without, "wrong": wrong });
         print(&(serde_json::to_string_pretty(&told)? + "\n"))?;
     } else {
-        let mut text = String::new();
+        let mut lines: Vec<String> = Vec::new();
         for one in &wrong {
             let part = |name: &str| one[name].as_str().unwrap_or_default();
-            text += &format!("{}: {} {}\n", part("id"), part("line"), part("what"));
+            lines.push(format!("{}: {} {}", part("id"), part("line"), part("what")));
         }
-        text += &format!("{} rules, {held} examples, {} wrong", read.len(), wrong.len());
-        text += &if without > 0 { format!("; {without} rules have no examples\n") } else { "\n".to_owned() };
-        print(&text)?;
+        let bare = if without > 0 { format!("; {without} rules have no examples") } else { String::new() };
+        lines.push(format!("{} rules, {held} examples, {} wrong{bare}\n", read.len(), wrong.len()));
+        print(&lines.join("\n"))?;
     }
     Ok(wrong.is_empty())
 }
