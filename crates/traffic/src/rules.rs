@@ -9,6 +9,7 @@ mod builtin;
 mod condition;
 mod example;
 mod explain;
+mod names;
 mod needle;
 mod program;
 mod read;

@@ -92,7 +92,9 @@ impl Automaton {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&state| founds[state]);
         let mut place = vec![0; rows.len()];
-        order.iter().enumerate().for_each(|(new, &old)| place[old] = new);
+        for (new, &old) in order.iter().enumerate() {
+            place[old] = new;
+        }
         let row_of =
             |state: usize| State::try_from(place[state] * stride).expect("states are few: needles are short");
         let next: Vec<State> =
@@ -152,7 +154,7 @@ impl Automaton {
                 }
             }
         }
-        found.iter().for_each(|found| ends.extend(found));
+        ends.extend(found.iter().flatten());
         self.find_each(tail, lane * LANES, states[LANES - 1], ends);
     }
 

@@ -223,7 +223,7 @@ impl Zone {
         match self {
             Zone::Method => vec![Fields::METHOD],
             Zone::Protocol => vec![Fields::PROTOCOL],
-            Zone::Uri => vec![Fields::PATH],
+            Zone::Uri | Zone::Entry => vec![Fields::PATH],
             Zone::UriFull => vec![Fields::PATH.with(Fields::QUERY)],
             Zone::Args | Zone::ArgsNames | Zone::Query => vec![Fields::QUERY],
             Zone::BodyArgs | Zone::BodyArgsNames | Zone::RawBody | Zone::FileNames => vec![Fields::BODY],
@@ -235,7 +235,6 @@ impl Zone {
             Zone::Headers => variables.iter().map(|name| header(name)).collect(),
             Zone::Line => vec![Fields::RAW, Fields::PATH.with(Fields::QUERY)],
             Zone::Status => vec![Fields::STATUS],
-            Zone::Entry => vec![Fields::PATH],
         }
     }
 }

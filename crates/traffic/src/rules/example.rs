@@ -98,18 +98,19 @@ impl Example {
             let value = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
             value.map_or("-", |(_, value)| value.as_str())
         };
-        let others: String = self
+        let others: Vec<String> = self
             .headers
             .iter()
             .filter(|(name, _)| !["user-agent", "referer"].contains(&name.to_ascii_lowercase().as_str()))
-            .map(|(name, value)| format!(" \"{name}: {value}\""))
+            .map(|(name, value)| format!("\"{name}: {value}\""))
             .collect();
         format!(
-            "192.0.2.1 - - [19/Jul/2001:00:05:46 +0000] \"{}\" {} 297 \"{}\" \"{}\"{others} {}\n",
+            "192.0.2.1 - - [19/Jul/2001:00:05:46 +0000] \"{}\" {} 297 \"{}\" \"{}\" {} {}\n",
             self.line,
             self.status.unwrap_or(404),
             named("referer"),
             named("user-agent"),
+            others.join(" "),
             self.body.as_deref().unwrap_or_default()
         )
     }

@@ -45,14 +45,14 @@ pub struct Evidence {
 const TEXT_BYTES_MAX: usize = 300;
 
 impl Evidence {
-    pub(super) fn found(test: &Test, zone: Zone, name: &[u8], view: View, text: &[u8]) -> Evidence {
+    pub(super) fn found(test: &Test, zone: Zone, name: &[u8], view: View, compared: &[u8]) -> Evidence {
         let zone = if name.is_empty() {
             zone.name().to_owned()
         } else {
             format!("{}:{}", zone.name(), name.escape_ascii())
         };
-        let mut shown = text[..text.len().min(TEXT_BYTES_MAX)].escape_ascii().to_string();
-        if text.len() > TEXT_BYTES_MAX {
+        let mut shown = compared[..compared.len().min(TEXT_BYTES_MAX)].escape_ascii().to_string();
+        if compared.len() > TEXT_BYTES_MAX {
             shown.push('…');
         }
         Evidence {

@@ -4,6 +4,7 @@
 //! can be told. Needles are looked for without regard to case, except for methods.
 
 use super::condition::{Condition, Matching, Test, Transform, Zone};
+use super::names::pattern;
 use super::program::builder_of_syntax;
 use crate::request::View;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -99,15 +100,16 @@ fn of_test(test: &Test) -> Option<Needles> {
         || test.zones.contains(&Zone::Uri) && (test.views.is_empty() || test.views.contains(&View::Resolved));
     let cut = Cut { slashes: !resolves, digits: !test.zones.contains(&Zone::Entry) };
     let by_value = match &test.matching {
-        Matching::Equals(text) if test.zones == [Zone::Method] && !text.is_empty() => {
-            let rarity = if matches!(text.as_str(), "GET" | "POST" | "HEAD") { 0 } else { 6 };
-            let needle = Needle { text: text.clone().into_bytes(), place: Place::Method };
-            Some(Needles { any_of: vec![needle], rarity })
+        Matching::Equals(value) if test.zones == [Zone::Method] && !value.is_empty() => {
+            // Most requests are one of these.
+            let rare = !matches!(value.as_str(), "GET" | "POST" | "HEAD");
+            let needle = || Needle { text: value.clone().into_bytes(), place: Place::Method };
+            rare.then(|| Needles { any_of: vec![needle()], rarity: 6 })
         }
-        Matching::Equals(text) | Matching::StartsWith(text) => cut.best(text.as_bytes(), start_of(test)),
-        Matching::Contains(text) | Matching::EndsWith(text) => cut.best(text.as_bytes(), None),
-        Matching::Regex(pattern) => {
-            let parsed = builder_of_syntax().build().parse(pattern).ok()?;
+        Matching::Equals(value) | Matching::StartsWith(value) => cut.best(value.as_bytes(), start_of(test)),
+        Matching::Contains(value) | Matching::EndsWith(value) => cut.best(value.as_bytes(), None),
+        Matching::Regex(value) => {
+            let parsed = builder_of_syntax().build().parse(value).ok()?;
             cut.required(&parsed).needles
         }
         Matching::Sqli | Matching::Xss | Matching::Number(..) | Matching::Unlogged => None,
@@ -130,7 +132,8 @@ fn start_of(test: &Test) -> Option<Place> {
 /// The name of an argument is in the request, too.
 fn of_names(test: &Test) -> Option<Needles> {
     let named = |zone: &Zone| matches!(zone, Zone::Args | Zone::Cookies);
-    if !test.zones.iter().all(named) || test.variables.is_empty() {
+    let patterns = test.variables.iter().any(|name| pattern(name).is_some());
+    if !test.zones.iter().all(named) || test.variables.is_empty() || patterns {
         return None;
     }
     let cut = Cut { slashes: true, digits: true };
@@ -315,7 +318,9 @@ fn few(class: &Class) -> Option<Vec<u8>> {
         }
     };
     let mut bytes: Vec<u8> = ranges.into_iter().flat_map(|(start, end)| start..=end).collect();
-    bytes.iter_mut().for_each(|byte| *byte = byte.to_ascii_lowercase());
+    for byte in &mut bytes {
+        *byte = byte.to_ascii_lowercase();
+    }
     bytes.sort_unstable();
     bytes.dedup();
     (bytes.len() <= CLASS_MAX).then_some(bytes)

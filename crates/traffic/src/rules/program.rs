@@ -2,8 +2,9 @@
 
 use super::condition::{Condition, Matching, Order, Test, Transform};
 use super::explain::Evidence;
+use super::names::Names;
 use super::seen::Seen;
-use crate::request::View;
+use crate::request::{Fields, View, Views};
 use memchr::memmem::Finder;
 use regex::bytes::{Regex, RegexBuilder};
 use std::borrow::Cow;
@@ -23,7 +24,10 @@ pub(super) enum Program {
 /// A test, compiled.
 #[derive(Debug)]
 pub(super) struct Ready {
-    pub(super) test: Test,
+    test: Test,
+    /// The sets of parts of a request one of which it takes to answer.
+    fields: Vec<Fields>,
+    names: Names,
     pattern: Pattern,
 }
 
@@ -56,7 +60,9 @@ impl Program {
         let each = |parts: &[Condition]| parts.iter().map(Program::new).collect::<Result<Vec<_>, _>>();
         Ok(match condition {
             Condition::Test(test) => {
-                Program::Test(Box::new(Ready { test: test.clone(), pattern: Pattern::new(&test.matching)? }))
+                let pattern = Pattern::new(&test.matching)?;
+                let names = Names::new(&test.variables)?;
+                Program::Test(Box::new(Ready { test: test.clone(), fields: test.fields(), names, pattern }))
             }
             Condition::All(parts) => Program::All(each(parts)?),
             Condition::Any(parts) => Program::Any(each(parts)?),
@@ -117,7 +123,7 @@ impl Program {
 impl Ready {
     fn answer(&self, seen: &Seen<'_>, mut evidence: Option<&mut Vec<Evidence>>) -> Answer {
         let test = &self.test;
-        let can_tell = seen.can_tell(test);
+        let can_tell = seen.can_tell(&self.fields);
         if matches!(self.pattern, Pattern::Unlogged) {
             if let (false, Some(evidence)) = (can_tell, evidence) {
                 evidence.push(Evidence::unlogged(test));
@@ -129,7 +135,7 @@ impl Ready {
             return self.count(seen, unfound, evidence);
         }
         for &zone in &test.zones {
-            let mut look = |name: &[u8], views: &crate::request::Views<'_>| {
+            let mut look = |name: &[u8], views: &Views<'_>| {
                 let mut readings = views.each().filter(|(view, _)| test.wants(*view));
                 let chosen = || test.views.iter().map(|&view| (view, views.read(view)));
                 // A rule that names a reading means it also where it is the same text as an earlier one.
@@ -143,7 +149,7 @@ impl Ready {
                 }
                 found.is_some()
             };
-            if seen.each(zone, &test.variables, &mut look) {
+            if seen.each(zone, &self.names, &mut look) {
                 return Answer::Yes;
             }
         }
@@ -156,7 +162,7 @@ impl Ready {
         }
         let mut count = 0_usize;
         for &zone in &self.test.zones {
-            seen.each(zone, &self.test.variables, &mut |_, _| {
+            seen.each(zone, &self.names, &mut |_, _| {
                 count += 1;
                 false
             });
@@ -255,7 +261,8 @@ pub(super) fn builder_of_syntax() -> regex_syntax::ParserBuilder {
     builder
 }
 
-fn regex(pattern: &str) -> Result<Regex, String> {
+/// Compiles a pattern, or says what is wrong with it.
+pub(super) fn regex(pattern: &str) -> Result<Regex, String> {
     builder(pattern).build().map_err(|problem| {
         let told = problem.to_string();
         // The last line says what is wrong; those before it draw where.

@@ -1,6 +1,7 @@
 //! A request as tests see it: zones, their values and readings, made when they are first looked at.
 
-use super::condition::{Test, Zone, header};
+use super::condition::{Zone, header};
+use super::names::Names;
 use crate::request::{Body, Field, Fields, Kind, Pair, Request, Views, cookies, form};
 use std::cell::OnceCell;
 
@@ -41,20 +42,17 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Whether the source of the request has what it takes to look at the zones of this test.
-    pub(super) fn can_tell(&self, test: &Test) -> bool {
-        test.fields().into_iter().any(|fields| self.fields.has(fields))
+    /// Whether the source of the request has one of these sets of parts.
+    pub(super) fn can_tell(&self, any_of: &[Fields]) -> bool {
+        any_of.iter().any(|&fields| self.fields.has(fields))
     }
 
     /// Shows `look` each text of a zone until it has seen enough; gives whether it has.
-    pub(super) fn each(&self, zone: Zone, variables: &[String], look: &mut Look<'_>) -> bool {
-        let wanted = |name: &[u8]| {
-            variables.is_empty() || variables.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(name))
-        };
+    pub(super) fn each(&self, zone: Zone, names: &Names, look: &mut Look<'_>) -> bool {
         let values = |pairs: &[Pair<'_>], look: &mut Look<'_>| {
-            pairs.iter().filter(|pair| wanted(&pair.name)).any(|pair| look(&pair.name, &pair.value))
+            pairs.iter().filter(|pair| names.want(&pair.name)).any(|pair| look(&pair.name, &pair.value))
         };
-        let names = |pairs: &[Pair<'_>], look: &mut Look<'_>| {
+        let names_of = |pairs: &[Pair<'_>], look: &mut Look<'_>| {
             pairs.iter().any(|pair| look(b"", &Views::new(pair.name.as_slice(), Kind::Form)))
         };
         let plain = |field: Field<'_>, look: &mut Look<'_>| {
@@ -76,16 +74,18 @@ impl<'a> Seen<'a> {
                 .status
                 .is_some_and(|status| look(b"", &Views::new(status.to_string().into_bytes(), Kind::Plain))),
             Zone::Args => values(self.arguments(), look),
-            Zone::ArgsNames => names(self.arguments(), look),
+            Zone::ArgsNames => names_of(self.arguments(), look),
             Zone::Cookies => values(self.cookies(), look),
-            Zone::CookiesNames => names(self.cookies(), look),
+            Zone::CookiesNames => names_of(self.cookies(), look),
             Zone::BodyArgs => values(&self.body().arguments, look),
-            Zone::BodyArgsNames => names(&self.body().arguments, look),
+            Zone::BodyArgsNames => names_of(&self.body().arguments, look),
             Zone::FileNames => self.body().files.iter().any(|name| look(b"", name)),
             Zone::RawBody => self.raw_body().is_some_and(|body| look(b"", body)),
-            Zone::Headers => {
-                self.headers().iter().filter(|(name, _)| wanted(name)).any(|(name, value)| look(name, value))
-            }
+            Zone::Headers => self
+                .headers()
+                .iter()
+                .filter(|(name, _)| names.want(name))
+                .any(|(name, value)| look(name, value)),
             Zone::HeadersNames => {
                 self.headers().iter().any(|(name, _)| look(b"", &Views::new(*name, Kind::Plain)))
             }
@@ -199,11 +199,11 @@ impl<'a> Seen<'a> {
             Zone::FileNames,
         ];
         for zone in zones {
-            self.each(zone, &[], &mut views);
+            self.each(zone, &Names::ANY, &mut views);
         }
         // An HTTP request's line is in its parts.
         if self.request.raw.bytes().is_some() {
-            self.each(Zone::Line, &[], &mut views);
+            self.each(Zone::Line, &Names::ANY, &mut views);
         }
     }
 }

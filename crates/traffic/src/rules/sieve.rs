@@ -94,7 +94,9 @@ fn spellings(needle: &Needle) -> Option<Vec<Pattern>> {
         }
     }
     if exact {
-        ways.iter_mut().for_each(|way| way.push(Bytes::no_letters()));
+        for way in &mut ways {
+            way.push(Bytes::no_letters());
+        }
     }
     Some(ways)
 }
@@ -102,15 +104,16 @@ fn spellings(needle: &Needle) -> Option<Vec<Pattern>> {
 /// The ways to write a byte that is encoded or escaped now and then.
 fn written(byte: u8) -> Vec<Pattern> {
     let any_case = |text: String| -> Pattern { text.bytes().map(Bytes::any_case).collect() };
+    let unprintable = !(b' '..0x7F).contains(&byte);
     let mut ways = vec![vec![Bytes::of(&[byte])], any_case(format!("%{byte:02x}"))];
     // JSON's writers escape what HTML might misread, too.
-    if byte < b' ' || byte >= 0x7F || matches!(byte, b'<' | b'>' | b'&' | b'\'' | b'"' | b'\\') {
+    if unprintable || matches!(byte, b'<' | b'>' | b'&' | b'\'' | b'"' | b'\\') {
         ways.push(any_case(format!("\\u00{byte:02x}")));
     }
-    if byte < b' ' || byte >= 0x7F || matches!(byte, b'"' | b'\\') {
+    if unprintable || matches!(byte, b'"' | b'\\') {
         ways.push(any_case(format!("\\x{byte:02x}")));
     }
-    if byte < b' ' || byte >= 0x7F {
+    if unprintable {
         // Escaped by one writer, and its backslash by another.
         ways.push(any_case(format!("\\\\x{byte:02x}")));
     }

@@ -135,23 +135,11 @@ fn condition(item: Item, depth: usize) -> Result<Condition, String> {
         }
         (None, None, Some(matching)) => {
             let not = matching.not;
-            let named = |names: Vec<String>| names.into_iter();
             let test = Test {
-                zones: named(item.zones)
-                    .map(|name| Zone::named(&name).ok_or_else(|| unknown("zone", &name, Zone::names())))
-                    .collect::<Result<_, _>>()?,
-                variables: item.variables.iter().map(text).collect(),
-                views: named(item.views)
-                    .map(|name| {
-                        let names = View::ALL.iter().map(|view| view.name());
-                        View::named(&name).ok_or_else(|| unknown("view", &name, names))
-                    })
-                    .collect::<Result<_, _>>()?,
-                transforms: named(item.transform)
-                    .map(|name| {
-                        Transform::named(&name).ok_or_else(|| unknown("transform", &name, Transform::names()))
-                    })
-                    .collect::<Result<_, _>>()?,
+                zones: words(&item.zones, "zone", Zone::named, Zone::names())?,
+                variables: item.variables.iter().map(written).collect(),
+                views: words(&item.views, "view", View::named, View::ALL.iter().map(|view| view.name()))?,
+                transforms: words(&item.transform, "transform", Transform::named, Transform::names())?,
                 matching: matching.read()?,
             };
             if test.zones.is_empty() {
@@ -164,13 +152,27 @@ fn condition(item: Item, depth: usize) -> Result<Condition, String> {
     }
 }
 
+/// What words of a rule name; one that is not known is told with the nearest that is.
+fn words<T>(
+    words: &[String],
+    what: &str,
+    named: fn(&str) -> Option<T>,
+    known: impl Iterator<Item = &'static str>,
+) -> Result<Vec<T>, String> {
+    let mut known = Some(known);
+    words
+        .iter()
+        .map(|word| named(word).ok_or_else(|| unknown(what, word, known.take().into_iter().flatten())))
+        .collect()
+}
+
 /// A list of one is that one; an empty one is nothing.
 pub(super) fn one_or(mut parts: Vec<Condition>, join: fn(Vec<Condition>) -> Condition) -> Option<Condition> {
     if parts.len() > 1 { Some(join(parts)) } else { parts.pop() }
 }
 
 /// A value as a person wrote it: YAML reads `404` as a number.
-fn text(value: &Value) -> String {
+fn written(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -201,7 +203,7 @@ impl Match {
             return Ok(matching);
         }
         let value =
-            self.value.as_ref().map(text).ok_or_else(|| format!("a match {:?} has no value", self.kind));
+            self.value.as_ref().map(written).ok_or_else(|| format!("a match {:?} has no value", self.kind));
         let number = |order| {
             let value = value.clone()?;
             let number = value.trim().parse().map_err(|_| format!("{value:?} is no number"))?;
