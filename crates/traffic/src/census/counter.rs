@@ -261,10 +261,18 @@ pub fn attempts(
     true
 }
 
-/// Moments and places that tell whether two logs hold the same lines: the first line that is a request.
+/// Where the first line begins that is a request, and its moment.
 pub fn first_request(mut state: State, lines: &[u8]) -> Option<(usize, i64)> {
     Lines::new(lines).find_map(|line| match state.brief(line.text) {
         Seen::Request(brief) => Some((line.at, brief.when.seconds)),
         Seen::Nothing | Seen::Unread => None,
     })
+}
+
+/// The moment of the last line, if that is a request. The clock of a log without dates does not reach it.
+pub fn last_request(mut state: State, lines: &[u8]) -> Option<i64> {
+    match state.brief(line_at(lines, lines.len().saturating_sub(1)).text) {
+        Seen::Request(brief) => Some(brief.when.seconds),
+        Seen::Nothing | Seen::Unread => None,
+    }
 }

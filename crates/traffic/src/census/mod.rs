@@ -12,7 +12,7 @@ pub mod report;
 mod tally;
 mod zone;
 
-pub use counter::{Counter, Counting, attempts, first_request};
+pub use counter::{Counter, Counting, attempts, first_request, last_request};
 pub use distinct::Count;
 pub use ledger::Limits;
 pub use pseudonym::{Key, Pseudonyms};
