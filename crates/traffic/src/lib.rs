@@ -2,6 +2,7 @@
 //!
 //! No IO and no clock here: bytes, `now` and the seed of every random number are arguments.
 
+pub mod forecast;
 pub mod request;
 pub mod rules;
 pub mod format;

@@ -9,12 +9,16 @@ mod builtin;
 mod condition;
 mod example;
 mod explain;
+mod expression;
+mod failregex;
 mod names;
 mod needle;
 mod program;
 mod read;
+mod scenario;
 mod seen;
 mod sieve;
+mod sigma;
 mod transform;
 mod vpatch;
 

@@ -98,7 +98,7 @@ fn of_test(test: &Test) -> Option<Needles> {
     let by_name = of_names(test);
     let resolves = test.transforms.contains(&Transform::NormalizePath)
         || test.zones.contains(&Zone::Uri) && (test.views.is_empty() || test.views.contains(&View::Resolved));
-    let cut = Cut { slashes: !resolves, digits: !test.zones.contains(&Zone::Entry) };
+    let cut = Cut { slashes: !resolves, entry: test.zones.contains(&Zone::Entry) };
     let by_value = match &test.matching {
         Matching::Equals(value) if test.zones == [Zone::Method] && !value.is_empty() => {
             // Most requests are one of these.
@@ -136,7 +136,7 @@ fn of_names(test: &Test) -> Option<Needles> {
     if !test.zones.iter().all(named) || test.variables.is_empty() || patterns {
         return None;
     }
-    let cut = Cut { slashes: true, digits: true };
+    let cut = Cut { slashes: true, entry: false };
     union(test.variables.iter().map(|name| cut.best(name.as_bytes(), None)))
 }
 
@@ -145,8 +145,8 @@ fn of_names(test: &Test) -> Option<Needles> {
 struct Cut {
     /// Whether a slash is sure to be where the test sees one.
     slashes: bool,
-    /// Whether a number alone will do.
-    digits: bool,
+    /// The text is put together by us: quotes and brackets are in no request, and a number may be a status.
+    entry: bool,
 }
 
 /// What a regular expression requires.
@@ -171,7 +171,8 @@ impl Cut {
             for to in from + 1..=text.len().min(from + LENGTH_MAX) {
                 let byte = text[to - 1];
                 // Spaces have too many ways to be written, and where a path ends its parts are looked at apart.
-                if matches!(byte, b' ' | b'+' | b'?') || byte == b'/' && !self.slashes {
+                let ours = self.entry && matches!(byte, b'"' | b'[' | b']');
+                if matches!(byte, b' ' | b'+' | b'?') || byte == b'/' && !self.slashes || ours {
                     break;
                 }
                 reserved += usize::from(!is_unreserved(byte));
@@ -216,7 +217,7 @@ impl Cut {
             [_, _] => piece.iter().any(u8::is_ascii_alphanumeric),
             _ => false,
         };
-        if too_short || !self.digits && piece.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') {
+        if too_short || self.entry && piece.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') {
             0
         } else if COMMON.contains(&*text) {
             u32::from(piece.len() > 3)

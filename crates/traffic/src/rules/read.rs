@@ -1,6 +1,6 @@
 //! Reads files of rules, whatever they are written in.
 
-use super::{Rule, vpatch};
+use super::{Rule, failregex, scenario, sigma, vpatch};
 use advisory::problem::Problem;
 use serde_json::Value;
 
@@ -11,6 +11,12 @@ const OPERATION: &str = "read rules";
 /// Read are CrowdSec's virtual patches (ours are those, with a few more keys), its scenarios, Sigma rules of web servers
 /// and fail2ban's filters. `name` is the file's name; by its ending `.conf` a filter is known.
 pub fn read(name: &str, text: &str) -> (Vec<Rule>, Vec<Problem>) {
+    if failregex::is_filter(name, text) {
+        return match failregex::rule(name, text) {
+            Ok(rule) => (vec![rule], Vec::new()),
+            Err(problem) => (Vec::new(), vec![problem]),
+        };
+    }
     let options = serde_saphyr::options! { with_snippet: false };
     let documents: Vec<Value> = match serde_saphyr::from_multiple_with_options(text, options) {
         Ok(documents) => documents,
@@ -28,6 +34,10 @@ pub fn read(name: &str, text: &str) -> (Vec<Rule>, Vec<Problem>) {
         };
         let read = if document.get("rules").is_some() {
             vpatch::rule(name, document)
+        } else if document.get("detection").is_some() {
+            sigma::rule(name, document)
+        } else if document.get("filter").is_some() {
+            scenario::rule(name, document)
         } else if document.get("seclang_rules").is_some() || document.get("seclang_files_rules").is_some() {
             Err("rules of ModSecurity's language are not read".to_owned())
         } else {

@@ -172,7 +172,7 @@ pub(super) fn one_or(mut parts: Vec<Condition>, join: fn(Vec<Condition>) -> Cond
 }
 
 /// A value as a person wrote it: YAML reads `404` as a number.
-fn written(value: &Value) -> String {
+pub(super) fn written(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
