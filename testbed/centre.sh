@@ -89,6 +89,9 @@ install_agent() {
   fleet push "$1" "$CENTRE/palisade" /usr/bin/palisade
   fleet push "$1" "$BED_SOURCE/../dist/$AGENT_UNIT" "/usr/lib/systemd/system/$AGENT_UNIT"
   local file
+  for file in palisade-hand.socket palisade-hand@.service; do
+    fleet push "$1" "$BED_SOURCE/../dist/$file" "/usr/lib/systemd/system/$file"
+  done
   for file in "$BED_SOURCE"/../dist/*sysusers*; do
     [ ! -e "$file" ] || fleet push "$1" "$file" /usr/lib/sysusers.d/palisade-agent.conf
   done
@@ -158,6 +161,18 @@ hands_dry() {
     on "$host" systemctl restart "$AGENT_UNIT"
   done
 }
+# Hands that install, on these hosts.
+hands_apt() {
+  local host
+  printf '[agent]\nhand = "apt"\n' > "$CENTRE/agent.toml"
+  for host in "$@"; do
+    fleet push "$host" "$CENTRE/agent.toml" /etc/palisade/agent.toml
+    on "$host" systemctl -q enable --now palisade-hand.socket
+    on "$host" systemctl restart "$AGENT_UNIT"
+  done
+}
+# What was seen of a host's last job that is over.
+evidence_of() { on "$1" sh -c 'cat "$(ls -t /var/lib/palisade-agent/evidence/*.json | head -n 1)"'; }
 # How a dry hand is to fail.
 dry_faults() {
   printf '%s' "$2" > "$CENTRE/faults.json"
@@ -177,6 +192,17 @@ plan_made() {
   cli rollout plan "$@" > "$CENTRE/plan.txt" 2>&1 || fails "make a plan: $(cat "$CENTRE/plan.txt")"
   cli plan list --json | jq -r 'sort_by(.created_at) | last | .id'
 }
+# plan_asked JSON — makes a plan with terms that no command has, and waits until hosts have rehearsed it; prints its id.
+plan_asked() {
+  local token id
+  token=$(sed -n 's/^token = "\(.*\)"/\1/p' "$CENTRE_ACCESS")
+  sed -n '/BEGIN/,/END/p' "$CENTRE_ACCESS" > "$CENTRE/authority.pem"
+  id=$(fleet hub curl -fsS --cacert "$CENTRE/authority.pem" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \
+    -d "$1" "https://$BED_HUB:8470/api/v1/plans" | jq -r .id)
+  within 120 "hosts have rehearsed it" is_not rehearsing plan_state "$id"
+  printf '%s\n' "$id"
+}
+plan_state() { plan_json "$1" | jq -r .state; }
 plan_json() { cli plan show "$1" --json; }
 rollout_state() { cli rollout status "$1" --json | jq -r .state; }
 rollout_is() { is "$2" rollout_state "$1"; }
@@ -193,5 +219,6 @@ tell_failure() {
   for host in $(hosts_of_bed); do
     printf -- '-- the agent of %s said last:\n' "$host"
     on "$host" journalctl -q --no-pager -n 12 -u "$AGENT_UNIT" || true
+    on "$host" journalctl -q --no-pager -n 12 -u 'palisade-hand@*' -u palisade-deed.service || true
   done
 }

@@ -89,10 +89,20 @@ pub enum Error {
     },
 }
 
+/// What an enrolment gave.
+#[derive(Debug)]
+pub struct Joined {
+    /// Who this host is from now on.
+    pub identity: Identity,
+    /// The root of what people sign, if the fleet had one already: pinned in the agent's directory, and to be pinned by
+    /// whoever else is to verify orders here.
+    pub trust_root: Option<String>,
+}
+
 /// Makes this host part of a fleet: its identity is kept in `state`.
 ///
 /// The key is made here and stays here. Repeated after a failure, it asks with the same key.
-pub fn enrol(state: &State, asked: &Enrolment<'_>) -> Result<Identity, Error> {
+pub fn enrol(state: &State, asked: &Enrolment<'_>) -> Result<Joined, Error> {
     let (server, host, port) = address(asked.server)?;
     let token = Token::parse(asked.token)?;
     let _lock = state.lock()?;
@@ -131,13 +141,13 @@ pub fn enrol(state: &State, asked: &Enrolment<'_>) -> Result<Identity, Error> {
     let answer: Enrolled = link.post(ENROL_PATH, &Body::new(&request)).map_err(failed)?;
     let mut identity = Identity::new(&server, answer.host, &key, answer.certificate, answer.authority)?;
     identity.group = answer.group;
-    if let Some(root) = answer.trust_root {
+    if let Some(root) = &answer.trust_root {
         state.forget_trust()?;
         let source = Arc::new(Source::new(Link::new(&identity).map_err(failed)?));
         job::pin(state, root.as_bytes(), source).map_err(Error::Root)?;
     }
     state.keep_identity(&identity)?;
-    Ok(identity)
+    Ok(Joined { identity, trust_root: answer.trust_root })
 }
 
 /// A server's address as (URL, host, port).

@@ -1,6 +1,7 @@
 //! One host's hands. They look: what is installed, running, mapped and listening, and what the package manager could
 //! change; and they tell the server. Parsing is done by pure functions over bytes; the rest of this crate reads the host,
-//! and writes nothing but its own directory ([`state`]).
+//! and writes nothing but its own directory ([`state`]); except for [`hand`], which runs as root, beside the agent, and
+//! installs what approvers have signed.
 //!
 //! A host is made part of a fleet once ([`enrol`]); from then on [`run`] looks at it, checks in, and sends what changed.
 //! What an order asks, `job` verifies, decides (by `rollout::converge`) and has carried out, by a hand that the host's owner
@@ -8,6 +9,7 @@
 
 pub mod apt;
 pub mod enrol;
+pub mod hand;
 pub mod identity;
 pub mod observe;
 pub mod pin;
@@ -16,6 +18,7 @@ pub mod settings;
 pub mod state;
 pub mod token;
 mod check_in;
+mod dnf;
 mod hint;
 mod job;
 mod link;

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -239,6 +239,28 @@ impl Program {
         }
     }
 
+    /// Runs it to its end whatever happens: no deadline, and neither our end nor that of whoever reads ends it, because a
+    /// package manager that is killed half-way leaves packages half installed. What it says is appended to the file
+    /// `log`. Gives its exit code; `None` if a signal ended it.
+    pub fn run_through(&self, log: &Path) -> Result<Option<i32>, Error> {
+        let open = || {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+            Ok((file.try_clone()?, file))
+        };
+        let (stdout, stderr) = open().map_err(|reason| self.not_started(reason))?;
+        let mut command = self.command();
+        command.stdout(stdout).stderr(stderr);
+        let mut child = command.spawn().map_err(|reason| self.not_started(reason))?;
+        let ended = child.wait().map_err(|reason| Error::Read { program: self.name(), reason })?;
+        Ok(ended.code())
+    }
+
+    /// The command line, for people: words as they are.
+    pub fn line(&self) -> String {
+        let words = std::iter::once(&self.name).chain(&self.args);
+        words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
     /// Refuses output of a program that did not end with exit code 0.
     pub fn check(&self, output: &Output) -> Result<(), Error> {
         if output.code == Some(0) {
@@ -255,14 +277,8 @@ impl Program {
         if is_stopped() {
             return Err(Error::Interrupted(self.name()));
         }
-        let mut command = Command::new(&self.name);
-        command.args(&self.args).env_clear().env("PATH", PATH);
-        command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        // DEBIAN_FRONTEND: no program that we run may wait for an answer.
-        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.current_dir(self.directory.as_deref().unwrap_or("/".as_ref()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut command = self.command();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|reason| self.not_started(reason))?;
         Ok(Running {
             stdout: child.stdout.take(),
@@ -273,6 +289,19 @@ impl Program {
             bytes_left: self.stdout_bytes_max,
             limit: None,
         })
+    }
+
+    /// With nothing on standard input, known variables only, and a process group of its own.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.name);
+        command.args(&self.args).env_clear().env("PATH", PATH);
+        command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        // DEBIAN_FRONTEND: no program that we run may wait for an answer.
+        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.directory.as_deref().unwrap_or("/".as_ref()));
+        command.stdin(Stdio::null()).process_group(0);
+        command
     }
 
     fn not_started(&self, reason: io::Error) -> Error {
@@ -302,8 +331,13 @@ pub fn is_stopped() -> bool {
 
 /// Whether `name` can be found in `PATH`.
 pub fn is_installed(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// Where `name` is found in `PATH`.
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
-    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 
 #[derive(Clone, Copy, Debug)]

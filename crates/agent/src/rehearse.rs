@@ -2,11 +2,12 @@
 //! thread of its own. Nothing is changed.
 
 use crate::apt::{Apt, Network, Outlook};
-use crate::job::sight::{is_hinted, unrestartable};
+use crate::hand::units::is_deferred;
+use crate::job::sight::is_hinted;
 use crate::observe::root::Root;
 use crate::observe::{packages_now, processes_now};
 use crate::state::State;
-use exposure::inventory::{Manager, Process};
+use exposure::inventory::{Manager, Package, PackageState, Process};
 use jiff::Timestamp;
 use rollout::converge::Observation;
 use rollout::plan::{Change, HostClass};
@@ -135,8 +136,10 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
                 Outlook { blocks: vec![format!("{}: {}", gap.object, gap.reason)], ..Outlook::default() }
             }
         },
-        Manager::Rpm | Manager::Apk | Manager::Unknown => {
-            let reason = format!("{:?}: this version rehearses changes with apt only", system.manager);
+        Manager::Rpm => crate::dnf::rehearse(&opened, &asked.sources, &packages, network, now),
+        Manager::Apk | Manager::Unknown => {
+            let reason =
+                format!("{:?}: this version rehearses changes with apt and dnf only", system.manager);
             Outlook { blocks: vec![reason.to_lowercase()], ..Outlook::default() }
         }
     };
@@ -154,6 +157,18 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
         restarts: touched.into_iter().filter(|unit| is_service(unit)).collect(),
         reboot,
         download_bytes: outlook.download_bytes,
+    }
+}
+
+/// Held or broken packages of the sources that are to be upgraded whole.
+pub(crate) fn tell_held(packages: &[Package], whole: &BTreeSet<&str>, blocks: &mut Vec<String>) {
+    for package in packages.iter().filter(|package| whole.contains(package.source.as_str())) {
+        if package.held {
+            blocks.push(format!("{} is held by the operator", package.name));
+        }
+        if package.state != PackageState::Installed {
+            blocks.push(format!("{} is not installed whole: repair it first", package.name));
+        }
     }
 }
 
@@ -222,8 +237,11 @@ fn touched(changes: &[Change], running: &[Process]) -> BTreeSet<String> {
 
 /// Sessions and slices are nobody's to restart.
 fn is_service(unit: &str) -> bool {
+    is_service_name(unit) && !is_deferred(unit)
+}
+
+fn is_service_name(unit: &str) -> bool {
     Path::new(unit).extension().is_some_and(|kind| kind == "service")
-        && unrestartable(&BTreeSet::from([unit.to_owned()])).is_none()
 }
 
 /// Why the host would have to be rebooted.
@@ -231,7 +249,9 @@ fn reboot(changes: &[Change], touched: &BTreeSet<String>, root: &Root) -> Option
     if let Some(kernel) = changes.iter().find(|change| is_kernel(&change.name)) {
         return Some(format!("a kernel: {} {}", kernel.name, kernel.to));
     }
-    if let Some(unit) = unrestartable(touched) {
+    // A session is its person's to end, and systemd can be executed anew.
+    let is_deferred = |unit: &&String| is_service_name(unit) && is_deferred(unit);
+    if let Some(unit) = touched.iter().find(is_deferred) {
         return Some(format!("{unit} maps files that would be replaced, and cannot be restarted"));
     }
     let names = changes.iter().map(|change| change.name.as_str()).collect();

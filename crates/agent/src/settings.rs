@@ -54,6 +54,8 @@ pub enum HandKind {
     Eyes,
     /// Pretends, to rehearse a whole rollout: nothing that it says was done.
     Dry,
+    /// Installs what approvers have signed, with apt; by a half of its own that is root.
+    Apt,
 }
 
 impl fmt::Display for HandKind {
@@ -61,6 +63,7 @@ impl fmt::Display for HandKind {
         out.write_str(match self {
             Self::Eyes => "eyes: looks, can change nothing; it skips every plan",
             Self::Dry => "DRY: pretends; nothing that it reports as done was done",
+            Self::Apt => "apt: installs what approvers have signed",
         })
     }
 }

@@ -38,9 +38,13 @@ pub(crate) const PACKAGES: &str = "packages";
 pub(crate) const PRETENCE: &str = "dry.json";
 /// How the dry hand is to fail.
 pub(crate) const FAULTS: &str = "dry-faults.json";
+/// What was seen of jobs that are over.
+pub(crate) const EVIDENCE: &str = "evidence";
 /// Everything that the agent writes, or is given there.
-const NAMES: [&str; 12] =
-    [IDENTITY, NEXT_KEY, MACHINE, STATUS, CACHE, SPOOL, TRUST, PLANS, JOURNAL, PACKAGES, PRETENCE, FAULTS];
+const NAMES: [&str; 13] = [
+    IDENTITY, NEXT_KEY, MACHINE, STATUS, CACHE, SPOOL, TRUST, PLANS, JOURNAL, PACKAGES, PRETENCE, FAULTS,
+    EVIDENCE,
+];
 /// Bytes of a small file: 1 MiB, a hundred times a chain of certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 

@@ -1,5 +1,20 @@
 //! One request as a log's line, or a live connection, tells of it. Readers of log formats make it; rules look at it.
 
+mod body;
+mod decode;
+mod escape;
+mod fields;
+mod line;
+mod views;
+
+pub use escape::unescaped;
+pub use fields::Fields;
+pub use views::View;
+
+pub(crate) use body::{Body, Pair, cookies, form};
+pub(crate) use decode::{once, resolved};
+pub(crate) use views::{Kind, Views};
+
 /// What is known of one part of a request.
 ///
 /// A log that has no place for a part says nothing of it: a rule that needs the part can then not be judged, which is
@@ -42,4 +57,14 @@ pub struct Request<'a> {
     pub body: Field<'a>,
     /// What was answered, where that is known.
     pub status: Option<u16>,
+}
+
+impl<'a> Field<'a> {
+    /// The bytes, where there are some.
+    pub fn bytes(self) -> Option<&'a [u8]> {
+        match self {
+            Field::Is(bytes) => Some(bytes),
+            Field::Unlogged | Field::Absent => None,
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod host_maps;
 mod host_os_release;
 mod host_proc_net;
 mod judge;
+mod rules;
 mod selector;
 mod trust_host;
 mod trust_key;
@@ -28,7 +29,7 @@ use advisory::Order;
 use std::cmp::Ordering;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 29] = [
+pub const TARGETS: [(&str, fn(&[u8])); 30] = [
     ("apt_packages", apt_packages::run),
     ("apt_release", apt_release::run),
     ("apt_simulation", apt_simulation::run),
@@ -53,6 +54,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 29] = [
     ("order_pep440", |bytes| order(Order::Pep440, bytes)),
     ("order_rpm", |bytes| order(Order::Rpm, bytes)),
     ("order_semver", |bytes| order(Order::Semver, bytes)),
+    ("rules", rules::run),
     ("selector", selector::run),
     ("trust_host", trust_host::run),
     ("trust_key", trust_key::run),

@@ -7,8 +7,9 @@ use super::packages::Record;
 use super::simulation::{self, Simulation, Step};
 use super::{Apt, Network, SIMULATION_DEADLINE};
 use crate::job::sight::sha256_of;
+use crate::rehearse::tell_held;
 use advisory::Order;
-use exposure::inventory::{Action, Candidate, Fetch, Package, PackageState};
+use exposure::inventory::{Action, Candidate, Fetch, Package};
 use jiff::Timestamp;
 use rollout::plan::{Change, Digest, File};
 use std::cmp::Ordering;
@@ -284,18 +285,6 @@ fn is_of(step: &Step, package: &Package) -> bool {
         || step.arch.is_empty()
         || [&package.arch, &step.arch].iter().any(|arch| *arch == "all");
     package.name == step.name && same
-}
-
-/// Held or broken packages of the sources that are to be upgraded whole.
-fn tell_held(packages: &[Package], whole: &BTreeSet<&str>, blocks: &mut Vec<String>) {
-    for package in packages.iter().filter(|package| whole.contains(package.source.as_str())) {
-        if package.held {
-            blocks.push(format!("{} is held by the operator", package.name));
-        }
-        if package.state != PackageState::Installed {
-            blocks.push(format!("{} is not installed whole: repair it first", package.name));
-        }
-    }
 }
 
 /// What must not happen.

@@ -237,16 +237,7 @@ impl Approvals {
             // A damaged memory is not replaced by a new one: it held how new the newest was.
             Err(problem) => return Err(problem.to_string()),
         }
-        let absent = |problem: std::io::Error| {
-            if problem.kind() == ErrorKind::NotFound {
-                "fetch the first root: the server has none; nobody approves plans yet".to_owned()
-            } else {
-                format!("fetch the first root: {problem}")
-            }
-        };
-        let from = self.source.fetch(FIRST_ROOT, ROOT_BYTES_MAX, WITHIN).map_err(absent)?;
-        let mut root = Vec::new();
-        from.take(ROOT_BYTES_MAX + 1).read_to_end(&mut root).map_err(absent)?;
+        let root = first_root(&*self.source)?;
         pin(state, &root, self.source.clone())?;
         self.open(state).map_err(|problem| problem.to_string())
     }
@@ -381,6 +372,21 @@ impl Approvals {
             }
         }
     }
+}
+
+/// The server's first root, where the enrolment brought none.
+pub(crate) fn first_root(source: &dyn Fetch) -> Result<Vec<u8>, String> {
+    let absent = |problem: std::io::Error| {
+        if problem.kind() == ErrorKind::NotFound {
+            "fetch the first root: the server has none; nobody approves plans yet".to_owned()
+        } else {
+            format!("fetch the first root: {problem}")
+        }
+    };
+    let from = source.fetch(FIRST_ROOT, ROOT_BYTES_MAX, WITHIN).map_err(absent)?;
+    let mut root = Vec::new();
+    from.take(ROOT_BYTES_MAX + 1).read_to_end(&mut root).map_err(absent)?;
+    Ok(root)
 }
 
 /// Begins to trust `root`, for good.

@@ -25,6 +25,21 @@ pub(crate) trait Hand: fmt::Debug {
     /// [`Act::Reboot`]; the journal says so already. Called again after a crash in between.
     fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem>;
 
+    /// A number for the next check-in, where the hand wants to tell by itself how old the answer is.
+    fn nonce(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// What became of the last act, as far as a person should know, and was not told before.
+    fn told(&mut self) -> Option<Problem> {
+        None
+    }
+
+    /// How far what is under way is, for people.
+    fn progress(&self, _job: &Job<'_>) -> Option<String> {
+        None
+    }
+
     /// What it adds to the probes' answer.
     fn healthy(&self, probes: Option<bool>) -> Option<bool> {
         probes

@@ -3,26 +3,28 @@
 //! One thing after the other, and each anew: what was heard and verified, what is seen, a step; the journal on the disk;
 //! then the act. Nothing here decides what comes next, and no exit code says how it went.
 
+pub(crate) mod clock;
+pub(crate) mod sight;
 mod approvals;
-mod clock;
+mod apt;
 mod dry;
+mod evidence;
 mod hand;
 mod journal;
 mod lock;
 mod probes;
 mod receipts;
-pub(crate) mod sight;
 mod source;
 
 pub use approvals::TrustStatus;
-pub(crate) use approvals::pin;
+pub(crate) use approvals::{first_root, pin};
 pub use receipts::{JobStatus, Receipt};
 pub(crate) use source::Source;
 
 use crate::identity::Identity;
 use crate::pace::Pace;
 use crate::settings::{HandKind, Settings};
-use crate::state::State;
+use crate::state::{PACKAGES, State};
 use crate::told::Told;
 use advisory::Problem;
 use approvals::{Approvals, Named, Wanted};
@@ -59,6 +61,8 @@ pub(crate) struct Converging {
     prober: Prober,
     /// The approvers' word that the order heard last rests on.
     word: Option<Uuid>,
+    /// The server's last signed word that the rollout is not halted.
+    clearance: Option<String>,
     watch: Option<Watch>,
     receipts: Receipts,
 }
@@ -91,10 +95,11 @@ impl Converging {
             clock::machine(root, state).map_err(|problem| refused("this machine", problem.to_string()))?;
         let kind = settings.agent.hand;
         let journal = journal::read(state, kind)?;
-        let sight = Sight::new(root, state, machine, &identity.group);
+        let sight = Sight::new(root, &state.path(PACKAGES), machine, &identity.group);
         let hand: Box<dyn Hand> = match kind {
             HandKind::Eyes => Box::new(Eyes(sight)),
             HandKind::Dry => Box::new(dry::Dry::new(sight, state.clone())?),
+            HandKind::Apt => Box::new(apt::Apt::new(root, machine, &identity.group, source.clone())),
         };
         Ok(Self {
             host: HostId(host),
@@ -109,6 +114,7 @@ impl Converging {
             approvals: Approvals::new(state, source, pace),
             prober: Prober::new(pace.probes),
             word: None,
+            clearance: None,
             watch: None,
         })
     }
@@ -116,7 +122,9 @@ impl Converging {
     /// What a check-in says.
     pub(crate) fn ask(&mut self) -> Option<order::CheckIn> {
         // Without chance no nonce, and without a nonce no question.
-        let nonce = getrandom::u64().ok()?;
+        // What is asked for with a number of the hand's own, the hand can tell the age of.
+        let drawn = if self.journal.stage == Stage::Fetched { self.hand.nonce() } else { None };
+        let nonce = drawn.or_else(|| getrandom::u64().ok())?;
         let healthy = self.healthy(Timestamp::now());
         let boot = self.hand.boot();
         Some(self.memory.ask(&self.journal, nonce, boot, clock::uptime_ms(), self.machine, healthy))
@@ -139,6 +147,7 @@ impl Converging {
                         fence: said.fence,
                         nonce: said.nonce,
                     });
+                    self.clearance = Some(text.clone());
                 }
                 Err(problem) => self.receipts.trouble(problem, log),
             }
@@ -205,6 +214,9 @@ impl Converging {
         };
         self.approvals.attend(&self.state, &wanted, now);
         let look = self.look(now)?;
+        if let Some(problem) = self.hand.told() {
+            self.receipts.trouble(problem, log);
+        }
         let healthy = self.healthy(now);
         let plans = self.approvals.approved(self.begun(), now);
         let mut step = self.decide(&look, healthy, &plans, &self.local);
@@ -226,6 +238,7 @@ impl Converging {
             self.journal = journal;
             if entered {
                 self.receipts.entered(&self.journal, kind, now, log);
+                self.keep_evidence(&look, now, log);
             }
         }
         match &step.act {
@@ -233,11 +246,23 @@ impl Converging {
             Act::Fetch | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
                 let job = of(self.host, &self.journal, &self.approvals, &look.group);
                 if let Some(job) = job {
+                    let job = Job { word: self.word, clearance: self.clearance.as_deref(), ..job };
                     self.hand.begin(&step.act, &job)?;
                 }
             }
         }
         Ok(step.act)
+    }
+
+    /// Keeps what is to be shown of a job that is over.
+    fn keep_evidence(&mut self, look: &Look, now: Timestamp, log: &mut dyn FnMut(Told)) {
+        let job = of(self.host, &self.journal, &self.approvals, &look.group);
+        let Some(job) = job.filter(|job| job.stage.is_final() && self.hand.kind() == HandKind::Apt) else {
+            return;
+        };
+        if let Err(problem) = evidence::keep(&self.state, self.host, &job, look, now) {
+            self.receipts.trouble(problem, log);
+        }
     }
 
     fn decide(
@@ -322,6 +347,12 @@ impl Converging {
     fn why(&self, pause: &Pause) -> Option<String> {
         // An order that was heard and not taken lacks its plan, or the approvers' word.
         let lacks = *pause == Pause::Idle && self.is_under_way();
+        if *pause == Pause::Working {
+            let group = self.hand.glance(Timestamp::now()).group;
+            let job = of(self.host, &self.journal, &self.approvals, &group);
+            let progress = job.and_then(|job| self.hand.progress(&job));
+            return Some(progress.map_or(pause.to_string(), |far| format!("{pause}: {far}")));
+        }
         if !lacks && *pause != Pause::Plan {
             return (*pause != Pause::Idle).then(|| pause.to_string());
         }
@@ -357,6 +388,7 @@ fn of<'a>(host: HostId, journal: &Journal, approvals: &'a Approvals, group: &str
     let work = journal.work?;
     let plan = approvals.plan((work.plan, work.digest))?;
     let class = plan.class_of(host, group)?;
-    let Work { digest, fence, .. } = work;
-    Some(Job { plan, digest, class, fence, stage: journal.stage })
+    let Work { digest, fence, direction, .. } = work;
+    let (stage, seq) = (journal.stage, journal.seq);
+    Some(Job { plan, digest, class, fence, direction, stage, seq, word: None, clearance: None })
 }

@@ -1,27 +1,28 @@
 //! One look at the host, for converging: everything is looked up anew, and what cannot be read is no answer.
 
 use super::{clock, lock};
+use crate::hand::units::{INIT, is_deferred};
 use crate::observe::root::Root;
 use crate::observe::{kernels_now, packages_now, processes_now};
-use crate::state::{PACKAGES, State};
 use advisory::Order;
 use advisory::Problem;
 use exposure::inventory::{Gap, Package, PackageState, Part, Process};
 use exposure::selector::release_word;
 use jiff::Timestamp;
 use rollout::converge::{Observation, Seen};
-use rollout::order::Stage;
+use rollout::order::{Direction, Stage};
 use rollout::plan::{Digest, File, HostClass, Plan};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
 /// Bytes hashed at a time.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Units that cannot be restarted while the host is up: init, and the bus that everything hangs on.
-const UNRESTARTABLE: [&str; 3] = ["init.scope", "dbus.service", "dbus-broker.service"];
+/// Free on `/boot` for a kernel and its initial file system: 200 MiB, twice what a large one takes.
+const BOOT_BYTES_MIN: u64 = 200 << 20;
 
 /// What is asked of a look, or begun: the job at hand.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,14 @@ pub(crate) struct Job<'a> {
     pub(crate) digest: Digest,
     pub(crate) class: &'a HostClass,
     pub(crate) fence: u64,
+    pub(crate) direction: Direction,
     pub(crate) stage: Stage,
+    /// The journal's entry.
+    pub(crate) seq: u64,
+    /// The approvers' word that the order heard last rests on.
+    pub(crate) word: Option<Uuid>,
+    /// The server's last signed word that it is not halted.
+    pub(crate) clearance: Option<&'a str>,
 }
 
 /// What was seen.
@@ -115,11 +123,12 @@ pub(crate) struct Sight {
 type Stamp = (u64, u64, i64, i64);
 
 impl Sight {
-    pub(crate) fn new(root: &Path, state: &State, machine: u64, group: &str) -> Self {
+    /// `cache`: the directory in which packages' files lie by their digests.
+    pub(crate) fn new(root: &Path, cache: &Path, machine: u64, group: &str) -> Self {
         Self {
             root: root.to_owned(),
             proc: PathBuf::from("/proc"),
-            cache: state.path(PACKAGES),
+            cache: cache.to_owned(),
             machine,
             group: group.to_owned(),
             hashed: BTreeMap::new(),
@@ -165,6 +174,7 @@ impl Sight {
             return Err(unseen(&gap.object, &gap.reason));
         }
         let free = rustix::fs::statvfs(self.root.join("var")).map_err(|problem| unseen("/var", &problem))?;
+        let files = rustix::fs::statvfs(self.root.join("usr")).map_err(|problem| unseen("/usr", &problem))?;
         let (stale, reboot_needed) = match job.stage {
             Stage::Restarting | Stage::Verifying | Stage::Soaking | Stage::Reverting => {
                 let changed = job.class.changes.iter().map(|change| change.name.as_str()).collect();
@@ -205,10 +215,12 @@ impl Sight {
             fetched: self.has_all(&new),
             kept: self.has_all(&old),
             locked_by: lock::holder(&root, &self.proc),
-            // f_bavail counts fragments (statvfs(3)).
-            disk_free_bytes: free.f_bavail.saturating_mul(free.f_frsize),
-            // File systems that make inodes as they need them tell none.
-            inodes_free: if free.f_files == 0 { u64::MAX } else { free.f_favail },
+            disk_free_bytes: if self.has_room_to_boot(job.class) {
+                free_bytes(&free).min(free_bytes(&files))
+            } else {
+                0
+            },
+            inodes_free: free_inodes(&free).min(free_inodes(&files)),
             stale,
             reboot_needed,
             ..self.glance(now)
@@ -219,9 +231,16 @@ impl Sight {
         files.iter().all(|file| file.is_some_and(|file| self.has(file)))
     }
 
+    /// Whether a kernel of the class would find room where it is booted from.
+    fn has_room_to_boot(&self, class: &HostClass) -> bool {
+        let has_kernel = class.changes.iter().any(|change| change.name.starts_with("linux-image-"));
+        let free = || rustix::fs::statvfs(self.root.join("boot")).map(|free| free_bytes(&free));
+        !has_kernel || free().is_ok_and(|free| free >= BOOT_BYTES_MIN)
+    }
+
     /// Whether the cache has this very file.
     fn has(&mut self, file: &File) -> bool {
-        let path = self.cache.join(file.sha256.to_string());
+        let path = self.cache.join(format!("{}.deb", file.sha256));
         let Ok(found) = std::fs::metadata(&path) else { return false };
         if !found.is_file() || found.len() != file.size_bytes {
             return false;
@@ -236,6 +255,16 @@ impl Sight {
         }
         is_it
     }
+}
+
+/// Free for everybody: f_bavail counts fragments (statvfs(3)).
+fn free_bytes(found: &rustix::fs::StatVfs) -> u64 {
+    found.f_bavail.saturating_mul(found.f_frsize)
+}
+
+/// File systems that make inodes as they need them tell none.
+fn free_inodes(found: &rustix::fs::StatVfs) -> u64 {
+    if found.f_files == 0 { u64::MAX } else { found.f_favail }
 }
 
 /// Digest and length of a file.
@@ -269,8 +298,8 @@ pub(crate) fn stale_units(running: &[Process], changed: &BTreeSet<&str>) -> BTre
 }
 
 /// The unit among these that only a reboot renews.
-pub(crate) fn unrestartable(units: &BTreeSet<String>) -> Option<&String> {
-    units.iter().find(|unit| UNRESTARTABLE.contains(&unit.as_str()))
+fn unrestartable(units: &BTreeSet<String>) -> Option<&String> {
+    units.iter().find(|unit| *unit == INIT || is_deferred(unit))
 }
 
 /// Whether the distribution says that one of these packages wants a reboot.
@@ -308,11 +337,11 @@ mod tests {
     #[test]
     fn a_file_counts_as_fetched_only_with_its_digest_and_only_as_long_as_it_is_the_same() {
         let directory = tempfile::tempdir().unwrap();
-        let state = State::create(&directory.path().join("state")).unwrap();
-        let folder = state.folder(PACKAGES).unwrap();
-        let mut sight = Sight::new(directory.path(), &state, 1, "");
+        let state = crate::state::State::create(&directory.path().join("state")).unwrap();
+        let folder = state.folder(crate::state::PACKAGES).unwrap();
+        let mut sight = Sight::new(directory.path(), &folder, 1, "");
         let file = File { sha256: Digest::of(b"package"), size_bytes: 7 };
-        let path = folder.join(file.sha256.to_string());
+        let path = folder.join(format!("{}.deb", file.sha256));
         assert!(!sight.has(&file));
         fs::write(&path, "pack").unwrap();
         assert!(!sight.has(&file), "cut short");

@@ -4,11 +4,12 @@
 //! life; for a foreign root it works on a scratch root instead, made of copies of what the question needs.
 
 use crate::observe::gaps;
-use crate::observe::repos::{CONFIG_BYTES_MAX, Repository};
+use crate::observe::repos::{self, CONFIG_BYTES_MAX, Repository};
 use crate::observe::root::Root;
 use crate::observe::rpm::Database;
 use crate::program::{Error, Program};
 use exposure::inventory::{Action, ArchiveClass, Candidate, Fetch, Gap, Package, Part};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -40,6 +41,57 @@ const OPTIONS: [&str; 10] = [
     "enablegroups",
 ];
 
+/// Settings of our own system that say where things lie, or what is run: in a scratch root they have no place.
+const PLACES: [&str; 14] = [
+    "cachedir",
+    "config_file_path",
+    "installroot",
+    "logdir",
+    "name",
+    "persistdir",
+    "pluginconfpath",
+    "pluginpath",
+    "plugins",
+    "reposdir",
+    "skip_if_unavailable",
+    "system_cachedir",
+    "usr_drift_protected_paths",
+    "varsdir",
+];
+
+/// A root for dnf to work on, made of copies: database, repositories' options, cached metadata. Gone with this.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    database: Database,
+    /// Names of the packages that the operator locked.
+    pub(crate) locked: BTreeSet<String>,
+}
+
+impl Scratch {
+    /// Copies what dnf's answers about `root` hang on. Errors, in words, if there is nothing to copy or no room for it.
+    pub(crate) fn lay_out(root: &Root, now: Timestamp) -> Result<Self, String> {
+        let database = Database::copied(root)
+            .ok_or("rpm has no database here")?
+            .map_err(|error| format!("rpm's database cannot be copied: {error}"))?;
+        let (repositories, _) = repos::read(root, now, &mut Vec::new());
+        if repositories.iter().all(|repository| repository.repodata.is_none()) {
+            return Err("no repository has cached metadata: run \"dnf makecache\"".to_owned());
+        }
+        lay_out(root, database.home.path(), &repositories)
+            .map_err(|error| format!("dnf's metadata cannot be copied: {error}"))?;
+        Ok(Self { database, locked: locks(root) })
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        self.database.home.path()
+    }
+}
+
+fn locks(root: &Root) -> BTreeSet<String> {
+    root.read(LOCKS, CONFIG_BYTES_MAX).map(|bytes| parse_locks(&bytes)).unwrap_or_default()
+}
+
 /// What dnf would upgrade, sorted by name and architecture. Packages that the operator locked are marked as held.
 pub(super) fn candidates(
     root: &Root,
@@ -48,7 +100,7 @@ pub(super) fn candidates(
     packages: &mut [Package],
     found: &mut Vec<Gap>,
 ) -> Vec<Candidate> {
-    let locked = root.read(LOCKS, CONFIG_BYTES_MAX).map(|bytes| parse_locks(&bytes)).unwrap_or_default();
+    let locked = locks(root);
     for package in packages.iter_mut() {
         package.held = locked.contains(&package.name);
     }
@@ -155,6 +207,21 @@ fn lay_out(root: &Root, scratch: &Path, repositories: &[Repository]) -> std::io:
         copy(directory)?;
     }
     let mut config = "[main]\n".to_owned();
+    // Our own system's settings may name a proxy, a key, a certificate: without them its repositories cannot be asked.
+    // Another system's might lead anywhere.
+    let is_ours = root.is_own();
+    let tell = |config: &mut String, options: &BTreeMap<String, String>| {
+        let wanted = options.iter().filter(|(name, value)| {
+            let decides = OPTIONS.contains(&name.as_str());
+            !value.is_empty() && (decides || is_ours && !PLACES.contains(&name.as_str()))
+        });
+        for (name, value) in wanted {
+            writeln!(config, "{name}={value}").expect("a String takes any text");
+        }
+    };
+    if is_ours {
+        tell(&mut config, &repos::main_options(root));
+    }
     for repository in repositories {
         let Some(repodata) = &repository.repodata else { continue };
         // What dnf allows in an id; the rest could not have been cached.
@@ -162,12 +229,10 @@ fn lay_out(root: &Root, scratch: &Path, repositories: &[Repository]) -> std::io:
         if is_id {
             copy(repodata)?;
             write!(config, "[{}]\nname={}\n", repository.id, repository.id).expect("a String takes any text");
-            for option in OPTIONS.iter().filter(|option| !repository.option(option).is_empty()) {
-                writeln!(config, "{option}={}", repository.option(option)).expect("a String takes any text");
-            }
+            tell(&mut config, &repository.options);
         }
     }
-    for directory in ["etc/dnf", "etc/yum.repos.d", "log"] {
+    for directory in ["etc/dnf", "etc/yum.repos.d", "log", "var/lib/dnf"] {
         std::fs::create_dir_all(scratch.join(directory))?;
     }
     std::fs::write(scratch.join("etc/dnf/dnf.conf"), config)?;

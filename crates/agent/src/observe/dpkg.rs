@@ -66,7 +66,7 @@ pub(super) fn read(root: &Root, found: &mut Vec<Gap>) -> Database {
                 let reason = "dpkg was interrupted, or is running: its last changes are not merged yet";
                 packages_gap(UPDATES, reason, "run \"dpkg --configure -a\", then look again");
             }
-            let path = |name: OsString| (format!("{UPDATES}/{}", name.display()), Layout::Database);
+            let path = |name: OsString| (format!("{UPDATES}/{}", name.display()), Layout::Update);
             files.extend(updates.into_iter().map(path));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -34,6 +34,8 @@ pub enum Layout {
     Database,
     /// One entry on its own, of an image: all of it is installed, and the last empty line may be missing.
     Part,
+    /// One entry on its own, by dpkg: it has a status, and no empty line after it. dpkg gives it its name when it is whole.
+    Update,
 }
 
 /// Reads a status file: `/var/lib/dpkg/status`, one of `updates`, or one of `status.d`.
@@ -87,8 +89,10 @@ fn parse_entries(bytes: &[u8], layout: Layout, mut line_number: usize, status: &
         }
     }
     let whole_line = bytes.is_empty() || bytes.ends_with(b"\n");
-    if layout == Layout::Database && stanza.line_first.is_some() {
-        if whole_line {
+    if layout != Layout::Part && stanza.line_first.is_some() {
+        if whole_line && layout == Layout::Update {
+            stanza.close(layout, status);
+        } else if whole_line {
             let last = stanza.name();
             stanza.close(layout, status);
             status
@@ -187,7 +191,7 @@ impl<'a> Stanza<'a> {
         let arch = self.arch.map_or(Ok(""), |arch| required(Some(arch), "Architecture"))?;
         let (state, held) = match (self.status, layout) {
             (None, Layout::Part) => (Some(PackageState::Installed), false),
-            (None, Layout::Database) => return Err("no Status".to_owned()),
+            (None, Layout::Database | Layout::Update) => return Err("no Status".to_owned()),
             (Some(status), _) => state(status).ok_or("Status is garbled")?,
         };
         let Some(state) = state else {
@@ -371,6 +375,15 @@ mod tests {
             let bytes = self.1.min(into.len());
             self.0.read(&mut into[..bytes])
         }
+    }
+
+    #[test]
+    fn what_dpkg_has_not_merged_yet_ends_without_an_empty_line_and_is_whole() {
+        let update = entry("half", "install ok half-configured");
+        let status = parse_status(update.trim_end().as_bytes(), Layout::Update);
+        assert_eq!(status.lost, ["half (the file is cut off in its entry)"]);
+        let status = parse_status(format!("{}\n", update.trim_end()).as_bytes(), Layout::Update);
+        assert_eq!((names(&status), &status.lost[..]), (vec!["half"], &[][..]));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod root;
 pub mod rpm;
 pub mod sockets;
 mod again;
-mod dnf;
+pub(crate) mod dnf;
 mod gaps;
 mod kernel;
 

@@ -79,6 +79,13 @@ pub(super) fn read(root: &Root, now: Timestamp, found: &mut Vec<Gap>) -> (Vec<Re
     (repositories, archives)
 }
 
+/// The options of the main section.
+pub(super) fn main_options(root: &Root) -> BTreeMap<String, String> {
+    let main = root.read("/etc/dnf/dnf.conf", CONFIG_BYTES_MAX).map(|bytes| parse_config(&bytes));
+    let section = main.unwrap_or_default().into_iter().find(|(id, _)| id == "main");
+    section.map(|(_, options)| options).unwrap_or_default()
+}
+
 fn is_on(value: Option<&String>) -> bool {
     value.is_some_and(|value| ["1", "yes", "true", "on"].contains(&value.to_lowercase().as_str()))
 }

@@ -59,14 +59,22 @@ impl Database {
     /// rpm writes beside a database that it reads, and follows its links: a foreign root's database is therefore copied
     /// first, file by file.
     pub(super) fn find(root: &Root) -> Option<std::io::Result<Self>> {
-        let has = |path: &&str| FILES.iter().any(|file| root.identity_of(format!("{path}/{file}")).is_ok());
-        let path = DATABASES.into_iter().find(has)?;
-        Some(Self::open(root, path))
+        Some(Self::open(root, Self::path(root)?, !root.is_own()))
     }
 
-    fn open(root: &Root, path: &str) -> std::io::Result<Self> {
+    /// A copy of the database of `root`, be it our own; `None` if there is none.
+    pub(super) fn copied(root: &Root) -> Option<std::io::Result<Self>> {
+        Some(Self::open(root, Self::path(root)?, true))
+    }
+
+    fn path(root: &Root) -> Option<&'static str> {
+        let has = |path: &&str| FILES.iter().any(|file| root.identity_of(format!("{path}/{file}")).is_ok());
+        DATABASES.into_iter().find(has)
+    }
+
+    fn open(root: &Root, path: &str, copied: bool) -> std::io::Result<Self> {
         let home = tempfile::Builder::new().prefix("palisade-rpm-").tempdir()?;
-        let directory = if root.is_own() { PathBuf::from(path) } else { copy(root, path, home.path())? };
+        let directory = if copied { copy(root, path, home.path())? } else { PathBuf::from(path) };
         Ok(Self { directory, home, path: path.to_owned() })
     }
 
@@ -218,7 +226,7 @@ fn parse_package(line: &[u8]) -> Option<Package> {
 
 /// Name, version and release of `name-version-release.src.rpm`. The epoch is not in it; the binary's is taken, which
 /// is the same but for the rare package that sets its own.
-pub(super) fn split_source(source_rpm: &str) -> Option<(&str, &str, &str)> {
+pub(crate) fn split_source(source_rpm: &str) -> Option<(&str, &str, &str)> {
     let stem = source_rpm.strip_suffix(".rpm")?;
     let stem = stem.strip_suffix(".src").or_else(|| stem.strip_suffix(".nosrc"))?;
     let (rest, release) = stem.rsplit_once('-')?;

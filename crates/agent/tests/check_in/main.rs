@@ -82,7 +82,8 @@ impl Host {
     ) -> Result<agent::identity::Identity, agent::enrol::Error> {
         let state = State::create(&self.state()).unwrap();
         let (server, root) = (centre.url(), self.root());
-        enrol(&state, &Enrolment { server: &server, token, authority: None, name: None, root: &root })
+        let asked = Enrolment { server: &server, token, authority: None, name: None, root: &root };
+        enrol(&state, &asked).map(|joined| joined.identity)
     }
 
     fn start(&self) -> Running {

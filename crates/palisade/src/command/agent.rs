@@ -1,5 +1,6 @@
 //! `palisade agent`: this host's part in a fleet.
 
+mod hand;
 mod orders;
 
 use crate::EXIT_USAGE;
@@ -43,6 +44,12 @@ pub(crate) enum AgentCommand {
     Status(Status),
     /// Make this host no part of a fleet any more
     Uninstall(Uninstall),
+    /// Answer an order of the agent's, as root
+    #[command(hide = true)]
+    Hand(hand::Hand),
+    /// Carry out the order that was verified last, as root
+    #[command(hide = true)]
+    Deed,
 }
 
 /// Makes a key, which never leaves this host, and has the server give a certificate for it. The token is good once; its
@@ -87,8 +94,9 @@ Examples:
   palisade agent enroll --server https://localhost --token SECRET --authority ca.pem --state ./agent";
 
 /// Checks in about once a minute with a few hundred bytes; sends more only when something changed. Verifies signed plans and
-/// answers orders, as far as its settings allow; this version has no hand that installs packages: it only reads on this
-/// host, and writes nothing but its own directory. Started by the service palisade-agent.
+/// answers orders, as far as its settings allow. It only reads on this host, and writes nothing but its own directory; with
+/// hand = "apt" in its settings it asks palisade-hand, which is root, to install what approvers have signed. Started by the
+/// service palisade-agent.
 #[derive(Debug, Args)]
 #[command(after_long_help = RUN_AFTER)]
 pub(crate) struct Run {
@@ -179,6 +187,8 @@ pub(crate) fn run(command: &AgentCommand) -> Result<ExitCode> {
         AgentCommand::Run(arguments) => work(arguments),
         AgentCommand::Status(arguments) => status(arguments),
         AgentCommand::Uninstall(arguments) => uninstall(arguments),
+        AgentCommand::Hand(arguments) => hand::hand(arguments),
+        AgentCommand::Deed => Ok(hand::deed()),
     };
     ended.or_else(|problem| exit_code(&problem).ok_or(problem))
 }
@@ -218,8 +228,9 @@ fn enroll(arguments: &Enroll) -> Result<ExitCode> {
         name: arguments.name.as_deref(),
         root: Path::new("/"),
     };
-    let identity = enrol(&state, &asked)?;
-    println!("enrolled at {} as host {}", identity.server, identity.host);
+    let joined = enrol(&state, &asked)?;
+    println!("enrolled at {} as host {}", joined.identity.server, joined.identity.host);
+    hand::introduce(&joined, &arguments.state.path)?;
     if !arguments.no_start && is_service(&arguments.state.path) {
         systemctl(&["enable", "--now"]).context("start the service; try \"palisade agent run\"")?;
         println!("started {UNIT}");
@@ -382,6 +393,7 @@ fn uninstall(arguments: &Uninstall) -> Result<ExitCode> {
     state.wipe()?;
     drop(lock);
     println!("removed {}", path.display());
+    hand::forget(path)?;
     if let Ok((host, server)) = host {
         println!("{server} still knows this host; there: palisade host remove {host} --reason uninstalled");
     }

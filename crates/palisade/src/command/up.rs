@@ -157,7 +157,7 @@ fn ready(
             name: None,
             root: Path::new("/"),
         };
-        enrol(&state, &asked)?.host
+        enrol(&state, &asked)?.identity.host
     };
     let own = access_path(None).ok();
     let own = own.filter(|path| std::fs::read(path).ok() == std::fs::read(access_file).ok());

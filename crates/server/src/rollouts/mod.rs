@@ -63,6 +63,8 @@ pub struct Rollouts {
     /// What was done since the start.
     pub counters: Counters,
     view: View,
+    /// How often bulletins have changed: a rollout whose bulletin was withdrawn stops.
+    advised: AtomicU64,
     evidence: Evidence,
     asks: mpsc::Sender<Ask>,
     clock: Clock,
@@ -115,6 +117,7 @@ impl Rollouts {
             hints: Arc::new(Hints::new(hints_max)),
             counters: Counters::default(),
             view: View::load(&app.store).await?,
+            advised: AtomicU64::new(0),
             evidence: Evidence::default(),
             asks,
             clock,
@@ -167,17 +170,15 @@ impl Rollouts {
     /// Follows what this server or another one did.
     pub async fn follow(&self, event: &Event) -> Result<(), Error> {
         match event.kind {
+            Kind::Advisories => {
+                self.advised.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
             Kind::Rollout => match Uuid::parse_str(&event.object) {
                 Ok(plan) => self.follow_plan(PlanId(plan)).await,
                 Err(_) => Ok(()),
             },
-            Kind::Host
-            | Kind::Inventory
-            | Kind::Feed
-            | Kind::Advisories
-            | Kind::Findings
-            | Kind::Access
-            | Kind::Plan => Ok(()),
+            Kind::Host | Kind::Inventory | Kind::Feed | Kind::Findings | Kind::Access | Kind::Plan => Ok(()),
         }
     }
 

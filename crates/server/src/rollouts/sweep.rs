@@ -11,9 +11,12 @@ use crate::store::rollouts::{tally, withdrawn};
 use crate::store::{Doing, Error, commit};
 use jiff::{SignedDuration, Timestamp};
 use rollout::engine::Tally;
+use rollout::plan::PlanId;
 use rollout::rollout::{Event, Phase, State};
 use sqlx::AnyConnection;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 /// The role's name.
@@ -29,6 +32,8 @@ pub struct Sweep {
     rollouts: Arc<Rollouts>,
     holder: String,
     lease: Option<Lease>,
+    /// At which change of bulletins a rollout's own were last looked at.
+    looked_at: BTreeMap<PlanId, u64>,
     /// Since when this server listens: nobody was heard before, which is not the hosts' silence.
     since: Timestamp,
 }
@@ -36,7 +41,7 @@ pub struct Sweep {
 impl Sweep {
     /// Of a server that has begun to listen at `since`.
     pub fn new(rollouts: Arc<Rollouts>, since: Timestamp) -> Self {
-        Self { rollouts, holder: Uuid::now_v7().to_string(), lease: None, since }
+        Self { rollouts, holder: Uuid::now_v7().to_string(), lease: None, looked_at: BTreeMap::new(), since }
     }
 
     /// Looks once; false: another server does it.
@@ -50,7 +55,9 @@ impl Sweep {
             self.lease = leases::acquire(store, now, LEASE, &self.holder, LEASED).await?;
         }
         let Some(lease) = self.lease.clone() else { return Ok(false) };
-        for sealed in self.rollouts.view.sealed() {
+        let open = self.rollouts.view.sealed();
+        self.looked_at.retain(|plan, _| open.iter().any(|sealed| sealed.plan.id == *plan));
+        for sealed in open {
             // One that cannot be read must not stop the others.
             if let Err(problem) = self.look_after(&lease, &sealed, now).await {
                 tracing::error!(plan = %sealed.plan.id, "sweep a rollout: {problem}");
@@ -67,15 +74,9 @@ impl Sweep {
         }
     }
 
-    async fn look_after(&self, lease: &Lease, sealed: &Arc<Sealed>, now: Timestamp) -> Result<(), Error> {
-        if let Some(why) = withdrawn::bulletin(&self.rollouts.app.store, &sealed.plan).await? {
-            let (app, id) = (&self.rollouts.app, sealed.plan.id);
-            match super::act(app, id, Event::Retracted { why }, &Actor::Server, now).await {
-                Ok(()) => return Ok(()),
-                // It is over, or was never signed: nothing is to be stopped.
-                Err(Acted::Refused(_) | Acted::NotFound(_)) => {}
-                Err(Acted::Store(problem)) => return Err(problem),
-            }
+    async fn look_after(&mut self, lease: &Lease, sealed: &Arc<Sealed>, now: Timestamp) -> Result<(), Error> {
+        if self.is_retracted(sealed, now).await? {
+            return Ok(());
         }
         loop {
             let most = self.jobs_due(lease, sealed, now).await?;
@@ -84,6 +85,25 @@ impl Sweep {
             }
         }
         self.go_on(lease, sealed, now).await
+    }
+
+    /// Retracts a rollout one of whose bulletins was withdrawn; asked only when bulletins have changed.
+    async fn is_retracted(&mut self, sealed: &Sealed, now: Timestamp) -> Result<bool, Error> {
+        let (app, id) = (&self.rollouts.app, sealed.plan.id);
+        let change = self.rollouts.advised.load(Ordering::Relaxed);
+        if self.looked_at.get(&id) == Some(&change) {
+            return Ok(false);
+        }
+        if let Some(why) = withdrawn::bulletin(&app.store, &sealed.plan).await? {
+            return match super::act(app, id, Event::Retracted { why }, &Actor::Server, now).await {
+                Ok(()) => Ok(true),
+                // It is over, or not signed yet: nothing is to be stopped so far.
+                Err(Acted::Refused(_) | Acted::NotFound(_)) => Ok(false),
+                Err(Acted::Store(problem)) => Err(problem),
+            };
+        }
+        self.looked_at.insert(id, change);
+        Ok(false)
     }
 
     /// Looks at jobs whose time is over; whether there may be more.

@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use rollout::order::{Failure, Stage};
 use rollout::rollout::{Event, Halt};
 use rollout::sim::fleet::{GROUP, Shape, host_id};
+use serde_json::json;
 use server::rollouts;
 use server::store::audit::Actor;
+use server::store::{commit, events};
 use std::collections::BTreeSet;
 
 /// A minute passes, in which these hosts check in.
@@ -297,6 +299,11 @@ async fn a_bulletin_that_is_withdrawn_ends_the_rollout_that_answers_it() {
             .execute(fresh.store.reader())
             .await
             .unwrap();
+            let mut writing = fresh.store.begin().await.unwrap();
+            events::tell(&mut writing, at, events::Kind::Advisories, "osv", &json!({ "ids": [id] }))
+                .await
+                .unwrap();
+            commit(writing, "tell of a bulletin").await.unwrap();
         };
         withdraw("DSA-9999-1", world.now()).await;
         world.swept().await;

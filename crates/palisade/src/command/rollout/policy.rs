@@ -8,8 +8,6 @@ use std::path::Path;
 
 /// Bytes of the file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// How like a known key an unknown one must be to be offered instead, 0 to 1.
-const LIKENESS_MIN: f64 = 0.8;
 
 /// What a policy file may say.
 #[derive(Debug, Default, Deserialize)]
@@ -43,8 +41,8 @@ pub(super) fn filled(make: Make, path: &Path) -> Result<Make> {
         bail!("{}: it has {length} bytes, at most {FILE_BYTES_MAX}", doing());
     }
     let text = std::fs::read_to_string(path).with_context(doing)?;
-    let policy: Policy = toml::from_str(&text)
-        .map_err(|problem| anyhow::anyhow!("{}: {}", doing(), explained(&text, &problem)))?;
+    let policy: Policy =
+        advisory::settings::parse(&text).map_err(|told| anyhow::anyhow!("{}: {told}", doing()))?;
     merged(make, policy).map_err(|told| anyhow::anyhow!("{}: {told}", doing()))
 }
 
@@ -103,27 +101,6 @@ fn either<T>(
         Some(said) => Ok(Some(said)),
         None => kept.map(|text| read(text).map_err(|told| format!("{key}: {told}"))).transpose(),
     }
-}
-
-/// What toml says, with its line, and the nearest known key for an unknown one.
-fn explained(text: &str, problem: &toml::de::Error) -> String {
-    let message = problem.message();
-    let line = problem.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    let mut told = format!("line {line}: {message}");
-    // "unknown field `a`, expected one of `b`, `c`"
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    if message.starts_with("unknown field")
-        && let Some(unknown) = quoted.next()
-    {
-        let nearest = quoted
-            .map(|known| (strsim::jaro_winkler(unknown, known), known))
-            .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-            .max_by(|one, other| one.0.total_cmp(&other.0));
-        if let Some((_, known)) = nearest {
-            told = format!("{told}; did you mean \"{known}\"?");
-        }
-    }
-    told
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Builds real RPM packages, installs them into a root, and reads that root back.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
+use crate::{run, spec};
 use agent::observe::observe;
 use exposure::inventory::{Action, Manager, Origin, Part};
 use jiff::Timestamp;
@@ -9,31 +8,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
-
-/// Runs a tool; `false`, visibly, if this machine doesn't have it.
-fn run(program: &str, arguments: &[&str]) -> bool {
-    match Command::new(program).args(arguments).env("LC_ALL", "C").output() {
-        Ok(output) => {
-            assert!(
-                output.status.success(),
-                "{program} {arguments:?}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-            true
-        }
-        Err(error) => {
-            eprintln!("skipped: {program}: {error}");
-            false
-        }
-    }
-}
-
-fn spec(name: &str, epoch: u32, version: &str, more: &str) -> String {
-    format!(
-        "Name: {name}\nEpoch: {epoch}\nVersion: {version}\nRelease: 1.el9\nSummary: a test\nLicense: MIT\n\
-         BuildArch: noarch\nAutoReqProv: no\n{more}\n%description\nA test.\n%files\n"
-    )
-}
 
 /// A root with old packages installed, a repository with new ones, and dnf's cache filled from it.
 fn rpm_root() -> Option<TempDir> {

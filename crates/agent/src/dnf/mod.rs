@@ -1,0 +1,228 @@
+//! What an upgrade of some source packages would change on this host, closed under dependencies, file by file; by the library
+//! of the dnf 4 that is installed here. It works on a scratch root: nothing of the host is changed, and no right is needed.
+
+mod answer;
+
+use crate::apt::{Network, Outlook};
+use crate::observe::dnf::Scratch;
+use crate::observe::root::Root;
+use crate::program::Program;
+use crate::rehearse::tell_held;
+use answer::{Answer, Old, Question, Told, Wanted};
+use exposure::inventory::Package;
+use jiff::Timestamp;
+use rollout::plan::{Change, Digest, File};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The program that asks dnf's library.
+const ASK: &str = include_str!("ask.py");
+/// How often the set may grow: a source that pulls in a source that pulls in a source.
+const ROUNDS_MAX: usize = 8;
+/// A whole distribution's metadata takes some seconds to load, and a minute to fetch over a slow line.
+const DEADLINE: Duration = Duration::from_secs(240);
+/// The first line of a program that names its interpreter; Linux reads 256 bytes of it (execve(2)).
+const SHEBANG_BYTES_MAX: u64 = 256;
+
+/// Works out what upgrading the installed binaries of `sources` would do to the system in `root`. `packages`: everything
+/// that is installed. With [`Network::Archives`] the repositories' metadata is fetched anew, into the scratch root.
+pub(crate) fn rehearse(
+    root: &Root,
+    sources: &[String],
+    packages: &[Package],
+    network: Network,
+    now: Timestamp,
+) -> Outlook {
+    let mut outlook = Outlook::default();
+    if let Err(reason) = work_out(root, sources, packages, network, now, &mut outlook) {
+        outlook.blocks.push(reason);
+    }
+    outlook
+}
+
+fn work_out(
+    root: &Root,
+    sources: &[String],
+    packages: &[Package],
+    network: Network,
+    now: Timestamp,
+    outlook: &mut Outlook,
+) -> Result<(), String> {
+    let dnf = Dnf::open(root, now)?;
+    let mut packages = packages.to_vec();
+    for package in &mut packages {
+        package.held = dnf.scratch.locked.contains(&package.name);
+    }
+    let Some(answer) = dnf.closure(sources, &packages, network, &mut outlook.blocks)? else { return Ok(()) };
+    let exact: Vec<Wanted> = answer.installs.iter().map(Told::exact).collect();
+    let old: Vec<Old> = answer.removes.iter().map(Told::exact).collect();
+    let closed = dnf.ask(exact, old, Network::None)?;
+    let plain = |told: &[Told]| told.iter().map(Told::exact).collect::<BTreeSet<_>>();
+    if let Some(other) = plain(&answer.installs).symmetric_difference(&plain(&closed.installs)).next() {
+        let name = &other.name;
+        outlook.blocks.push(format!("named with exact versions, dnf does something else to {name}"));
+    }
+    changes(&closed, &packages, outlook);
+    Ok(())
+}
+
+/// What a transaction changes, with its files.
+fn changes(answer: &Answer, packages: &[Package], outlook: &mut Outlook) {
+    let key = |told: &Told| (told.name.clone(), told.arch.clone());
+    let mut removed: BTreeMap<_, &Told> = answer.removes.iter().map(|told| (key(told), told)).collect();
+    for told in &answer.installs {
+        let to = told.evr();
+        let from = removed.remove(&key(told));
+        let Some(file) = told.file() else {
+            outlook.blocks.push(format!("no metadata tells the SHA-256 digest of {} {to}", told.name));
+            continue;
+        };
+        let lies_here = |package: &&Package| package.name == told.name && package.arch == told.arch;
+        if from.is_none() && packages.iter().any(|package| lies_here(&package) && package.version == to) {
+            outlook.blocks.push(format!("{} {to} is installed already", told.name));
+        }
+        let is_old = |old: &&Told| key(old) == key(told) && from.is_some_and(|from| old.evr() == from.evr());
+        outlook.changes.push(Change {
+            name: told.name.clone(),
+            arch: told.arch.clone(),
+            source: told.source().to_owned(),
+            from: from.map(Told::evr),
+            to,
+            archive: told.repository.clone(),
+            file,
+            back: answer.old.iter().find(is_old).and_then(Told::file),
+        });
+    }
+    outlook.blocks.extend(removed.values().map(|told| format!("{} would be removed", told.name)));
+    let bytes = outlook.changes.iter().flat_map(|change| [Some(&change.file), change.back.as_ref()]);
+    outlook.download_bytes = bytes.flatten().fold(0, |sum, file| sum.saturating_add(file.size_bytes));
+    outlook.changes.sort_by(|one, other| (&one.name, &one.arch).cmp(&(&other.name, &other.arch)));
+}
+
+impl Told {
+    fn file(&self) -> Option<File> {
+        let sha256 = Digest::try_from(self.sha256.clone()?).ok()?;
+        (self.size_bytes > 0).then_some(File { sha256, size_bytes: self.size_bytes })
+    }
+}
+
+/// dnf's library, aimed at a scratch root.
+#[derive(Debug)]
+struct Dnf {
+    scratch: Scratch,
+    interpreter: PathBuf,
+}
+
+impl Dnf {
+    fn open(root: &Root, now: Timestamp) -> Result<Self, String> {
+        let interpreter = interpreter()?;
+        Ok(Self { scratch: Scratch::lay_out(root, now)?, interpreter })
+    }
+
+    /// What dnf would do to upgrade the sources whole, and every source whole that they pull in; `None` if there is nothing
+    /// to do.
+    fn closure(
+        &self,
+        sources: &[String],
+        packages: &[Package],
+        network: Network,
+        blocks: &mut Vec<String>,
+    ) -> Result<Option<Answer>, String> {
+        let mut whole: BTreeSet<&str> = sources.iter().map(String::as_str).collect();
+        let mut found = None;
+        for round in 0..ROUNDS_MAX {
+            let ours = packages.iter().filter(|package| whole.contains(package.source.as_str()));
+            let wanted: BTreeSet<Wanted> = ours
+                .filter(|package| !package.held)
+                .map(|package| Wanted {
+                    name: package.name.clone(),
+                    arch: package.arch.clone(),
+                    version: None,
+                })
+                .collect();
+            if wanted.is_empty() {
+                break;
+            }
+            // Fetched once; what follows reads what was fetched.
+            let network = if round == 0 { network } else { Network::None };
+            let answer = self.ask(wanted.into_iter().collect(), Vec::new(), network)?;
+            let before = whole.len();
+            for told in &answer.removes {
+                let is_it = |package: &&Package| package.name == told.name && package.arch == told.arch;
+                whole.extend(packages.iter().find(is_it).map(|package| package.source.as_str()));
+            }
+            if whole.len() == before {
+                tell_held(packages, &whole, blocks);
+                return Ok(Some(answer).filter(|answer| !answer.installs.is_empty()));
+            }
+            found = Some(answer);
+        }
+        tell_held(packages, &whole, blocks);
+        match found {
+            Some(_) => Err(format!("after {ROUNDS_MAX} rounds dnf still pulls in further source packages")),
+            None => Ok(None),
+        }
+    }
+
+    fn ask(&self, wanted: Vec<Wanted>, old: Vec<Old>, network: Network) -> Result<Answer, String> {
+        let root = self.scratch.path();
+        let question = Question {
+            root: root.display().to_string(),
+            config: root.join("etc/dnf/dnf.conf").display().to_string(),
+            refresh: network == Network::Archives,
+            wanted,
+            old,
+        };
+        let file = root.join("question.json");
+        let bytes = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+        std::fs::write(&file, bytes).map_err(|error| format!("{}: {error}", file.display()))?;
+        let output = Program::new(&self.interpreter)
+            // -I: nothing of the caller's environment or directory is loaded; -B: nothing is written beside the library.
+            .args(["-I", "-B", "-c", ASK])
+            .arg(&file)
+            .env("HOME", root)
+            .deadline(DEADLINE)
+            .run_ok()
+            .map_err(|problem| format!("dnf's library cannot be asked: {problem}"))?;
+        answer::parse(&output.stdout).map_err(|reason| format!("dnf cannot work it out: {reason}"))
+    }
+}
+
+/// The interpreter that this host's dnf names: the one that has its library.
+fn interpreter() -> Result<PathBuf, String> {
+    let dnf = crate::program::find("dnf").ok_or("dnf is not installed here: install it")?;
+    let file = std::fs::File::open(&dnf).map_err(|error| format!("{}: {error}", dnf.display()))?;
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(file.take(SHEBANG_BYTES_MAX));
+    reader.read_until(b'\n', &mut line).map_err(|error| format!("{}: {error}", dnf.display()))?;
+    named(&line).ok_or_else(|| {
+        format!("{} is not dnf 4: this version rehearses with the library of dnf 4 only", dnf.display())
+    })
+}
+
+/// The Python that a program's first line names.
+fn named(line: &[u8]) -> Option<PathBuf> {
+    let line = std::str::from_utf8(line).ok()?.strip_prefix("#!")?;
+    let program = Path::new(line.split_whitespace().next()?);
+    let is_python = program.file_name()?.to_str()?.contains("python");
+    (program.is_absolute() && is_python).then(|| program.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_the_one_of_the_python_that_dnf_names() {
+        assert_eq!(named(b"#!/usr/bin/python3\n"), Some("/usr/bin/python3".into()));
+        assert_eq!(
+            named(b"#! /usr/libexec/platform-python -s\n"),
+            Some("/usr/libexec/platform-python".into())
+        );
+        for other in [&b"#!/bin/sh\n"[..], b"\x7fELF", b"#!python3", b"#!/usr/bin/env python3\n"] {
+            assert_eq!(named(other), None);
+        }
+    }
+}

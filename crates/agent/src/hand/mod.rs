@@ -1,0 +1,108 @@
+//! The half of the agent that is root: it takes typed orders over a socket, and believes none of them unseen.
+//!
+//! The half that speaks with the network has no rights. It names a plan and a deed; this half verifies by its own memory
+//! of the root, in a directory of root's own ([`place`]), that approvers have signed that plan, that the host's owner
+//! allows it, and, before what cannot be undone, that the server says it is not halted ([`guard`]). What it needs for that
+//! it has the other half fetch: bytes that count only once they verify. Then it has systemd begin the [`deed`], in a unit
+//! of its own that neither half's end touches.
+
+pub(crate) mod deed;
+pub(crate) mod order;
+pub(crate) mod place;
+pub(crate) mod units;
+mod apt;
+mod grant;
+mod guard;
+mod nonces;
+mod restart;
+
+pub(crate) use apt::progress;
+pub use deed::carry_out;
+pub use place::{DIRECTORY, Place, SOCKET};
+pub(crate) use restart::{Service, services};
+
+use crate::job::clock;
+use crate::program::Program;
+use crate::settings::Settings;
+use advisory::Problem;
+use guard::Guard;
+use jiff::Timestamp;
+use order::{Ask, Line, Order, Reply};
+use rustix::net::sockopt::socket_peercred;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The user that the other half runs as.
+const USER: &str = "palisade-agent";
+/// The unit that a deed runs in: one, so that there is never a second deed beside the first.
+pub(crate) const DEED_UNIT: &str = "palisade-deed.service";
+/// How long the other half may take for one message.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Answers one connection, which systemd gives as standard input, and ends.
+///
+/// Errors where the caller may not ask, or where nothing could be answered.
+pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
+    let broken = |problem: &dyn std::fmt::Display| {
+        Problem::new("answer the agent on", SOCKET, problem.to_string()).remedy("it asks again")
+    };
+    let caller = socket_peercred(&connection).map_err(|problem| broken(&problem))?;
+    let caller = caller.uid.as_raw();
+    if caller != 0 && user_id(USER) != Some(caller) {
+        let reason = format!("user {caller} may not ask; root and {USER} may");
+        return Err(Problem::new("answer on", SOCKET, reason).remedy("see who opened the socket"));
+    }
+    let stream = UnixStream::from(connection);
+    stream.set_read_timeout(Some(PATIENCE)).map_err(|problem| broken(&problem))?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(|problem| broken(&problem))?;
+    let line = Arc::new(Line::new(stream).map_err(|problem| broken(&problem))?);
+    let place = Place::open()?;
+    let reply = match line.hear::<Ask>().map_err(|problem| broken(&problem))? {
+        Ask::Nonce => nonces::draw(&place).map(Reply::Nonce),
+        Ask::Begin(order) => begin(&place, &order, settings, &line).map(|()| Reply::Begun),
+    };
+    let reply = reply.unwrap_or_else(Reply::Refused);
+    if let Reply::Refused(problem) = &reply {
+        eprintln!("<4>palisade: hand: {}", problem.to_string().replace(char::is_control, " "));
+    }
+    line.say(&reply).map_err(|problem| broken(&problem))
+}
+
+/// Verifies an order, and begins what it asks.
+fn begin(place: &Place, order: &Order, settings: &Path, line: &Arc<Line>) -> Result<(), Problem> {
+    let settings = Settings::read(settings)
+        .map_err(|problem| order.refused(problem).remedy("repair the settings of this host's owner"))?;
+    let _alone = place.lock(order)?;
+    let guard = Guard { place, settings: &settings, source: line.clone(), now: Timestamp::now() };
+    guard.admit(order)?;
+    place.keep_order(order)?;
+    let program = std::env::current_exe().map_err(|problem| order.refused(problem))?;
+    let run = Program::new("systemd-run")
+        .args(["--quiet", "--collect", "--property=Type=exec"])
+        // Whoever stops the unit does not stop the package manager: what it has begun it ends.
+        .args(["--property=KillMode=process", "--property=TimeoutStopSec=infinity"])
+        .arg(format!("--unit={DEED_UNIT}"))
+        .arg(format!("--description=Palisade: {} plan {}", order.deed, order.plan))
+        .arg(program)
+        .args(["agent", "deed"]);
+    run.run_ok().map(|_| ()).map_err(|problem| {
+        order.refused(problem).remedy(format!("see systemctl status {DEED_UNIT}; it is tried again"))
+    })
+}
+
+/// The id of a user of this host, from its own list of them.
+fn user_id(name: &str) -> Option<u32> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next() == Some(name) { fields.nth(1)?.parse().ok() } else { None }
+    })
+}
+
+/// This boot, as the journal and the clearances have it.
+fn boot() -> u64 {
+    clock::boot(Path::new("/proc"))
+}

@@ -1,0 +1,62 @@
+//! What is known about units: which cannot be restarted while the host is up, and how a configuration is tested first.
+
+use std::path::Path;
+
+/// Units whose restart costs more than it brings: what they hold ends with them.
+const DEFERRED: [&str; 10] = [
+    // Everything hangs on the bus, and little comes back to a new one.
+    "dbus.service",
+    "dbus-broker.service",
+    // A person's desktop.
+    "gdm.service",
+    "gdm3.service",
+    "lightdm.service",
+    "sddm.service",
+    "display-manager.service",
+    // Containers end with them, unless set up otherwise.
+    "docker.service",
+    "containerd.service",
+    "libvirtd.service",
+];
+const LOGIND: &str = "systemd-logind.service";
+const SESSIONS: &str = "/run/systemd/sessions";
+/// systemd itself: it can be executed anew, so that it maps new files, and nothing else is touched.
+pub(crate) const INIT: &str = "init.scope";
+
+/// Whether only a reboot (or the person whose session it is) renews a unit.
+pub(crate) fn is_deferred(unit: &str) -> bool {
+    let is_scope = Path::new(unit).extension().is_some_and(|kind| kind == "scope");
+    let is_persons = is_scope && unit != INIT
+        || ["user@", "getty@", "serial-getty@"].iter().any(|prefix| unit.starts_with(prefix));
+    // It knows who is logged in; with nobody there it forgets nothing.
+    let is_logind = unit == LOGIND
+        && std::fs::read_dir(Path::new(SESSIONS)).is_ok_and(|mut sessions| sessions.next().is_some());
+    is_persons || is_logind || DEFERRED.contains(&unit)
+}
+
+/// The program that tells whether a service would start again with the configuration as it lies on the disk.
+pub(super) fn config_test(unit: &str) -> Option<(&'static str, &'static [&'static str])> {
+    Some(match unit {
+        "nginx.service" => ("nginx", &["-t", "-q"]),
+        "apache2.service" => ("apache2ctl", &["configtest"]),
+        "haproxy.service" => ("haproxy", &["-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"]),
+        "ssh.service" => ("sshd", &["-t"]),
+        "postfix.service" | "postfix@-.service" => ("postfix", &["check"]),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_the_bus_and_a_terminal_are_not_restarted_under_people_and_a_service_is() {
+        for unit in ["dbus.service", "session-3.scope", "user@1000.service", "getty@tty1.service"] {
+            assert!(is_deferred(unit), "{unit}");
+        }
+        for unit in ["nginx.service", "systemd-journald.service", "user-runtime-dir@0.service", INIT] {
+            assert!(!is_deferred(unit), "{unit}");
+        }
+    }
+}

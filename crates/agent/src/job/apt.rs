@@ -1,0 +1,240 @@
+//! The hand that installs: it looks by itself, and asks the half of the agent that is root for everything else. That one
+//! believes nothing of what is asked, and verifies it anew.
+
+use super::hand::Hand;
+use super::sight::{Job, Look, Sight};
+use super::source::Source;
+use crate::hand::deed::Outcome;
+use crate::hand::order::{Ask, Deed, Given, Line, Order, Reply};
+use crate::hand::place::{DIRECTORY, Place, SOCKET};
+use crate::hand::{DEED_UNIT, PATIENCE, Service, progress, services};
+use crate::program::Program;
+use crate::settings::HandKind;
+use advisory::Problem;
+use jiff::Timestamp;
+use rollout::converge::Act;
+use rollout::order::Stage;
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use trust::Fetch;
+
+/// The hand.
+#[derive(Debug)]
+pub(super) struct Apt {
+    sight: Sight,
+    /// Where documents come from that the other half asks for.
+    source: Arc<Source>,
+    /// The other half's directory.
+    place: PathBuf,
+    /// What was told last.
+    told: Option<Timestamp>,
+    /// What is to be told.
+    tells: Option<Problem>,
+    /// Services of this stage of the job: how often systemd had restarted each when it was first looked at.
+    watched: Option<(u64, BTreeMap<String, u64>)>,
+    /// Whether they are as they should be; `None`: not looked.
+    well: Option<bool>,
+}
+
+impl Apt {
+    pub(super) fn new(root: &Path, machine: u64, group: &str, source: Arc<Source>) -> Self {
+        let place = PathBuf::from(DIRECTORY);
+        let sight = Sight::new(root, &place.join(crate::state::PACKAGES), machine, group);
+        Self { sight, source, place, told: None, tells: None, watched: None, well: None }
+    }
+
+    /// Asks the other half, and gives it what it needs to verify what it is asked.
+    fn ask(&self, ask: &Ask) -> Result<Reply, Problem> {
+        let failed = |problem: std::io::Error| {
+            let refused = Problem::new("ask the hand at", SOCKET, &problem);
+            if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
+                refused.remedy("start it: systemctl enable --now palisade-hand.socket")
+            } else {
+                refused.remedy("it is asked again")
+            }
+        };
+        let stream = UnixStream::connect(SOCKET).map_err(failed)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+        let line = Line::new(stream).map_err(failed)?;
+        line.say(ask).map_err(failed)?;
+        loop {
+            match line.hear::<Reply>().map_err(failed)? {
+                Reply::Need { name, bytes_max } => match self.document(&name, bytes_max) {
+                    Ok(bytes) => line.give(&bytes),
+                    Err(problem) if problem.kind() == ErrorKind::NotFound => line.say(&Given::Absent),
+                    Err(problem) => line.say(&Given::Unknown(problem.to_string())),
+                }
+                .map_err(failed)?,
+                Reply::Refused(problem) => return Err(problem),
+                reply @ (Reply::Nonce(_) | Reply::Begun) => return Ok(reply),
+            }
+        }
+    }
+
+    fn document(&self, name: &str, bytes_max: u64) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.source.fetch(name, bytes_max, PATIENCE)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Whether a deed is under way. Listed, not shown: a unit that is gone would be looked for again, each time with a line
+    /// in the log.
+    fn is_working() -> Result<bool, Problem> {
+        let listed = Program::new("systemctl")
+            .args(["list-units", "--all", "--plain", "--no-legend", DEED_UNIT])
+            .run_ok();
+        let listed = listed.map_err(|problem| {
+            Problem::new("look at", DEED_UNIT, problem)
+                .remedy("nothing follows until it can be seen; see systemctl")
+        })?;
+        Ok(is_active(&String::from_utf8_lossy(&listed.stdout)))
+    }
+
+    /// Takes what became of the last order of this job, if it was not told yet.
+    fn take_told(&mut self, job: &Job<'_>) {
+        let last = Place::outcomes_in(&self.place, job.digest, job.fence).pop();
+        let Some(Outcome { began, ended: Some(_), problem, .. }) = last else { return };
+        if self.told != Some(began) {
+            (self.told, self.tells) = (Some(began), problem);
+        }
+    }
+
+    /// Looks whether every service that ran code of the packages before still does well: neither down, nor restarted by systemd
+    /// since the stage began.
+    fn watch(&mut self, job: &Job<'_>) {
+        if !matches!(job.stage, Stage::Verifying | Stage::Soaking) {
+            (self.watched, self.well) = (None, None);
+            return;
+        }
+        let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
+        let units: Vec<String> = outcomes.into_iter().flat_map(|outcome| outcome.users_before).collect();
+        let Some(now) = services(&units) else {
+            self.well = None;
+            return;
+        };
+        let runs =
+            |service: &Service| if let Service::Runs(restarts) = service { Some(*restarts) } else { None };
+        if self.watched.as_ref().is_none_or(|(seq, _)| *seq != job.seq) {
+            self.watched = Some((job.seq, BTreeMap::new()));
+        }
+        let Some((_, first)) = &mut self.watched else { return };
+        let mut ill = None;
+        for (unit, service) in &now {
+            let restarts = runs(service).unwrap_or(0);
+            let first = first.entry(unit.clone()).or_insert(restarts);
+            let how = match service {
+                Service::Down => "is down",
+                Service::Runs(restarts) if restarts > first => "was restarted by systemd",
+                Service::Runs(_) | Service::Changes | Service::Rests => continue,
+            };
+            ill = Some((unit, how));
+        }
+        if let Some((unit, how)) = ill
+            && self.well != Some(false)
+        {
+            let reason = format!("it {how}, and ran code of the packages before the change");
+            let problem = Problem::new("find well after the change", unit.clone(), reason);
+            self.tells = Some(problem.remedy(format!("see journalctl -u {unit}")));
+        }
+        let changes = now.values().any(|service| *service == Service::Changes);
+        self.well = if changes && ill.is_none() { None } else { Some(ill.is_none()) };
+    }
+}
+
+/// What `systemctl list-units` prints of one unit: `UNIT LOAD ACTIVE SUB DESCRIPTION`, or nothing.
+fn is_active(text: &str) -> bool {
+    text.split_whitespace().nth(2).is_some_and(|state| !matches!(state, "inactive" | "failed"))
+}
+
+impl Hand for Apt {
+    fn kind(&self) -> HandKind {
+        HandKind::Apt
+    }
+
+    fn boot(&self) -> u64 {
+        self.sight.boot()
+    }
+
+    fn glance(&self, now: Timestamp) -> Look {
+        self.sight.glance(now)
+    }
+
+    fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem> {
+        let working = Self::is_working()?;
+        if working && job.stage.is_past_return() {
+            // A database that is being written is no answer, and nothing is asked of it before the end.
+            return Ok(Look { working, ..self.sight.glance(now) });
+        }
+        self.take_told(job);
+        self.watch(job);
+        Ok(Look { working, ..self.sight.look(job, now)? })
+    }
+
+    fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem> {
+        let deed = match act {
+            Act::Go | Act::Rest(_) => return Ok(()),
+            Act::Fetch => Deed::Fetch,
+            Act::Apply => Deed::Apply,
+            Act::Repair => Deed::Repair,
+            Act::Revert => Deed::Revert,
+            Act::Restart => Deed::Restart,
+            Act::Reboot => Deed::Reboot,
+        };
+        let order = Order {
+            deed,
+            plan: job.plan.id,
+            digest: job.digest,
+            fence: job.fence,
+            direction: job.direction,
+            word: job.word,
+            clearance: job.clearance.map(str::to_owned),
+        };
+        self.ask(&Ask::Begin(order)).map(|_| ())
+    }
+
+    fn nonce(&mut self) -> Option<u64> {
+        match self.ask(&Ask::Nonce) {
+            Ok(Reply::Nonce(nonce)) => Some(nonce),
+            Ok(Reply::Need { .. } | Reply::Begun | Reply::Refused(_)) => None,
+            Err(problem) => {
+                self.tells = Some(problem);
+                None
+            }
+        }
+    }
+
+    fn told(&mut self) -> Option<Problem> {
+        self.tells.take()
+    }
+
+    fn healthy(&self, probes: Option<bool>) -> Option<bool> {
+        if self.watched.is_none() {
+            return probes;
+        }
+        match (probes, self.well) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (None, _) | (_, None) => None,
+            (Some(true), Some(true)) => Some(true),
+        }
+    }
+
+    fn progress(&self, job: &Job<'_>) -> Option<String> {
+        progress(&Place::log_in(&self.place, job.digest, job.fence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deed_is_under_way_until_systemd_says_that_it_is_over() {
+        let line = |state| format!("palisade-deed.service loaded {state} start Palisade: apply plan 0192\n");
+        assert!(["active", "activating", "deactivating"].iter().all(|state| is_active(&line(state))));
+        assert!(!["inactive", "failed"].iter().any(|state| is_active(&line(state))) && !is_active(""));
+    }
+}

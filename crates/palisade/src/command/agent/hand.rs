@@ -1,0 +1,68 @@
+//! `palisade agent hand` and `palisade agent deed`: the half of the agent that is root, as systemd starts it.
+
+use crate::{EXIT_FAILED, EXIT_USAGE};
+use agent::enrol::Joined;
+use agent::hand::{Place, answer, carry_out};
+use agent::settings;
+use anyhow::{Context, Result};
+use clap::{Args, ValueHint};
+use std::io::stdin;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Answers one order of the agent's, on standard input: a connection that systemd took (palisade-hand.socket). Verifies by
+/// itself that approvers have signed the plan, that this host's owner allows it and that the server says it is not halted;
+/// then has it begun in a unit of its own. Run by hand it says that there is no connection.
+#[derive(Debug, Args)]
+pub(crate) struct Hand {
+    /// What this host's owner allows
+    #[arg(long, value_name = "FILE", default_value = settings::FILE, value_hint = ValueHint::FilePath)]
+    settings: PathBuf,
+}
+
+pub(super) fn hand(arguments: &Hand) -> Result<ExitCode> {
+    let connection = stdin().as_fd().try_clone_to_owned().context("take the connection")?;
+    if std::io::IsTerminal::is_terminal(&connection) {
+        eprintln!("palisade: hand: there is no connection; systemd starts this when the agent asks");
+        return Ok(ExitCode::from(EXIT_USAGE));
+    }
+    Ok(ended(answer(connection, &arguments.settings)))
+}
+
+pub(super) fn deed() -> ExitCode {
+    ended(carry_out())
+}
+
+fn ended(done: Result<(), advisory::Problem>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            // One line, whatever a program said.
+            let line = problem.to_string().replace(|letter: char| letter.is_control(), " ");
+            eprintln!("<4>palisade: hand: {line}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// Tells the half that is root who this host is now, by which plans name it, and whose signatures count. Only root can; where the agent is run by
+/// somebody else there is no such half.
+pub(super) fn introduce(joined: &Joined, state: &Path) -> Result<()> {
+    if state != Path::new(agent::state::DIRECTORY) || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let introduced = Place::open().and_then(|place| place.introduce(joined));
+    introduced.map_err(|problem| anyhow::anyhow!("{problem}"))
+}
+
+/// Removes what the half that is root has kept.
+pub(super) fn forget(state: &Path) -> Result<()> {
+    let place = Path::new(agent::hand::DIRECTORY);
+    if state != Path::new(agent::state::DIRECTORY) || !place.is_dir() {
+        return Ok(());
+    }
+    std::fs::remove_dir_all(place).with_context(|| format!("remove {}", place.display()))?;
+    println!("removed {}", place.display());
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The sieve keeps every line that a rule recognises, however the sender encoded it and the log wrote it down.
+
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use traffic::Request;
+use traffic::request::{Field, unescaped};
+use traffic::rules::{RuleId, Rules, Scratch, builtin, read};
+
+struct Own {
+    rules: Rules,
+    /// Request lines of every rule's attempts.
+    lines: Vec<Vec<u8>>,
+}
+
+static OWN: LazyLock<Own> = LazyLock::new(|| {
+    let read: Vec<_> = builtin().iter().flat_map(|(name, text)| read(name, text).0).collect();
+    let examples = read.iter().flat_map(|rule| &rule.examples.recognised);
+    let lines = examples.map(|example| unescaped(example.line.as_bytes()).into_owned()).collect();
+    Own { lines, rules: Rules::compile(read).0 }
+});
+
+fn judged(request: &Request<'_>) -> BTreeSet<&'static str> {
+    let mut hits = Vec::new();
+    OWN.rules.judge(request, &mut Scratch::default(), &mut hits);
+    hits.into_iter().map(|RuleId(rule)| OWN.rules.signatures()[usize::from(rule)].id.as_str()).collect()
+}
+
+/// How a sender writes one byte.
+fn encoded(byte: u8, how: u8) -> Vec<u8> {
+    match how {
+        0 => format!("%{byte:02x}"),
+        1 => format!("%{byte:02X}"),
+        2 => format!("%25{byte:02x}"),
+        3 => format!("%u00{byte:02x}"),
+        4 if byte < 0x80 => format!("%{:02x}%{:02x}", 0xC0 | byte >> 6, 0x80 | byte & 0x3F),
+        5 if byte < 0x80 => format!("%e0%{:02x}%{:02x}", 0x80 | byte >> 6, 0x80 | byte & 0x3F),
+        6 => return vec![byte.to_ascii_uppercase()],
+        7 if byte == b'/' => return b"/./".to_vec(),
+        8 if byte == b'/' => return b"//".to_vec(),
+        9 if byte == b'/' => return b"\\".to_vec(),
+        _ => return vec![byte],
+    }
+    .into_bytes()
+}
+
+/// How a log writes one byte.
+fn written(byte: u8, log: u8) -> Vec<u8> {
+    let plain = (b' '..0x7F).contains(&byte) && !matches!(byte, b'"' | b'\\');
+    match (log, byte) {
+        (_, b'\n' | b'\r') => format!("\\x{byte:02X}"),
+        (0, _) if !plain => format!("\\x{byte:02X}"),
+        (1, b'"' | b'\\') => format!("\\{}", char::from(byte)),
+        (1, _) if !plain => format!("\\x{byte:02x}"),
+        (2, b'"' | b'\\') => format!("\\{}", char::from(byte)),
+        (2, b'<' | b'>' | b'&') => format!("\\u00{byte:02x}"),
+        (2, _) if byte < b' ' => format!("\\u00{byte:02x}"),
+        _ => return vec![byte],
+    }
+    .into_bytes()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_recognised_passes_the_sieve(
+        place in any::<prop::sample::Index>(),
+        hows in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..10), 0..12),
+        log in 0_u8..4,
+    ) {
+        let mut bytes: Vec<Vec<u8>> = place.get(&OWN.lines).iter().map(|&byte| vec![byte]).collect();
+        for (place, how) in hows {
+            let place = place.index(bytes.len());
+            if let [byte] = bytes[place][..] {
+                bytes[place] = encoded(byte, how);
+            }
+        }
+        let sent = bytes.concat();
+        let request = Request { agent: Field::Absent, referer: Field::Absent, ..Request::of_line(&sent) };
+        let hits = judged(&request);
+        let mut line = b"192.0.2.1 - - [19/Jul/2001:00:05:46 +0000] \"".to_vec();
+        line.extend(sent.iter().flat_map(|&byte| written(byte, log)));
+        line.extend_from_slice(b"\" 404 297");
+        prop_assert!(hits.is_empty() || OWN.rules.sieve().next(&line, 0).is_some(), "{hits:?} lost in {}", line.escape_ascii());
+    }
+
+    #[test]
+    fn four_places_at_once_find_the_lines_that_one_place_finds(
+        lines in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0_usize..300), 1..120),
+    ) {
+        let mut text = Vec::new();
+        for (place, attempt, padding) in lines {
+            text.extend(std::iter::repeat_n(b'a', padding));
+            if attempt {
+                let line = place.get(&OWN.lines);
+                text.extend(line.iter().filter(|byte| **byte != b'\n'));
+            }
+            text.push(b'\n');
+        }
+        let sieve = OWN.rules.sieve();
+        let start_of = |at: usize| text[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let mut singly = BTreeSet::new();
+        let mut from = 0;
+        while let Some(at) = sieve.next(&text, from) {
+            singly.insert(start_of(at));
+            from = text[at..].iter().position(|&byte| byte == b'\n').map_or(text.len(), |end| at + end + 1);
+        }
+        let mut offsets = Vec::new();
+        sieve.candidates(&text, &mut offsets);
+        prop_assert!(offsets.is_sorted());
+        let together: BTreeSet<usize> = offsets.into_iter().map(start_of).collect();
+        prop_assert_eq!(singly, together);
+    }
+}
