@@ -1,5 +1,6 @@
 //! The command line, defined once: parser, help, completions and man pages all come from here.
 
+pub(crate) mod census;
 pub(crate) mod fleet;
 pub(crate) mod key;
 pub(crate) mod plan;
@@ -31,6 +32,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Tell which security fixes this host lacks, whether the holes are reachable, and what to do first
     Check(Check),
+    /// Count attempts in web logs: which attacks, how many a day, from how many sources
+    Census(census::Census),
     /// Start a fleet of one on this machine: server, agent, findings
     Up(fleet::Up),
     /// Run the server

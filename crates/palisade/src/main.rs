@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     }
     let ended = match cli.command {
         Command::Check(arguments) => command::check::run(&arguments),
+        Command::Census(asking) => command::census::run(&asking),
         Command::Up(arguments) => command::up::run(&arguments),
         Command::Server(settings) => command::serve::server(&settings),
         Command::Login(arguments) => command::ask::login(&arguments),

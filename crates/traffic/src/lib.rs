@@ -5,6 +5,8 @@
 pub mod forecast;
 pub mod request;
 pub mod rules;
+pub mod format;
+pub mod census;
 
 pub use request::{Field, Request};
 pub use rules::Rules;

@@ -5,6 +5,7 @@ pub(crate) mod alert;
 pub(crate) mod ask;
 pub(crate) mod audit;
 pub(crate) mod authority;
+pub(crate) mod census;
 pub(crate) mod check;
 pub(crate) mod key;
 pub(crate) mod plan;

@@ -1,5 +1,6 @@
 //! The answer in each format. Takes a report; gives text.
 
+pub(crate) mod census;
 pub(crate) mod cyclonedx;
 pub(crate) mod keys;
 pub(crate) mod lines;

@@ -398,7 +398,7 @@ fn list(items: &[String], max: usize) -> String {
 }
 
 /// Prose broken at blanks to fit the terminal, with a line break at its end.
-fn wrapped(text: &str, first: &str, next: &str, look: Look) -> String {
+pub(crate) fn wrapped(text: &str, first: &str, next: &str, look: Look) -> String {
     let width = look.width.map_or(usize::MAX, usize::from).max(next.len() + 20);
     let options = textwrap::Options::new(width)
         .initial_indent(first)

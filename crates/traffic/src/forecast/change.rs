@@ -7,7 +7,7 @@ use super::number::{exp, median, real};
 
 /// The price of a cut, in units of the scatter's variance: a cut frees four numbers (when, level, rate, floor), which gain some 8
 /// by chance, and there are tens of days to choose from.
-const PRICE: f64 = 16.0;
+const PRICE: f64 = 18.0;
 /// A cut that is known moves only when that gains so much.
 const PRICE_MOVED: f64 = 4.0;
 /// A curve is recognised when it holds so many observed days.
@@ -15,9 +15,14 @@ const DAYS_MIN: usize = 5;
 /// Neighbours on each side of the running median: a day's median is known so many days later.
 const SIDE: usize = 2;
 /// Days further out than so many deviations are pulled in: a single odd day begins no new course.
-const CLIP: f64 = 3.5;
-/// Rates of decay a day that are tried; and their negatives, and none.
-const RATES: [f64; 8] = [0.01, 0.02, 0.04, 0.07, 0.12, 0.2, 0.35, 0.6];
+const CLIP: f64 = 3.0;
+/// Rates of decay a day that are tried, each a tenth above the one before, and their negatives: between two of them a long decay
+/// misses less than a cut costs.
+const RATE_LEAST: f64 = 0.01;
+const RATE_STEP: f64 = 1.1;
+const RATES: usize = 44;
+/// e^50.
+const SHAPE_MAX: f64 = 5e21;
 
 /// For each evening of a series, the course as known by then.
 #[derive(Debug)]
@@ -174,15 +179,28 @@ impl Sums {
 /// The misfit of one curve to the first 1, 2, … days.
 fn misfits(days: &[Weighed]) -> Vec<f64> {
     let mut least = vec![f64::INFINITY; days.len()];
-    let rates = RATES.iter().flat_map(|rate| [-rate, *rate]);
-    for rate in rates {
-        let mut sums = Sums::default();
-        for (day, least) in days.iter().zip(&mut least) {
-            // Growth beyond e^50 fits nothing.
-            let shape = exp((-rate * (day.day - days[0].day)).min(50.0));
-            sums.add(day.weight, shape, day.count);
-            *least = least.min(sums.misfit());
+    let mut rate = RATE_LEAST;
+    for _ in 0..RATES {
+        for rate in [-rate, rate] {
+            let of_a_day = exp(-rate);
+            let (mut sums, mut shape, mut before) = (Sums::default(), 1.0, days[0].day);
+            for (day, least) in days.iter().zip(&mut least) {
+                let gap = day.day - before;
+                shape *= if gap > 1.5 {
+                    exp(-rate * gap)
+                } else if gap > 0.5 {
+                    of_a_day
+                } else {
+                    1.0
+                };
+                // Growth beyond e^50 fits nothing.
+                shape = shape.min(SHAPE_MAX);
+                sums.add(day.weight, shape, day.count);
+                *least = least.min(sums.misfit());
+                before = day.day;
+            }
         }
+        rate *= RATE_STEP;
     }
     least
 }

@@ -70,6 +70,16 @@ impl Fields {
         self.0 & other.0 == other.0
     }
 
+    /// As a number: a bit for each part.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// From such a number; bits that stand for nothing are left out.
+    pub const fn from_bits(bits: u16) -> Fields {
+        Fields(bits & Fields::ALL.0)
+    }
+
     /// Whether it has no part.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

@@ -1,0 +1,158 @@
+//! The command line of the census.
+
+use super::Colour;
+use clap::{Args, Subcommand, ValueHint};
+use std::path::PathBuf;
+
+/// Counts attempts in web logs: which attacks, how many a day, from how many sources. Reads common and combined logs of
+/// nginx and Apache, IIS and other W3C logs, JSON of Caddy, Traefik and nginx, and AWS load balancers', told by their content;
+/// plain or packed with gzip, zstd, xz or bzip2. Rotated copies of the same lines are counted once.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, after_long_help = CENSUS_AFTER)]
+pub(crate) struct Census {
+    #[command(subcommand)]
+    pub(crate) what: Option<What>,
+
+    /// Logs: files, patterns in quotes, directories; - or nothing reads standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Read what this unit logged, from the system's journal; may be given many times
+    #[arg(long, value_name = "UNIT")]
+    pub(crate) journal: Vec<String>,
+
+    /// The format of lines in the web server's own words (nginx's log_format, Apache's LogFormat), or the `#Fields:` of a
+    /// W3C log whose beginning is missing
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+
+    /// Whose days and hours are counted: UTC, log (the clock of each line), or a zone such as Europe/Berlin
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub(crate) zone: String,
+
+    /// How many threads count [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<std::num::NonZeroUsize>,
+
+    /// Count what is written to the files from now on too, until interrupted; the last line tells when to look
+    #[arg(long, conflicts_with_all = ["journal", "partition", "sample", "explain"], requires = "files")]
+    pub(crate) follow: bool,
+
+    /// Remember with --follow what was counted and how far, and go on from there
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "follow")]
+    pub(crate) checkpoint: Option<PathBuf>,
+
+    /// Seconds between checkpoints and partials with --follow
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "follow")]
+    pub(crate) every: u64,
+
+    /// Be one of many that count a part each: lines from standard input, one line of text to standard output for
+    /// `palisade census merge`. For Spark's pipe
+    #[arg(long, conflicts_with_all = ["files", "journal", "json", "csv", "partial", "sample", "explain"])]
+    pub(crate) partition: bool,
+
+    /// Print lines that this signature recognises instead of counting
+    #[arg(long, value_name = "SIGNATURE", conflicts_with_all = ["explain", "partial", "csv", "json"])]
+    pub(crate) sample: Option<String>,
+
+    /// How many lines --sample prints
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "sample")]
+    pub(crate) lines: usize,
+
+    /// Explain why rules recognise this line, or that they do not
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["files", "journal", "partial", "csv", "json"])]
+    pub(crate) explain: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) telling: Telling,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Add up partial censuses that were counted apart
+    #[command(after_help = "\
+Exit codes: 0 added up, 64 the command line is wrong, 70 they do not fit each other
+
+Example:
+  palisade census merge web-*.census --partial fleet.census")]
+    Merge(Merge),
+}
+
+/// What is added up, and how it is told.
+#[derive(Debug, Args)]
+pub(crate) struct Merge {
+    /// Files that --partial or --partition wrote; - reads standard input
+    #[arg(value_name = "PARTIAL", required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) partials: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) telling: Telling,
+}
+
+/// With which rules, and how the outcome is told.
+#[derive(Debug, Args)]
+pub(crate) struct Telling {
+    /// Use the rules in this directory or file too; may be given many times
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    pub(crate) rules: Vec<PathBuf>,
+
+    /// Print everything as JSON
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+
+    /// Print attempts and sources by signature and day as CSV
+    #[arg(long)]
+    pub(crate) csv: bool,
+
+    /// Write the counts here, to be added to others with `palisade census merge`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) partial: Option<PathBuf>,
+
+    /// Tell addresses instead of pseudonyms
+    #[arg(long)]
+    pub(crate) show_sources: bool,
+
+    /// The key that makes pseudonyms, 32 bytes in a file; the same on every host whose counts are added up
+    /// [default: census.key in the user's state directory, made when first needed]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Tell countries or networks of sources, from a database in MaxMind's format
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) mmdb: Option<PathBuf>,
+
+    /// How many addresses the logs cover: attempts per address and day are told
+    #[arg(long, value_name = "ADDRESSES")]
+    pub(crate) exposure: Option<std::num::NonZeroU64>,
+
+    /// Print every signature, source and problem in the table
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Colour the table
+    #[arg(long, value_enum, default_value_t = Colour::Auto)]
+    pub(crate) color: Colour,
+
+    /// Show no progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+const CENSUS_AFTER: &str = "\
+Exit codes:
+  0   everything was read and counted
+  2   counted, but something could not be read: it is told on standard error
+  64  the command line is wrong
+  70  the census itself failed
+  130 interrupted
+
+Examples:
+  palisade census /var/log/nginx/access.log*
+  palisade census --zone Europe/Berlin --json /var/log/apache2 > census.json
+  zcat old/*.gz | palisade census
+  palisade census --journal caddy
+  palisade census --format '$remote_addr [$time_local] \"$request\" $status' access.log
+  palisade census --sample zyxel-viewlog access.log
+  palisade census --explain '192.0.2.1 - - [19/Jul/2001:00:05:46 -0700] \"GET /default.ida?NNNNNNNN HTTP/1.0\" 404 297'
+  palisade census --partial web-1.census access.log && palisade census merge web-*.census
+  palisade census --follow --checkpoint /var/lib/palisade/census --partial web-1.census access.log";

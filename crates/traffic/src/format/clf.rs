@@ -1,0 +1,123 @@
+//! Common and combined logs of nginx and Apache, with or without the virtual host before them, or syslog's words.
+//!
+//! `[host[:port] ]address ident user [time] "request" status bytes[ "referer" "agent"[ …]]`
+
+use super::Brief;
+use super::address::Source;
+use super::parts::{Escapes, Parts, Text, quote_end, status};
+use super::time::Stamp;
+use memchr::memchr;
+
+/// A user may be called anything: so many `[` are looked at before the line is given up.
+const BRACKETS_MAX: usize = 8;
+
+/// Who, when, and where the rest of the line begins.
+struct Head {
+    brief: Brief,
+    host: Option<(usize, usize)>,
+    rest: usize,
+}
+
+pub(super) fn brief(line: &[u8]) -> Option<Brief> {
+    Some(head(line)?.brief)
+}
+
+#[inline]
+fn head(line: &[u8]) -> Option<Head> {
+    let first = memchr(b' ', line)?;
+    // Nearly every line: an address, nobody, a time.
+    if line[first..].starts_with(b" - - [")
+        && let Some(source) = Source::address(&line[..first])
+    {
+        let time = first + 6;
+        let (when, bytes) = Stamp::clf(&line[time..])?;
+        return Some(Head { brief: Brief { when, source }, host: None, rest: closed(line, time + bytes)? });
+    }
+    let mut from = first;
+    for _ in 0..BRACKETS_MAX {
+        let open = from + memchr(b'[', &line[from..])?;
+        if let Some((when, bytes)) = Stamp::clf(&line[open + 1..]) {
+            let (source, host) = sender(&line[..open], first)?;
+            return Some(Head { brief: Brief { when, source }, host, rest: closed(line, open + 1 + bytes)? });
+        }
+        from = open + 1;
+    }
+    None
+}
+
+/// After the `]` of a time.
+fn closed(line: &[u8], at: usize) -> Option<usize> {
+    (line.get(at) == Some(&b']')).then_some(at + 1)
+}
+
+/// Who stands before the time, and the virtual host if there is one.
+fn sender(before: &[u8], first: usize) -> Option<(Source, Option<(usize, usize)>)> {
+    if let Some(source) = Source::address(&before[..first]) {
+        return Some((source, None));
+    }
+    // syslog: `Nov  9 00:21:42 web nginx: 192.0.2.1 - - [`
+    let tag = before.windows(2).position(|two| two == b": ").filter(|at| !before[..*at].contains(&b'"'));
+    if let Some(at) = tag
+        && let Some(source) = before[at + 2..].split(|byte| *byte == b' ').next().and_then(Source::address)
+    {
+        return Some((source, None));
+    }
+    let mut words = before[first + 1..].split(|byte| *byte == b' ');
+    let second = words.next()?;
+    if let Some(source) = Source::address(second) {
+        return Some((source, Some((0, first))));
+    }
+    // Names only: `host name - user [` has a word more than `name - user [`.
+    match words.next() {
+        Some(b"-") if words.next().is_some_and(|user| !user.is_empty()) => {
+            Some((Source::named(second)?, Some((0, first))))
+        }
+        _ => Some((Source::named(&before[..first])?, None)),
+    }
+}
+
+pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Option<()> {
+    let head = head(line)?;
+    if let Some((from, to)) = head.host {
+        parts.host = Text::field_of(line, from..to, Escapes::Nothing, undone);
+    }
+    let open = head.rest + memchr(b'"', line.get(head.rest..)?)?;
+    let from = open + 1;
+    let Some(end) = request_end(line, from) else {
+        // Cut short: what is there is the request.
+        let text = Text::field_of(line, from..line.len(), Escapes::Backslash, undone);
+        parts.request_line = text;
+        return Some(());
+    };
+    let text = Text::field_of(line, from..end, Escapes::Backslash, undone);
+    parts.request_line = text;
+    let rest = &line[end + 1..];
+    parts.status =
+        rest.strip_prefix(b" ").and_then(|rest| rest.split(|byte| *byte == b' ').next()).and_then(status);
+    let mut at = end + 1;
+    for field in [&mut parts.referer, &mut parts.agent] {
+        let Some(open) = memchr(b'"', &line[at..]) else { break };
+        let from = at + open + 1;
+        let to = quote_end(line, from).unwrap_or(line.len());
+        *field = Text::field_of(line, from..to, Escapes::Backslash, undone);
+        at = (to + 1).min(line.len());
+    }
+    Some(())
+}
+
+/// Where the quoted request ends. Old servers did not escape quotes in it: then a status tells which quote is the last.
+fn request_end(line: &[u8], from: usize) -> Option<usize> {
+    let first = quote_end(line, from)?;
+    let ends = |at: usize| {
+        let after = line.get(at + 1..at + 5).unwrap_or_default();
+        at + 1 == line.len()
+            || (after.first() == Some(&b' ') && after[1..].iter().all(u8::is_ascii_digit))
+            || line[at + 1..].starts_with(b" - ")
+    };
+    let mut at = first;
+    while !ends(at) {
+        let Some(next) = quote_end(line, at + 1) else { return Some(first) };
+        at = next;
+    }
+    Some(at)
+}
