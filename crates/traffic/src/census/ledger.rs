@@ -102,7 +102,9 @@ impl Ledger {
         for run in events.chunk_by(|one, other| shard_of(one.hash) == shard_of(other.hash)) {
             let mut shard = self.shard(shard_of(run[0].hash));
             let before = (shard.sources.len(), shard.cells.len());
-            run.iter().for_each(|event| shard.add(event));
+            for event in run {
+                shard.add(event);
+            }
             let own = visits.partition_point(|(event, ..)| shard_of(event.hash) <= shard_of(run[0].hash));
             for (event, visit, seconds) in &visits[..own] {
                 shard.visit(event, *visit, *seconds);
@@ -316,7 +318,9 @@ mod tests {
         };
         let spans = |order: &[i64]| {
             let mut visits = Vec::new();
-            order.iter().for_each(|moment| join(&mut visits, at(*moment), 60));
+            for moment in order {
+                join(&mut visits, at(*moment), 60);
+            }
             visits.into_iter().map(|visit| (visit.first, visit.last, visit.day.0)).collect::<Vec<_>>()
         };
         let wanted = [(100, 130, 1), (300, 300, 3), (361, 361, 3), (1_000, 1_000, 10), (1_061, 1_061, 10)];

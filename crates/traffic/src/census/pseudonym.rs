@@ -32,7 +32,7 @@ impl Key {
     /// Tells keys apart without telling anything else about them: 16 hex digits.
     pub fn id(&self) -> String {
         let digest = Sha256::new().chain_update(b"palisade census key id").chain_update(self.0).finalize();
-        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        digest[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
     /// The key of the hash that sources are told apart, spread and sampled by.

@@ -75,6 +75,7 @@ fn slot(path: &[u8]) -> Option<Slot> {
 pub(super) fn brief(line: &[u8]) -> Option<Brief> {
     let mut when = (u8::MAX, None);
     let mut source = (u8::MAX, None);
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a brief look wants two fields of many")]
     walk(line, &mut |found, _, value| match found {
         Slot::Time(rank) if rank < when.0 => {
             if let Some(stamp) = Stamp::any(&line[value]) {
@@ -93,7 +94,8 @@ pub(super) fn brief(line: &[u8]) -> Option<Brief> {
     Some(Brief { when: when.1?, source: source.1? })
 }
 
-pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Option<()> {
+#[expect(clippy::wildcard_enum_match_arm, reason = "a field that a better one stands for already")]
+pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) {
     let [mut method, mut target, mut protocol, mut host, mut status] = [u8::MAX; 5];
     let mut request_line = None;
     // Caddy logs every header: one that is not there was not sent.
@@ -142,7 +144,6 @@ pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Opti
     {
         parts.request_line = joined(parts, line, undone);
     }
-    Some(())
 }
 
 /// A request line that the web server took apart though it is none, together again.
