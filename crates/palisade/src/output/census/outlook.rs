@@ -3,7 +3,10 @@
 use crate::output::table::{Look, clean, wrapped};
 use std::fmt::Write as _;
 use traffic::census::report::SignatureRow;
-use traffic::forecast::{End, Outlook, Span};
+use traffic::forecast::{End, Outlook, Phase, Span};
+
+/// It is over already when that is so sure.
+const ALREADY: f64 = 0.95;
 
 /// A paragraph for each signature that has an outlook.
 pub(super) fn outlooks(rows: &[SignatureRow], look: Look) -> String {
@@ -30,7 +33,8 @@ pub(super) fn said(outlook: &Outlook) -> String {
     };
     let Some(course) = outlook.course() else { return text };
     let _ = write!(text, ". It is {}", course.phase);
-    if course.half_life_days.middle.is_some() {
+    let decays = matches!(course.phase, Phase::Dying | Phase::AtFloor);
+    if decays && course.half_life_days.middle.is_some() {
         let _ = write!(text, "; half-life in days {}", days(&course.half_life_days));
     }
     if let Some(growth) = &course.growth {
@@ -48,16 +52,19 @@ pub(super) fn said(outlook: &Outlook) -> String {
 }
 
 fn ended(end: &End) -> String {
+    let limit = format!("below {} sources a day", end.below);
+    let sure = format!("already {:.0} %, never {:.0} %", 100.0 * end.already, 100.0 * end.never);
     let date = |day: Option<jiff::civil::Date>| day.map_or("not in sight".to_owned(), |day| day.to_string());
-    format!(
-        "below {} sources a day by {} ({} to {}), already {:.0} %, never {:.0} %",
-        end.below,
-        date(end.day.middle),
-        date(end.day.low),
-        date(end.day.high),
-        100.0 * end.already,
-        100.0 * end.never
-    )
+    if end.already >= ALREADY {
+        return format!("{limit} already ({:.0} % sure)", 100.0 * end.already);
+    }
+    match (end.day.low, end.day.middle) {
+        (None, _) => format!("{limit} not in sight, {sure}"),
+        (Some(low), None) => format!("{limit} not in sight, at the earliest by {low}, {sure}"),
+        (Some(low), Some(middle)) => {
+            format!("{limit} by {middle} ({low} to {}), {sure}", date(end.day.high))
+        }
+    }
 }
 
 fn days(span: &Span<f64>) -> String {

@@ -37,18 +37,21 @@ pub(crate) fn page(report: &Report, what: &str, notes: &[String]) -> String {
     let answered: u64 = report.signatures.iter().map(|row| row.answered_ok).sum();
     let _ = writeln!(
         out,
-        "<p>{} from {}; {} from {}. {} answered with 2xx: look at these first. {} could not be read.</p>",
+        "<p>{} from {}; {} from {}. {} answered with 2xx: look at these first.{}</p>",
         count_of(report.log.requests, "request"),
         sources_of(report.log.sources),
         count_of(attempts, "attempt"),
         sources_of(report.sources),
         count_of(answered, "attempt"),
-        count_of(report.log.unread, "line")
+        match report.log.unread {
+            0 => String::new(),
+            unread => format!(" {} could not be read.", count_of(unread, "line")),
+        }
     );
     let heads = ["signature", "sources", "attempts", "2xx", "first", "last", "when it will be over"];
     let _ = writeln!(out, "<h2>Signatures</h2>\n{}", table_head(&heads));
     for row in &report.signatures {
-        let said = row.outlook.as_ref().map(said).unwrap_or_else(|| "no whole day was seen".to_owned());
+        let said = row.outlook.as_ref().map_or_else(|| "no whole day was seen".to_owned(), said);
         let _ = writeln!(
             out,
             "<tr><th scope=\"row\"><a href=\"#{id}\">{id}</a></th><td>{}{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"text\">{}</td></tr>",
