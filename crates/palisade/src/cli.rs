@@ -5,6 +5,7 @@ pub(crate) mod fleet;
 pub(crate) mod key;
 pub(crate) mod plan;
 pub(crate) mod rollout;
+pub(crate) mod rules;
 
 use crate::command::agent::AgentCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Plan(Ask<plan::Plan>),
     /// Carry fixes out: plan, start, watch, stop, go back
     Rollout(Ask<rollout::Rollout>),
+    /// What recognises an attempt: list rules, test them, explain what they recognise
+    Rules(Rules),
     /// Look at alerts that hold gates, raise one, clear one
     Alert(Ask<rollout::Alert>),
     /// Manage people
@@ -119,6 +122,15 @@ Example:
         #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
+}
+
+/// A command about rules.
+#[derive(Debug, Args)]
+pub(crate) struct Rules {
+    #[command(subcommand)]
+    pub(crate) what: rules::RulesCommand,
+    #[command(flatten)]
+    pub(crate) which: rules::Which,
 }
 
 /// A command that asks a server.

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         Command::Key(ask) => command::key::run(&ask.what, &ask.asking),
         Command::Plan(ask) => command::plan::run(&ask.what, &ask.asking),
         Command::Rollout(ask) => command::rollout::run(&ask.what, &ask.asking),
+        Command::Rules(arguments) => command::rules::run(&arguments.what, &arguments.which),
         Command::Alert(ask) => command::alert::run(&ask.what, &ask.asking),
         Command::User(ask) => command::ask::user(&ask.what, &ask.asking),
         Command::Token(ask) => command::ask::token(&ask.what, &ask.asking),

@@ -1,9 +1,9 @@
 //! The half of the agent that is root: it takes typed orders over a socket, and believes none of them unseen.
 //!
 //! The half that speaks with the network has no rights. It names a plan and a deed; this half verifies by its own memory
-//! of the root, in a directory of root's own ([`place`]), that approvers have signed that plan, that the host's owner
-//! allows it, and, before what cannot be undone, that the server says it is not halted ([`guard`]). What it needs for that
-//! it has the other half fetch: bytes that count only once they verify. Then it has systemd begin the [`deed`], in a unit
+//! of the root, in a directory of root's own (`place`), that approvers have signed that plan, that the host's owner
+//! allows it, and, before what cannot be undone, that the server says it is not halted (`guard`). What it needs for that
+//! it has the other half fetch: bytes that count only once they verify. Then it has systemd begin the `deed`, in a unit
 //! of its own that neither half's end touches.
 
 pub(crate) mod deed;

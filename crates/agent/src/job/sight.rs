@@ -174,7 +174,9 @@ impl Sight {
             return Err(unseen(&gap.object, &gap.reason));
         }
         let free = rustix::fs::statvfs(self.root.join("var")).map_err(|problem| unseen("/var", &problem))?;
-        let files = rustix::fs::statvfs(self.root.join("usr")).map_err(|problem| unseen("/usr", &problem))?;
+        // A file system of its own on some hosts, and not there in some images.
+        let usr = Some(self.root.join("usr")).filter(|usr| usr.is_dir()).unwrap_or_else(|| self.root.clone());
+        let files = rustix::fs::statvfs(usr).map_err(|problem| unseen("/usr", &problem))?;
         let (stale, reboot_needed) = match job.stage {
             Stage::Restarting | Stage::Verifying | Stage::Soaking | Stage::Reverting => {
                 let changed = job.class.changes.iter().map(|change| change.name.as_str()).collect();

@@ -10,6 +10,7 @@ pub(crate) mod check;
 pub(crate) mod key;
 pub(crate) mod plan;
 pub(crate) mod rollout;
+pub(crate) mod rules;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod signing;

@@ -35,11 +35,11 @@ pub(super) fn exp(x: f64) -> f64 {
 /// The natural logarithm to 15 digits; of 0 and less, −∞.
 #[inline]
 pub(super) fn ln(x: f64) -> f64 {
-    if !(x >= f64::MIN_POSITIVE && x < f64::INFINITY) {
+    // √½: what is below it is moved, so that the fraction lies between √½ and √2, without a branch that chance would decide.
+    const HALF_ROOT: u64 = 0x3FE6_A09E_667F_3BCD;
+    if !(f64::MIN_POSITIVE..f64::INFINITY).contains(&x) {
         return if x > 1.0 { f64::INFINITY } else { f64::NEG_INFINITY };
     }
-    // Moved so that the fraction lies between √½ and √2: no branch that chance would decide.
-    const HALF_ROOT: u64 = 0x3FE6_A09E_667F_3BCD;
     let moved = x.to_bits().wrapping_sub(HALF_ROOT);
     #[expect(clippy::cast_possible_wrap, clippy::cast_precision_loss, reason = "twelve bits")]
     let power = ((moved as i64) >> FRACTION_BITS) as f64;

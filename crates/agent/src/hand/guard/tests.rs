@@ -81,15 +81,23 @@ impl World {
         Self { _directory: directory, place, settings, publisher, files, plan, now }
     }
 
-    fn order(&self, deed: Deed, clearance: Option<String>) -> Order {
+    fn order(&self, deed: Deed, clearance: impl Into<Option<String>>) -> Order {
         let (plan, digest) = (self.plan.id, self.plan.digest());
-        Order { deed, plan, digest, fence: 3, direction: Direction::Forward, word: None, clearance }
+        Order {
+            deed,
+            plan,
+            digest,
+            fence: 3,
+            direction: Direction::Forward,
+            word: None,
+            clearance: clearance.into(),
+        }
     }
 
     /// The server's word, signed, for this host and grant.
-    fn not_halted(&self, nonce: u64) -> Option<String> {
+    fn not_halted(&self, nonce: u64) -> String {
         let said = NotHalted { fence: 3, host: HOST, issued_at: self.now, nonce, plan: self.plan.id.0 };
-        Some(String::from_utf8(self.publisher.not_halted(&said).unwrap()).unwrap())
+        String::from_utf8(self.publisher.not_halted(&said).unwrap()).unwrap()
     }
 
     /// Asks; the other end gives every document that is wanted, as the agent does.
@@ -152,14 +160,14 @@ fn a_captured_agent_cannot_have_installed_what_nobody_has_signed() {
 fn what_cannot_be_undone_begins_only_on_a_fresh_word_of_the_servers_for_this_host() {
     let world = World::new(true);
     assert_eq!(world.admit(&world.order(Deed::Fetch, None)), Ok(()));
-    let refused = |clearance| world.admit(&world.order(Deed::Apply, clearance)).unwrap_err();
+    let refused = |clearance: Option<String>| world.admit(&world.order(Deed::Apply, clearance)).unwrap_err();
     assert!(refused(None).contains("no word"));
     // One that was kept, or that answers the agent's own number.
-    assert!(refused(world.not_halted(4711)).contains("answers no question of this half's"));
+    assert!(refused(Some(world.not_halted(4711))).contains("answers no question of this half's"));
     let nonce = nonces::draw(&world.place).unwrap();
     let other = Order { fence: 4, ..world.order(Deed::Apply, world.not_halted(nonce)) };
     assert!(world.admit(&other).unwrap_err().contains("something else"), "another grant");
-    let tampered = world.not_halted(nonce).map(|text| text.replace("\"fence\":3", "\"fence\":4"));
+    let tampered = Some(world.not_halted(nonce).replace("\"fence\":3", "\"fence\":4"));
     assert!(world.admit(&Order { clearance: tampered, ..other }).is_err(), "not as it was signed");
     assert_eq!(world.admit(&world.order(Deed::Apply, world.not_halted(nonce))), Ok(()));
     // Whoever has begun finishes, also when the server is silent.
