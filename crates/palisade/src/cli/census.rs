@@ -121,6 +121,22 @@ pub(crate) struct Telling {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) mmdb: Option<PathBuf>,
 
+    /// Tell of each signature when it will be over, or why that cannot be told
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) forecast: bool,
+
+    /// Sources a day below which an attack counts as over
+    #[arg(long, value_name = "SOURCES", default_value_t = 1.0)]
+    pub(crate) over_below: f64,
+
+    /// Days ahead that a forecast tells one by one
+    #[arg(long, value_name = "DAYS", default_value_t = 28, value_parser = clap::value_parser!(u32).range(1..=366))]
+    pub(crate) ahead: u32,
+
+    /// Write everything, forecasts too, as one page for browsers
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) html: Option<PathBuf>,
+
     /// How many addresses the logs cover: attempts per address and day are told
     #[arg(long, value_name = "ADDRESSES")]
     pub(crate) exposure: Option<std::num::NonZeroU64>,

@@ -1,6 +1,8 @@
 //! The census for people: a plot of days, a line per signature, campaigns, sources, and what could not be judged.
 
 pub(crate) mod csv;
+mod outlook;
+pub(crate) mod page;
 mod plot;
 
 use super::lines::{aligned, bytes, count};
@@ -32,6 +34,7 @@ pub(crate) fn report(report: &Report, what: &str, notes: &[String], look: Look) 
         out.push_str(&plot::days(&report.days, &counts, width));
         out.push('\n');
         out.push_str(&signatures(report, look));
+        out.push_str(&outlook::outlooks(&report.signatures, look));
     }
     if !report.fragments.is_empty() {
         let attempts: u64 = report.fragments.iter().map(|row| row.attempts).sum();

@@ -6,6 +6,7 @@
 mod counter;
 mod distinct;
 mod ledger;
+pub mod outlook;
 mod partial;
 mod pseudonym;
 pub mod report;

@@ -5,6 +5,7 @@ use super::ledger::ALL;
 use super::tally::{Attempts, NO_STATUS, Span};
 use super::zone::Day;
 use super::{Census, VisitKind};
+use crate::forecast::Outlook;
 use crate::format::Source;
 use crate::request::Fields;
 use crate::rules::{Rules, Signature};
@@ -130,6 +131,9 @@ pub struct SignatureRow {
     pub trend: Trend,
     /// Attempts a day on one address of ours, where the exposure is known.
     pub attempts_per_address_per_day: Option<f64>,
+    /// The days to come, if that was asked and there were whole days to learn from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
 }
 
 /// One day of one signature.
@@ -323,6 +327,7 @@ fn row(rule: u16, attempts: &Attempts, signature: &Signature, context: &Context<
         first: time(first),
         last: time(last),
         attempts_per_address_per_day: per_address,
+        outlook: None,
     })
 }
 

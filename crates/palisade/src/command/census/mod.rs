@@ -12,7 +12,7 @@ mod ruleset;
 mod unpack;
 
 use crate::cli::census::{Census as Asking, Telling, What};
-use crate::output::census::{self as table, csv};
+use crate::output::census::{self as table, csv, page};
 use crate::output::table::Look;
 use crate::{EXIT_INTERRUPTED, EXIT_USAGE, terminal};
 use advisory::Problem;
@@ -26,7 +26,8 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use traffic::census::report::{self, Asked};
-use traffic::census::{Census, Counting, Key, Limits, Zone};
+use traffic::census::{Census, Counting, Key, Limits, Zone, outlook};
+use traffic::forecast;
 use traffic::format::Custom;
 
 /// Counted, but something could not be read.
@@ -126,6 +127,19 @@ fn tell(
     let exposure = telling.exposure.map(std::num::NonZeroU64::get);
     let mut report = report::report(&census, &rules.rules, Asked { exposure, sources_max });
     report.origins = origins;
+    if telling.forecast || telling.html.is_some() {
+        let asked = forecast::Asked {
+            below: telling.over_below,
+            horizon_days: telling.ahead,
+            calendar: forecast::Calendar::default(),
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        outlook::look_ahead(&mut report, &asked, cores);
+    }
+    if let Some(path) = &telling.html {
+        std::fs::write(path, page::page(&report, what, notes))
+            .with_context(|| format!("write the page {}", path.display()))?;
+    }
     let text = if telling.json {
         serde_json::to_string_pretty(&report)? + "\n"
     } else if telling.csv {

@@ -1,0 +1,73 @@
+//! When each attack will be over, in words.
+
+use crate::output::table::{Look, clean, wrapped};
+use std::fmt::Write as _;
+use traffic::census::report::SignatureRow;
+use traffic::forecast::{End, Outlook, Phase, Span};
+
+/// It is over already when that is so sure.
+const ALREADY: f64 = 0.95;
+
+/// A paragraph for each signature that has an outlook.
+pub(super) fn outlooks(rows: &[SignatureRow], look: Look) -> String {
+    let mut out = String::new();
+    let told = rows.iter().filter_map(|row| Some((row, row.outlook.as_ref()?)));
+    for (row, outlook) in told.take(if look.all { usize::MAX } else { super::SIGNATURES_SHOWN }) {
+        if out.is_empty() {
+            out.push_str("\nWhen it will be over (intervals hold 90 %)\n");
+        }
+        let text = format!("{}: {}", clean(&row.id), said(outlook));
+        out.push_str(&wrapped(&text, "  ", "    ", look));
+    }
+    out
+}
+
+/// What an outlook says, in one line.
+pub(super) fn said(outlook: &Outlook) -> String {
+    let mut text = match outlook {
+        Outlook::Told { end, .. } => ended(end),
+        Outlook::CannotTell { reasons, .. } => {
+            let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+            format!("cannot be told: {}", reasons.join("; "))
+        }
+    };
+    let Some(course) = outlook.course() else { return text };
+    let _ = write!(text, ". It is {}", course.phase);
+    let decays = matches!(course.phase, Phase::Dying | Phase::AtFloor);
+    if decays && course.half_life_days.middle.is_some() {
+        let _ = write!(text, "; half-life in days {}", days(&course.half_life_days));
+    }
+    if let Some(growth) = &course.growth {
+        let _ = write!(text, "; it doubles in days {}", days(&growth.doubling_days));
+    }
+    if let Some(last) = course.ahead.last() {
+        let bands = last.sources;
+        let _ = write!(
+            text,
+            "; {:.0} sources ({:.0} to {:.0}) on {}",
+            bands.middle, bands.low_90, bands.high_90, last.day
+        );
+    }
+    text
+}
+
+fn ended(end: &End) -> String {
+    let limit = format!("below {} sources a day", end.below);
+    let sure = format!("already {:.0} %, never {:.0} %", 100.0 * end.already, 100.0 * end.never);
+    let date = |day: Option<jiff::civil::Date>| day.map_or("not in sight".to_owned(), |day| day.to_string());
+    if end.already >= ALREADY {
+        return format!("{limit} already ({:.0} % sure)", 100.0 * end.already);
+    }
+    match (end.day.low, end.day.middle) {
+        (None, _) => format!("{limit} not in sight, {sure}"),
+        (Some(low), None) => format!("{limit} not in sight, at the earliest by {low}, {sure}"),
+        (Some(low), Some(middle)) => {
+            format!("{limit} by {middle} ({low} to {}), {sure}", date(end.day.high))
+        }
+    }
+}
+
+fn days(span: &Span<f64>) -> String {
+    let number = |value: Option<f64>| value.map_or("no bound".to_owned(), |value| format!("{value:.1}"));
+    format!("{} ({} to {})", number(span.middle), number(span.low), number(span.high))
+}
