@@ -50,9 +50,8 @@ fn written(byte: u8, log: u8) -> Vec<u8> {
     match (log, byte) {
         (_, b'\n' | b'\r') => format!("\\x{byte:02X}"),
         (0, _) if !plain => format!("\\x{byte:02X}"),
-        (1, b'"' | b'\\') => format!("\\{}", char::from(byte)),
+        (1 | 2, b'"' | b'\\') => format!("\\{}", char::from(byte)),
         (1, _) if !plain => format!("\\x{byte:02x}"),
-        (2, b'"' | b'\\') => format!("\\{}", char::from(byte)),
         (2, b'<' | b'>' | b'&') => format!("\\u00{byte:02x}"),
         (2, _) if byte < b' ' => format!("\\u00{byte:02x}"),
         _ => return vec![byte],

@@ -34,18 +34,6 @@ pub(crate) struct Census {
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<std::num::NonZeroUsize>,
 
-    /// Count what is written to the files from now on too, until interrupted; the last line tells when to look
-    #[arg(long, conflicts_with_all = ["journal", "partition", "sample", "explain"], requires = "files")]
-    pub(crate) follow: bool,
-
-    /// Remember with --follow what was counted and how far, and go on from there
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "follow")]
-    pub(crate) checkpoint: Option<PathBuf>,
-
-    /// Seconds between checkpoints and partials with --follow
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "follow")]
-    pub(crate) every: u64,
-
     /// Be one of many that count a part each: lines from standard input, one line of text to standard output for
     /// `palisade census merge`. For Spark's pipe
     #[arg(long, conflicts_with_all = ["files", "journal", "json", "csv", "partial", "sample", "explain"])]
@@ -170,5 +158,4 @@ Examples:
   palisade census --format '$remote_addr [$time_local] \"$request\" $status' access.log
   palisade census --sample zyxel-viewlog access.log
   palisade census --explain '192.0.2.1 - - [19/Jul/2001:00:05:46 -0700] \"GET /default.ida?NNNNNNNN HTTP/1.0\" 404 297'
-  palisade census --partial web-1.census access.log && palisade census merge web-*.census
-  palisade census --follow --checkpoint /var/lib/palisade/census --partial web-1.census access.log";
+  palisade census --partial web-1.census access.log && palisade census merge web-*.census";

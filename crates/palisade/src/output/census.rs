@@ -40,8 +40,8 @@ pub(crate) fn report(report: &Report, what: &str, notes: &[String], look: Look) 
         let attempts: u64 = report.fragments.iter().map(|row| row.attempts).sum();
         let names: Vec<&str> = report.fragments.iter().map(|row| row.id.as_str()).collect();
         let text = format!(
-            "{} logged as requests of their own, not counted above: {}.",
-            count(attempts, "piece of a body"),
+            "{} of bodies logged as requests of their own, not counted above: {}.",
+            count(attempts, "piece"),
             clean(&names.join(", "))
         );
         let _ = write!(out, "\n{}", wrapped(&text, "", "", look));

@@ -32,7 +32,7 @@ pub(super) fn spark(days: &[(u64, bool)], room: usize) -> String {
         .collect()
 }
 
-/// The block for a number of eighths, of `whole`; at least one, so that one attempt is seen.
+/// The block for so many eighths of `whole`; at least one, so that one attempt is seen.
 fn block(eighths: u64, whole: u64) -> char {
     let place = eighths.div_ceil(whole).clamp(1, 8) - 1;
     BLOCKS[usize::try_from(place).unwrap_or(0)]
@@ -60,7 +60,7 @@ pub(super) fn days(rows: &[DayRow], counts: &[(u64, bool)], width: usize) -> Str
                 None => ' ',
                 Some(count) => {
                     let filled = (count * ROWS * 8).div_ceil(highest).saturating_sub(row * 8);
-                    if filled == 0 { ' ' } else { block(filled.min(8), 8) }
+                    if filled == 0 { ' ' } else { block(filled.min(8), 1) }
                 }
             };
             line.extend(std::iter::repeat_n(symbol, wide));

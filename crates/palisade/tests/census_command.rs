@@ -1,0 +1,123 @@
+//! `palisade census` counts lines: not files, packings, threads, nor the places where a log was cut.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A log of four weeks: visitors, Code Red that grows and fades, a look-alike.
+fn log() -> String {
+    let mut log = String::new();
+    for hour in 0..28 * 24_u32 {
+        let time = format!("{:02}/Jul/2001:{:02}:00:00 +0000", 1 + hour / 24, hour % 24);
+        let _ = writeln!(log, "192.0.2.{} - - [{time}] \"GET /{hour} HTTP/1.0\" 200 12", hour % 40);
+        let _ = writeln!(log, "192.0.2.7 - - [{time}] \"GET /default.idaho.html HTTP/1.0\" 200 12");
+        if hour % 5 < 2 {
+            let query = "N".repeat(224);
+            let _ = writeln!(
+                log,
+                "198.51.100.{} - - [{time}] \"GET /default.ida?{query}%u9090%u6858 HTTP/1.0\" 404 297",
+                hour % 91
+            );
+        }
+    }
+    log
+}
+
+fn census(directory: &Path, words: &[&str], stdin: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_palisade"))
+        .arg("census")
+        .args(words)
+        .current_dir(directory)
+        .env("XDG_STATE_HOME", directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // In pieces that end within lines; who does not read its input closes it.
+    for piece in stdin.chunks(997) {
+        if pipe.write_all(piece).is_err() {
+            break;
+        }
+    }
+    drop(pipe);
+    child.wait_with_output().unwrap()
+}
+
+/// What is written for merging when these files are counted.
+fn partial(directory: &Path, words: &[&str], stdin: &[u8]) -> Vec<u8> {
+    let output = census(directory, &[words, &["--partial", "partial"]].concat(), stdin);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    fs::read(directory.join("partial")).unwrap()
+}
+
+#[test]
+fn the_same_lines_are_the_same_counts_however_they_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let log = log();
+    fs::write(path.join("log"), &log).unwrap();
+    let whole = partial(path, &["log"], b"");
+
+    let mut gz = flate2::write::GzEncoder::new(File::create(path.join("gz")).unwrap(), <_>::default());
+    gz.write_all(log.as_bytes()).unwrap();
+    gz.finish().unwrap();
+    fs::write(path.join("zst"), zstd::encode_all(log.as_bytes(), 0).unwrap()).unwrap();
+    for packed in ["gz", "zst"] {
+        assert!(partial(path, &[packed], b"") == whole, "{packed}");
+    }
+    for threads in ["1", "2", "8"] {
+        assert!(partial(path, &["log", "--threads", threads], b"") == whole, "{threads} threads");
+    }
+    assert!(partial(path, &["-"], log.as_bytes()) == whole, "standard input");
+
+    // Rotated, with copies of what was rotated.
+    let middle = log[..log.len() / 3].rfind('\n').unwrap() + 1;
+    fs::write(path.join("log.1"), &log[..middle]).unwrap();
+    fs::write(path.join("log.0"), &log[middle..]).unwrap();
+    let rotated = ["log", "log.0", "log.1", "gz"];
+    assert!(partial(path, &rotated, b"") == whole, "copies were counted again");
+
+    // Counted apart and added up, as files and as lines of text.
+    fs::write(path.join("one"), partial(path, &["log.0"], b"")).unwrap();
+    let text = census(path, &["--partition"], &log.as_bytes()[..middle]).stdout;
+    fs::write(path.join("other"), text).unwrap();
+    // A partition gives pseudonyms out, as a partial does.
+    let merged = census(path, &["merge", "other", "one", "--partial", "merged"], b"");
+    assert!(merged.status.success(), "{}", String::from_utf8_lossy(&merged.stderr));
+    assert!(fs::read(path.join("merged")).unwrap() == whole, "parts do not add up to the whole");
+}
+
+#[test]
+fn a_census_tells_attempts_and_sources_of_each_day_and_no_addresses() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = census(directory.path(), &["--json"], log().as_bytes());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let signatures = report["signatures"].as_array().unwrap();
+    assert_eq!(signatures.len(), 1, "{signatures:?}");
+    assert_eq!(signatures[0]["id"], "codered1");
+    assert_eq!(signatures[0]["days"].as_array().unwrap().len(), 28);
+    // Two hours of five, of 672.
+    assert_eq!(signatures[0]["attempts"], 270);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("198.51.100."));
+    let shown = census(directory.path(), &["--json", "--show-sources"], log().as_bytes());
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("198.51.100."));
+}
+
+#[test]
+fn a_cut_off_archive_is_told_and_what_was_read_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), <_>::default());
+    gz.write_all(log().as_bytes()).unwrap();
+    let bytes = gz.finish().unwrap();
+    fs::write(directory.path().join("cut.gz"), &bytes[..bytes.len() - 100]).unwrap();
+    let output = census(directory.path(), &["cut.gz", "--csv"], b"");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cut.gz"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("codered1,no,2001-07-01,"));
+}
