@@ -102,7 +102,9 @@ impl Ledger {
         for run in events.chunk_by(|one, other| shard_of(one.hash) == shard_of(other.hash)) {
             let mut shard = self.shard(shard_of(run[0].hash));
             let before = (shard.sources.len(), shard.cells.len());
-            run.iter().for_each(|event| shard.add(event));
+            for event in run {
+                shard.add(event);
+            }
             let own = visits.partition_point(|(event, ..)| shard_of(event.hash) <= shard_of(run[0].hash));
             for (event, visit, seconds) in &visits[..own] {
                 shard.visit(event, *visit, *seconds);

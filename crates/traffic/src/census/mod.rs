@@ -228,7 +228,9 @@ impl Census {
             for place in 0..self.sources.len() {
                 let mut count = |rule, day| counts.entry((rule, day)).or_default().count += 1;
                 let cells = self.cells_of(place);
-                cells.iter().for_each(|cell| count(cell.rule, cell.day));
+                for cell in cells {
+                    count(cell.rule, cell.day);
+                }
                 cells.chunk_by(|one, other| one.rule == other.rule).for_each(|run| count(run[0].rule, ALL));
                 count(ALL, ALL);
             }

@@ -18,6 +18,9 @@ const MAGIC: &[u8; 8] = b"PALCENS1";
 /// Hashes, or registers.
 type Packed = (Vec<u64>, Vec<u8>);
 
+/// First and last second, and the day.
+type PackedVisit = (i64, i64, u16);
+
 #[derive(Serialize, Deserialize)]
 struct V1 {
     setup: Setup,
@@ -33,7 +36,7 @@ struct V1 {
     sources: Vec<(u64, Source)>,
     ends: Vec<u32>,
     cells: Vec<(u16, u16, u32)>,
-    visits: Vec<(u32, u16, Vec<(i64, i64, u16)>)>,
+    visits: Vec<(u32, u16, Vec<PackedVisit>)>,
     slices: Vec<(u16, u16, u8, Vec<u8>)>,
     kinds: Vec<VisitKind>,
 }

@@ -32,7 +32,8 @@ impl Key {
     /// Tells keys apart without telling anything else about them: 16 hex digits.
     pub fn id(&self) -> String {
         let digest = Sha256::new().chain_update(b"palisade census key id").chain_update(self.0).finalize();
-        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        let (first, _) = digest.split_first_chunk::<8>().expect("a digest has 32 bytes");
+        format!("{:016x}", u64::from_be_bytes(*first))
     }
 
     /// The key of the hash that sources are told apart, spread and sampled by.

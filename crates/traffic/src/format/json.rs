@@ -88,12 +88,24 @@ pub(super) fn brief(line: &[u8]) -> Option<Brief> {
                 source = (rank, Some(address));
             }
         }
-        _ => {}
+        Slot::Time(_)
+        | Slot::Source(_)
+        | Slot::Method(_)
+        | Slot::Target(_)
+        | Slot::RequestLine
+        | Slot::Protocol(_)
+        | Slot::Host(_)
+        | Slot::Agent
+        | Slot::Referer
+        | Slot::Cookie
+        | Slot::Status(_)
+        | Slot::Body
+        | Slot::Header => {}
     });
     Some(Brief { when: when.1?, source: source.1? })
 }
 
-pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Option<()> {
+pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) {
     let [mut method, mut target, mut protocol, mut host, mut status] = [u8::MAX; 5];
     let mut request_line = None;
     // Caddy logs every header: one that is not there was not sent.
@@ -122,7 +134,14 @@ pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Opti
                 let value = text();
                 parts.headers.push((Text::Line(key.start, key.end), value));
             }
-            _ => {}
+            Slot::Time(_)
+            | Slot::Source(_)
+            | Slot::Method(_)
+            | Slot::Target(_)
+            | Slot::Protocol(_)
+            | Slot::Host(_)
+            | Slot::Cookie
+            | Slot::Status(_) => {}
         }
         all_headers |= line[..key.start].ends_with(b"\"headers\":{\"");
     });
@@ -142,7 +161,6 @@ pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Opti
     {
         parts.request_line = joined(parts, line, undone);
     }
-    Some(())
 }
 
 /// A request line that the web server took apart though it is none, together again.

@@ -108,9 +108,8 @@ impl State {
         });
         match found {
             Some(brief) if brief.when.is_plausible() => Seen::Request(brief),
-            Some(_) => Seen::Unread,
             None if line.iter().all(u8::is_ascii_whitespace) => Seen::Nothing,
-            None => Seen::Unread,
+            Some(_) | None => Seen::Unread,
         }
     }
 
@@ -127,7 +126,8 @@ impl State {
         let found = self.custom.as_ref().and_then(|custom| custom.read(line, undone, parts)).or_else(|| {
             parts.clear();
             if line.first() == Some(&b'{') {
-                return json::read(line, undone, parts);
+                json::read(line, undone, parts);
+                return Some(());
             }
             if let Some(columns) = &self.columns
                 && columns.read(line, undone, parts).is_some()

@@ -63,15 +63,12 @@ impl Parts {
             self.query = text;
             return;
         };
-        match memchr(b'?', bytes) {
-            Some(at) => {
-                self.path = text.within(0..at);
-                self.query = text.within(at + 1..bytes.len());
-            }
-            None => {
-                self.path = text;
-                self.query = Text::Absent;
-            }
+        if let Some(at) = memchr(b'?', bytes) {
+            self.path = text.within(0..at);
+            self.query = text.within(at + 1..bytes.len());
+        } else {
+            self.path = text;
+            self.query = Text::Absent;
         }
     }
 
@@ -166,13 +163,15 @@ impl Text {
         let from = undone.len();
         match escapes {
             Escapes::Backslash if memchr(b'\\', bytes).is_some() => {
-                undone.extend_from_slice(&unescaped(bytes))
+                undone.extend_from_slice(&unescaped(bytes));
             }
             Escapes::Json if memchr(b'\\', bytes).is_some() => undo_json(bytes, undone),
             Escapes::Plus if memchr(b'+', bytes).is_some() => {
                 undone.extend(bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }));
             }
-            _ => return Self::Line(range.start, range.end),
+            Escapes::Backslash | Escapes::Json | Escapes::Plus | Escapes::Nothing => {
+                return Self::Line(range.start, range.end);
+            }
         }
         Self::Undone(from, undone.len())
     }
