@@ -123,7 +123,20 @@ impl Custom {
         self.walk(line, |slot, range| match slot {
             Slot::Time => when = when.or_else(|| Stamp::any(&line[range])),
             Slot::Source => source = source.or_else(|| Source::named(&line[range])),
-            _ => {}
+            Slot::RequestLine
+            | Slot::Method
+            | Slot::Target
+            | Slot::Path
+            | Slot::Query
+            | Slot::Protocol
+            | Slot::Host
+            | Slot::Agent
+            | Slot::Referer
+            | Slot::Cookie
+            | Slot::Body
+            | Slot::Status
+            | Slot::Header(_)
+            | Slot::Other => {}
         })?;
         Some(Brief { when: when?, source: source? })
     }

@@ -89,7 +89,19 @@ pub(super) fn brief(line: &[u8]) -> Option<Brief> {
                 source = (rank, Some(address));
             }
         }
-        _ => {}
+        Slot::Time(_)
+        | Slot::Source(_)
+        | Slot::Method(_)
+        | Slot::Target(_)
+        | Slot::RequestLine
+        | Slot::Protocol(_)
+        | Slot::Host(_)
+        | Slot::Agent
+        | Slot::Referer
+        | Slot::Cookie
+        | Slot::Status(_)
+        | Slot::Body
+        | Slot::Header => {}
     });
     Some(Brief { when: when.1?, source: source.1? })
 }
@@ -124,7 +136,14 @@ pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) {
                 let value = text();
                 parts.headers.push((Text::Line(key.start, key.end), value));
             }
-            _ => {}
+            Slot::Time(_)
+            | Slot::Source(_)
+            | Slot::Method(_)
+            | Slot::Target(_)
+            | Slot::Protocol(_)
+            | Slot::Host(_)
+            | Slot::Cookie
+            | Slot::Status(_) => {}
         }
         all_headers |= line[..key.start].ends_with(b"\"headers\":{\"");
     });
