@@ -78,6 +78,7 @@ pub(crate) struct Merge {
 }
 
 /// With which rules, and how the outcome is told.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 #[derive(Debug, Args)]
 pub(crate) struct Telling {
     /// Use the rules in this directory or file too; may be given many times

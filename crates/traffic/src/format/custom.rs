@@ -119,7 +119,6 @@ impl Custom {
     pub(super) fn brief(&self, line: &[u8]) -> Option<Brief> {
         let mut when = None;
         let mut source = None;
-        #[expect(clippy::wildcard_enum_match_arm, reason = "a brief look wants two fields of many")]
         self.walk(line, |slot, range| match slot {
             Slot::Time => when = when.or_else(|| Stamp::any(&line[range])),
             Slot::Source => source = source.or_else(|| Source::named(&line[range])),

@@ -75,7 +75,6 @@ fn slot(path: &[u8]) -> Option<Slot> {
 pub(super) fn brief(line: &[u8]) -> Option<Brief> {
     let mut when = (u8::MAX, None);
     let mut source = (u8::MAX, None);
-    #[expect(clippy::wildcard_enum_match_arm, reason = "a brief look wants two fields of many")]
     walk(line, &mut |found, _, value| match found {
         Slot::Time(rank) if rank < when.0 => {
             if let Some(stamp) = Stamp::any(&line[value]) {
@@ -106,7 +105,6 @@ pub(super) fn brief(line: &[u8]) -> Option<Brief> {
     Some(Brief { when: when.1?, source: source.1? })
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "a field that a better one stands for already")]
 pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) {
     let [mut method, mut target, mut protocol, mut host, mut status] = [u8::MAX; 5];
     let mut request_line = None;

@@ -163,7 +163,8 @@ fn sources(title: &str, rows: &[SourceRow], out: &mut String) {
 }
 
 fn table_head(heads: &[&str]) -> String {
-    let cells: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
+    let cell = |cells: String, head: &&str| cells + &format!("<th scope=\"col\">{head}</th>");
+    let cells = heads.iter().fold(String::new(), cell);
     format!("<div class=\"wide\"><table><tr>{cells}</tr>\n")
 }
 
