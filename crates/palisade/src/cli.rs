@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Tell which security fixes this host lacks, whether the holes are reachable, and what to do first
     Check(Check),
     /// Count attempts in web logs: which attacks, how many a day, from how many sources
-    Census(census::Census),
+    Census(Box<census::Census>),
     /// Start a fleet of one on this machine: server, agent, findings
     Up(fleet::Up),
     /// Run the server

@@ -38,7 +38,8 @@ struct Head {
 pub(super) struct Copies {
     inputs: Vec<Input>,
     heads: Vec<Option<Head>>,
-    copies: BTreeSet<usize>,
+    /// Inputs of which every line stands in another.
+    whole: BTreeSet<usize>,
     /// By input, up to where it holds lines that another file holds too.
     skipped: Vec<Mutex<u64>>,
     /// What was found, for people.
@@ -59,7 +60,7 @@ impl Copies {
         let mut copies = Self {
             inputs: inputs.to_vec(),
             heads: inputs.iter().map(|input| first(input, manner)).collect(),
-            copies: BTreeSet::new(),
+            whole: BTreeSet::new(),
             skipped: inputs.iter().map(|_| Mutex::new(0)).collect(),
             notes: Vec::new(),
         };
@@ -88,7 +89,7 @@ impl Copies {
                     inputs[copy].name(),
                     inputs[of].name()
                 ));
-                copies.copies.insert(copy);
+                copies.whole.insert(copy);
             }
         }
         copies
@@ -96,7 +97,7 @@ impl Copies {
 
     /// Whether everything in this input stands in another too.
     pub(super) fn is_copy(&self, number: usize) -> bool {
-        self.copies.contains(&number)
+        self.whole.contains(&number)
     }
 
     /// Takes lines off the chunk that another file holds too. Where everything to the end of this file does, the reading

@@ -101,17 +101,14 @@ impl Stream {
             let (read, ended) = self.fill(&mut chunk.buffer[filled..]);
             filled += read;
             if self.passing_over {
-                match memchr::memchr(b'\n', &chunk.buffer[..filled]) {
-                    Some(end) => {
-                        chunk.buffer.copy_within(end + 1..filled, 0);
-                        filled -= end + 1;
-                        self.offset += end as u64 + 1;
-                        self.passing_over = false;
-                    }
-                    None => {
-                        self.offset += filled as u64;
-                        filled = 0;
-                    }
+                if let Some(end) = memchr::memchr(b'\n', &chunk.buffer[..filled]) {
+                    chunk.buffer.copy_within(end + 1..filled, 0);
+                    filled -= end + 1;
+                    self.offset += end as u64 + 1;
+                    self.passing_over = false;
+                } else {
+                    self.offset += filled as u64;
+                    filled = 0;
                 }
             }
             let whole = if ended {
@@ -165,11 +162,12 @@ impl Stream {
 
     fn cut(&self, error: &io::Error) -> Problem {
         let problem = |reason: String| Problem::new("read log", self.name.clone(), reason);
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => problem("it is cut short; what was there is counted".into())
-                .remedy("get it whole, and count it anew"),
-            _ => problem(format!("{error}; what came before is counted"))
-                .remedy("look whether the file is whole, and count it anew"),
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            problem("it is cut short; what was there is counted".into())
+                .remedy("get it whole, and count it anew")
+        } else {
+            problem(format!("{error}; what came before is counted"))
+                .remedy("look whether the file is whole, and count it anew")
         }
     }
 
