@@ -2,9 +2,8 @@
 
 use super::report::{Report, SignatureRow};
 use crate::forecast::{self, Asked, Outlook, Series};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// The same log gets the same answer.
 const SEED: u64 = 1;
@@ -31,25 +30,14 @@ pub fn series(report: &Report, row: &SignatureRow) -> Option<Series> {
     })
 }
 
-/// Puts a forecast into each signature of the report; `threads` of them at a time.
-pub fn look_ahead(report: &mut Report, asked: &Asked, threads: usize) {
-    let all: Vec<Option<Series>> = report.signatures.iter().map(|row| series(report, row)).collect();
-    let outlooks: Mutex<BTreeMap<usize, Outlook>> = Mutex::new(BTreeMap::new());
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, all.len().max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(series) = all.get(place) else { break };
-                    let Some(series) = series else { continue };
-                    let outlook = forecast::forecast(series, asked, SEED);
-                    outlooks.lock().unwrap_or_else(PoisonError::into_inner).insert(place, outlook);
-                }
-            });
-        }
-    });
-    for (place, outlook) in outlooks.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        report.signatures[place].outlook = Some(outlook);
+/// Puts a forecast into each signature of the report, on all cores.
+pub fn look_ahead(report: &mut Report, asked: &Asked) {
+    let of_row = |row: &SignatureRow| {
+        let series = series(report, row)?;
+        Some(forecast::forecast(&series, asked, SEED))
+    };
+    let outlooks: Vec<Option<Outlook>> = report.signatures.par_iter().map(of_row).collect();
+    for (row, outlook) in report.signatures.iter_mut().zip(outlooks) {
+        row.outlook = outlook;
     }
 }

@@ -133,8 +133,7 @@ fn tell(
             horizon_days: telling.ahead,
             calendar: forecast::Calendar::default(),
         };
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        outlook::look_ahead(&mut report, &asked, cores);
+        outlook::look_ahead(&mut report, &asked);
     }
     if let Some(path) = &telling.html {
         std::fs::write(path, page::page(&report, what, notes))
