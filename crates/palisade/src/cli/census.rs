@@ -80,7 +80,6 @@ pub(crate) struct Merge {
 /// With which rules, and how the outcome is told.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(crate) struct Telling {
     /// Use the rules in this directory or file too; may be given many times
     #[arg(long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
