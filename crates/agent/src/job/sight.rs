@@ -203,7 +203,7 @@ impl Sight {
         let named: BTreeSet<&str> = job.class.changes.iter().map(|change| change.name.as_str()).collect();
         packages.retain(|package| named.contains(package.name.as_str()));
         let new = job.class.changes.iter().map(|change| Some(&change.file));
-        // What was newly installed has no old file, and is removed on the way back.
+        // What was newly installed has no old file, and stays on the way back.
         let old = job.class.changes.iter().filter(|change| change.from.is_some()).map(|c| c.back.as_ref());
         let (new, old): (Vec<_>, Vec<_>) = (new.collect(), old.collect());
         Ok(Look {
