@@ -45,12 +45,16 @@ pub(crate) fn resolved(path: &[u8]) -> Option<Vec<u8>> {
             name => segments.push(name),
         }
     }
+    // What does not begin with a slash gets none: the sieve would not know where to look for it.
+    let rooted = matches!(path.first(), Some(b'/' | b'\\'));
     let mut out = Vec::with_capacity(path.len() + 1);
     for segment in segments {
-        out.push(b'/');
+        if rooted || !out.is_empty() {
+            out.push(b'/');
+        }
         out.extend_from_slice(segment);
     }
-    if ends_open {
+    if ends_open && (rooted || !out.is_empty()) {
         out.push(b'/');
     }
     (out != path).then_some(out)

@@ -32,9 +32,16 @@ impl Bytes {
 
     /// Everything but letters, digits and the hyphen.
     pub(super) fn no_letters() -> Bytes {
-        let others: Vec<u8> =
-            (0..=u8::MAX).filter(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-').collect();
-        Bytes::of(&others)
+        Bytes::all(|byte| !byte.is_ascii_alphanumeric() && byte != b'-')
+    }
+
+    /// Every other byte.
+    pub(super) fn but(bytes: &[u8]) -> Bytes {
+        Bytes::all(|byte| !bytes.contains(&byte))
+    }
+
+    fn all(wanted: impl Fn(u8) -> bool) -> Bytes {
+        Bytes::of(&(0..=u8::MAX).filter(|&byte| wanted(byte)).collect::<Vec<_>>())
     }
 
     fn has(self, byte: u8) -> bool {

@@ -6,7 +6,6 @@
 use super::condition::{Condition, Matching, Test, Transform, Zone};
 use super::names::pattern;
 use super::program::builder_of_syntax;
-use crate::request::View;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Longer pieces are cut: eight bytes are rare enough, and fewer states are quicker.
@@ -96,9 +95,9 @@ fn of_test(test: &Test) -> Option<Needles> {
         return None;
     }
     let by_name = of_names(test);
-    let resolves = test.transforms.contains(&Transform::NormalizePath)
-        || test.zones.contains(&Zone::Uri) && (test.views.is_empty() || test.views.contains(&View::Resolved));
-    let cut = Cut { slashes: !resolves, entry: test.zones.contains(&Zone::Entry) };
+    // The sieve looks for paths that resolve to other ones; texts that a rule resolves itself may be anything.
+    let slashes = !test.transforms.contains(&Transform::NormalizePath);
+    let cut = Cut { slashes, entry: test.zones.contains(&Zone::Entry) };
     let by_value = match &test.matching {
         Matching::Equals(value) if test.zones == [Zone::Method] && !value.is_empty() => {
             // Most requests are one of these.
@@ -170,9 +169,11 @@ impl Cut {
             let mut reserved = 0;
             for to in from + 1..=text.len().min(from + LENGTH_MAX) {
                 let byte = text[to - 1];
-                // Spaces have too many ways to be written, and where a path ends its parts are looked at apart.
+                // Spaces have too many ways to be written, and where a path ends its parts are looked at apart. A slash
+                // behind a colon may be one of two, as in `https://`.
                 let ours = self.entry && matches!(byte, b'"' | b'[' | b']');
-                if matches!(byte, b' ' | b'+' | b'?') || byte == b'/' && !self.slashes || ours {
+                let doubled = byte == b'/' && text[from..to - 1].ends_with(b":");
+                if matches!(byte, b' ' | b'+' | b'?') || byte == b'/' && !self.slashes || doubled || ours {
                     break;
                 }
                 reserved += usize::from(!is_unreserved(byte));

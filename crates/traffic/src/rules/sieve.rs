@@ -22,7 +22,7 @@ pub struct Sieve {
 impl Sieve {
     /// For rules with these needles; nothing in the place of a rule's needles means that it has none.
     pub(super) fn new<'n>(rules: impl Iterator<Item = Option<&'n [Needle]>>) -> Sieve {
-        let mut patterns = encodings();
+        let mut patterns = [encodings(), detours()].concat();
         let mut blind = Vec::new();
         for (rule, needles) in (0..).zip(rules) {
             match needles.map(|needles| needles.iter().map(spellings).collect::<Option<Vec<_>>>()) {
@@ -158,5 +158,35 @@ fn encodings() -> Vec<Pattern> {
     patterns.push(vec![Bytes::of(&[0xC0, 0xC1])]);
     patterns.push(vec![Bytes::of(&[0xE0]), Bytes::of(&[0x80, 0x81])]);
     patterns.push(vec![Bytes::of(&[0xF0]), Bytes::of(&[0x80])]);
+    patterns
+}
+
+/// Paths that resolve to other ones: `//` (but in `https://`), `/./`, `/../`, `;/`, and a backslash, however it is written.
+///
+/// `\xHH` and `\u00HH` are what a log's writer escaped, not paths with a backslash.
+fn detours() -> Vec<Pattern> {
+    let any_case = |text: &str| -> Pattern { text.bytes().map(Bytes::any_case).collect() };
+    let slashes = [any_case("/"), any_case("%2f"), any_case("\\/")];
+    let semicolons = [any_case(";"), any_case("%3b")];
+    let mut patterns = Vec::new();
+    for slash in &slashes {
+        for next in &slashes {
+            // Of `\/` the slash alone begins nothing: writers of JSON may escape every slash.
+            patterns.push([vec![Bytes::but(b":\\")], slash.clone(), next.clone()].concat());
+        }
+        for dots in [".", ".."] {
+            let ends = slashes.iter().chain(&semicolons);
+            patterns.extend(ends.map(|end| [slash.clone(), any_case(dots), end.clone()].concat()));
+        }
+        patterns.extend(semicolons.iter().map(|semicolon| [semicolon.as_slice(), slash].concat()));
+    }
+    let hex = b"0123456789abcdefABCDEF";
+    let backslash = Bytes::of(b"\\");
+    patterns.extend(["%5c", "\\x5c", "\\u005c"].map(any_case));
+    patterns.push(vec![backslash, Bytes::but(b"xu\"/\n")]);
+    patterns.push(vec![backslash, Bytes::of(b"x"), Bytes::but(hex)]);
+    patterns.push(vec![backslash, Bytes::of(b"x"), Bytes::of(hex), Bytes::but(hex)]);
+    patterns.push(vec![backslash, Bytes::of(b"u"), Bytes::but(b"0")]);
+    patterns.push(vec![backslash, Bytes::of(b"u"), Bytes::of(b"0"), Bytes::but(b"0")]);
     patterns
 }
