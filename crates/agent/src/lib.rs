@@ -27,6 +27,7 @@ mod pace;
 mod rehearse;
 mod spool;
 mod told;
+mod user;
 mod watch;
 
 pub use check_in::{Config, Ended, run, status};

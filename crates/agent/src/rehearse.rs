@@ -2,8 +2,8 @@
 //! thread of its own. Nothing is changed.
 
 use crate::apt::{Apt, Network, Outlook};
-use crate::hand::units::is_deferred;
-use crate::job::sight::is_hinted;
+use crate::hand::units::{is_deferred, is_service};
+use crate::job::sight::{free_bytes, free_inodes, is_hinted, units_using};
 use crate::observe::root::Root;
 use crate::observe::{packages_now, processes_now};
 use crate::state::State;
@@ -154,7 +154,7 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
         id: asked.id,
         changes: outlook.changes,
         blocks: outlook.blocks,
-        restarts: touched.into_iter().filter(|unit| is_service(unit)).collect(),
+        restarts: touched.into_iter().filter(|unit| is_restarted(unit)).collect(),
         reboot,
         download_bytes: outlook.download_bytes,
     }
@@ -186,12 +186,8 @@ fn room(changes: &[Change], root: &Path, cache: &Path, blocks: &mut Vec<String>)
             blocks.push(format!("{}: how much is free cannot be told", place.display()));
             continue;
         };
-        let seen = Observation {
-            // f_bavail counts fragments (statvfs(3)).
-            disk_free_bytes: free.f_bavail.saturating_mul(free.f_frsize),
-            inodes_free: if free.f_files == 0 { u64::MAX } else { free.f_favail },
-            ..NOTHING
-        };
+        let seen =
+            Observation { disk_free_bytes: free_bytes(&free), inodes_free: free_inodes(&free), ..NOTHING };
         if !seen.has_room(&class) {
             blocks.push(format!(
                 "{}: too little room: {} bytes are free",
@@ -230,18 +226,12 @@ const NOTHING: Observation<'static> = Observation {
 fn touched(changes: &[Change], running: &[Process]) -> BTreeSet<String> {
     let replaced: BTreeSet<&str> =
         changes.iter().filter(|change| change.from.is_some()).map(|change| change.name.as_str()).collect();
-    let maps =
-        |process: &&Process| process.packages.iter().any(|package| replaced.contains(package.as_str()));
-    running.iter().filter(maps).filter_map(|process| process.unit.clone()).collect()
+    units_using(running, &replaced)
 }
 
 /// Sessions and slices are nobody's to restart.
-fn is_service(unit: &str) -> bool {
-    is_service_name(unit) && !is_deferred(unit)
-}
-
-fn is_service_name(unit: &str) -> bool {
-    Path::new(unit).extension().is_some_and(|kind| kind == "service")
+fn is_restarted(unit: &str) -> bool {
+    is_service(unit) && !is_deferred(unit)
 }
 
 /// Why the host would have to be rebooted.
@@ -250,7 +240,7 @@ fn reboot(changes: &[Change], touched: &BTreeSet<String>, root: &Root) -> Option
         return Some(format!("a kernel: {} {}", kernel.name, kernel.to));
     }
     // A session is its person's to end, and systemd can be executed anew.
-    let is_deferred = |unit: &&String| is_service_name(unit) && is_deferred(unit);
+    let is_deferred = |unit: &&String| is_service(unit) && is_deferred(unit);
     if let Some(unit) = touched.iter().find(is_deferred) {
         return Some(format!("{unit} maps files that would be replaced, and cannot be restarted"));
     }

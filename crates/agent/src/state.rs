@@ -4,6 +4,7 @@
 //! one. Nobody but the owner may read the directory: the host's key lies in it.
 
 use crate::identity::{Identity, Key};
+use rollout::plan;
 use rustix::fs::{Gid, Uid};
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, TryLockError};
@@ -344,4 +345,26 @@ fn check_mode(path: &Path, found: &Metadata, wanted: u32) -> Result<(), Error> {
 /// Whether a file of ours was not finished.
 pub(crate) fn is_unfinished(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+}
+
+/// What a package's file is called among those kept by their digests ([`PACKAGES`]).
+pub(crate) fn kept_name(file: &plan::File) -> String {
+    format!("{}.deb", file.sha256)
+}
+
+/// What is in a folder; nothing where it cannot be read.
+pub(crate) fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// The newest files of a folder; the others are removed.
+pub(crate) fn keep_newest(folder: &Path, files_max: usize) -> Vec<PathBuf> {
+    let time = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
+    let mut files: Vec<_> = entries(folder).filter_map(|path| Some((time(&path)?, path))).collect();
+    files.sort();
+    let old = files.len().saturating_sub(files_max);
+    for (_, path) in files.drain(..old) {
+        let _ = std::fs::remove_file(path);
+    }
+    files.into_iter().map(|(_, path)| path).collect()
 }

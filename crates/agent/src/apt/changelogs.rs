@@ -1,7 +1,7 @@
 //! The changelogs of candidates. Of each source the smallest package that carries one is fetched, by apt, which checks
 //! signatures and hashes; the changelog is kept in a cache, so that a second look fetches nothing.
 
-use super::fetch::apt_name;
+use super::fetch::{apt_name, cached_name};
 use super::installed::{NAMES, unpack};
 use super::tool::Apt;
 use crate::program::{self, Program, is_stopped};
@@ -293,7 +293,7 @@ impl Run<'_> {
     }
 
     fn unpack(&mut self, key: &(String, String), deb: &Deb, directory: &Path) {
-        let name = format!("{}_{}_{}.deb", deb.name, deb.version.replace(':', "%3a"), deb.arch);
+        let name = cached_name(&deb.name, &deb.version, &deb.arch);
         match changelog_in(&directory.join(&name)) {
             Ok(Some(bytes)) => {
                 if self.take(key, &bytes, name) {

@@ -132,6 +132,11 @@ pub(super) fn apt_name(candidate: &Candidate) -> Option<String> {
     Some(format!("{}:{}={}", candidate.name, candidate.arch, candidate.to.as_ref()?))
 }
 
+/// What apt's cache calls a package's file.
+pub(crate) fn cached_name(name: &str, version: &str, arch: &str) -> String {
+    format!("{name}_{}_{arch}.deb", version.replace(':', "%3a"))
+}
+
 /// `'ADDRESS' NAME_VERSION_ARCH.deb SIZE HASH`, by apt's name of the package.
 fn files(text: &str) -> HashMap<String, Promise> {
     text.lines()

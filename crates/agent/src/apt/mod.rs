@@ -20,6 +20,7 @@ mod tool;
 pub use changelogs::{Changelog, Changelogs, Fetching};
 pub use closes::Network;
 pub use fetch::Asked;
+pub(crate) use fetch::cached_name;
 pub use installed::installed_changelog;
 pub(crate) use rehearsal::Outlook;
 pub use tool::Apt;

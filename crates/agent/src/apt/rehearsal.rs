@@ -2,7 +2,7 @@
 //! simulation. Nothing is changed, and nothing fetched.
 
 use super::archives::{self, Source};
-use super::fetch::apt_name;
+use super::fetch::{apt_name, cached_name};
 use super::packages::Record;
 use super::simulation::{self, Simulation, Step};
 use super::{Apt, Network, SIMULATION_DEADLINE};
@@ -211,7 +211,7 @@ impl Apt {
 
     /// The file of an installed version, where apt's cache has it still.
     fn cached(&self, step: &Step, version: &str) -> Option<File> {
-        let name = format!("{}_{}_{}.deb", step.name, version.replace(':', "%3a"), step.arch);
+        let name = cached_name(&step.name, version, &step.arch);
         if name.contains('/') {
             return None;
         }

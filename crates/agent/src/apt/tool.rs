@@ -1,6 +1,7 @@
 //! The machine's own apt, aimed at a root directory. It only ever reads there: caches, logs and downloads go to a
 //! private directory, and of a foreign root's settings only a few harmless ones are honoured.
 
+use crate::job::sight::free_bytes;
 use crate::program::Program;
 use exposure::inventory::{Gap, Part, System};
 use std::ffi::OsString;
@@ -91,9 +92,7 @@ impl Apt {
     /// What to do about a failure of apt: `otherwise`, unless the disk that its caches lie on is as good as full.
     pub(super) fn remedy(&self, otherwise: &str) -> String {
         let Some(place) = self.private().and_then(Path::parent) else { return otherwise.to_owned() };
-        // f_bavail counts fragments (statvfs(3)).
-        let free = |free: rustix::fs::StatVfs| free.f_bavail.saturating_mul(free.f_frsize);
-        if rustix::fs::statvfs(place).is_ok_and(|found| free(found) < FREE_BYTES_MIN) {
+        if rustix::fs::statvfs(place).is_ok_and(|found| free_bytes(&found) < FREE_BYTES_MIN) {
             format!("free some space in {}, or set TMPDIR", place.display())
         } else {
             otherwise.to_owned()
@@ -106,7 +105,8 @@ impl Apt {
             self.private().ok_or_else(|| io::Error::other("there is no archive to download from"))?;
         let directory = tempfile::Builder::new().prefix("download-").tempdir_in(private)?;
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755))?;
-        if let Some(uid) = download_user() {
+        // Whom apt downloads as.
+        if let Some(uid) = crate::user::id("_apt") {
             // Fails where we are not root: then apt downloads as ourselves anyway.
             let _ = chown(directory.path(), Some(uid), None);
         }
@@ -219,10 +219,4 @@ pub(super) fn settings(dump: &str) -> impl Iterator<Item = (String, String)> {
         let value = value.trim().trim_matches('"');
         (!value.is_empty()).then(|| (name.to_owned(), value.to_owned()))
     })
-}
-
-/// The user id apt downloads as, if this machine has that user.
-fn download_user() -> Option<u32> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    users.lines().find_map(|line| line.strip_prefix("_apt:")?.split(':').nth(1)?.parse().ok())
 }

@@ -12,6 +12,7 @@ use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
 use rollout::plan::{Digest, HostClass, HostId, PlanId};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -132,31 +133,34 @@ pub(super) fn installed(order: &Order) -> Result<Vec<Package>, Problem> {
     }
 }
 
+/// Version and state of each package, by name and architecture.
+fn versions(packages: &[Package]) -> BTreeMap<(&str, &str), (&str, PackageState)> {
+    let mut versions = BTreeMap::new();
+    for package in packages {
+        versions.insert((&*package.name, &*package.arch), (&*package.version, package.state));
+    }
+    versions
+}
+
 /// What changed between two looks.
 fn moved(before: &[Package], after: &[Package], class: &HostClass) -> Vec<Moved> {
-    let version = |packages: &[Package], of: &Package| {
-        let same = |other: &&Package| (&other.name, &other.arch) == (&of.name, &of.arch);
-        packages.iter().find(same).map(|found| (found.version.clone(), found.state))
-    };
-    let mut moved: Vec<Moved> = before
-        .iter()
-        .chain(after)
-        .filter_map(|package| {
-            let (was, is) = (version(before, package), version(after, package));
-            let whole = is.as_ref().is_some_and(|(_, state)| *state == PackageState::Installed);
-            (was != is).then(|| Moved {
-                name: package.name.clone(),
-                arch: package.arch.clone(),
-                from: was.map(|(version, _)| version),
-                to: is.map(|(version, _)| version),
-                planned: class.changes.iter().any(|change| change.name == package.name),
-                whole,
-            })
+    let (was, is) = (versions(before), versions(after));
+    let all: BTreeSet<_> = was.keys().chain(is.keys()).copied().collect();
+    all.into_iter()
+        .filter(|package| was.get(package) != is.get(package))
+        .map(|package @ (name, arch)| {
+            let version =
+                |of: &BTreeMap<_, (&str, _)>| of.get(&package).map(|(version, _)| (*version).to_owned());
+            Moved {
+                name: name.to_owned(),
+                arch: arch.to_owned(),
+                from: version(&was),
+                to: version(&is),
+                planned: class.changes.iter().any(|change| change.name == name),
+                whole: is.get(&package).is_some_and(|(_, state)| *state == PackageState::Installed),
+            }
         })
-        .collect();
-    moved.sort();
-    moved.dedup();
-    moved
+        .collect()
 }
 
 /// Reboots, and waits for the end. Whether the host was booted anew, its boot id tells.

@@ -24,6 +24,7 @@ pub(crate) use restart::{Service, services};
 use crate::job::clock;
 use crate::program::Program;
 use crate::settings::Settings;
+use crate::user;
 use advisory::Problem;
 use guard::Guard;
 use jiff::Timestamp;
@@ -51,7 +52,7 @@ pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
     };
     let caller = socket_peercred(&connection).map_err(|problem| broken(&problem))?;
     let caller = caller.uid.as_raw();
-    if caller != 0 && user_id(USER) != Some(caller) {
+    if caller != 0 && user::id(USER) != Some(caller) {
         let reason = format!("user {caller} may not ask; root and {USER} may");
         return Err(Problem::new("answer on", SOCKET, reason).remedy("see who opened the socket"));
     }
@@ -90,15 +91,6 @@ fn begin(place: &Place, order: &Order, settings: &Path, line: &Arc<Line>) -> Res
         .args(["agent", "deed"]);
     run.run_ok().map(|_| ()).map_err(|problem| {
         order.refused(problem).remedy(format!("see systemctl status {DEED_UNIT}; it is tried again"))
-    })
-}
-
-/// The id of a user of this host, from its own list of them.
-fn user_id(name: &str) -> Option<u32> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        if fields.next() == Some(name) { fields.nth(1)?.parse().ok() } else { None }
     })
 }
 

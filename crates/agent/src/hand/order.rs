@@ -2,6 +2,7 @@
 //! follows its line, byte by byte.
 
 use advisory::Problem;
+use rollout::converge::Act;
 use rollout::order::Direction;
 use rollout::plan::{Digest, PlanId};
 use serde::de::DeserializeOwned;
@@ -27,6 +28,21 @@ pub(crate) enum Deed {
     Revert,
     Restart,
     Reboot,
+}
+
+impl Deed {
+    /// What an act asks to be done; `None` for those that ask nothing.
+    pub(crate) fn of(act: &Act) -> Option<Self> {
+        match act {
+            Act::Go | Act::Rest(_) => None,
+            Act::Fetch => Some(Self::Fetch),
+            Act::Apply => Some(Self::Apply),
+            Act::Repair => Some(Self::Repair),
+            Act::Revert => Some(Self::Revert),
+            Act::Restart => Some(Self::Restart),
+            Act::Reboot => Some(Self::Reboot),
+        }
+    }
 }
 
 impl fmt::Display for Deed {

@@ -5,7 +5,7 @@ use super::grant::Grant;
 use super::nonces::Nonces;
 use super::order::Order;
 use crate::enrol::Joined;
-use crate::state::{Durable, Lock, PACKAGES, PLANS, State, TRUST};
+use crate::state::{Durable, Lock, PACKAGES, PLANS, State, TRUST, entries, keep_newest, kept_name};
 use advisory::Problem;
 use rollout::plan::{Digest, Plan};
 use serde::de::DeserializeOwned;
@@ -205,9 +205,9 @@ impl Place {
     /// Forgets the oldest plans, and files that no plan names any more.
     pub(crate) fn sweep(&self) {
         for folder in [GRANTS, DEEDS] {
-            newest(&self.0.path(folder), JOBS_MAX);
+            keep_newest(&self.0.path(folder), JOBS_MAX);
         }
-        let plans = newest(&self.0.path(PLANS), PLANS_MAX);
+        let plans = keep_newest(&self.0.path(PLANS), PLANS_MAX);
         let read = |path: &PathBuf| Plan::read(&std::fs::read(path).ok()?).ok();
         let mut wanted = BTreeSet::new();
         for path in &plans {
@@ -215,7 +215,7 @@ impl Place {
             let Some(plan) = read(path) else { return };
             let changes = plan.classes.iter().flat_map(|class| &class.changes);
             let files = changes.flat_map(|change| [Some(&change.file), change.back.as_ref()]);
-            wanted.extend(files.flatten().map(|file| format!("{}.deb", file.sha256)));
+            wanted.extend(files.flatten().map(kept_name));
         }
         for path in entries(&self.packages()) {
             if !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| wanted.contains(name)) {
@@ -248,22 +248,6 @@ impl Place {
     fn failed(&self, doing: &str, reason: &dyn std::fmt::Display) -> Problem {
         Problem::new(doing, self.0.directory().display().to_string(), reason.to_string())
     }
-}
-
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
-}
-
-/// The newest files of a folder; the others are removed.
-fn newest(folder: &Path, files_max: usize) -> Vec<PathBuf> {
-    let time = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
-    let mut files: Vec<_> = entries(folder).filter_map(|path| Some((time(&path)?, path))).collect();
-    files.sort();
-    let old = files.len().saturating_sub(files_max);
-    for (_, path) in files.drain(..old) {
-        let _ = std::fs::remove_file(path);
-    }
-    files.into_iter().map(|(_, path)| path).collect()
 }
 
 fn job(digest: Digest, fence: u64) -> String {

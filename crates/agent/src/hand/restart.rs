@@ -3,8 +3,8 @@
 
 use super::deed::Outcome;
 use super::order::Order;
-use super::units::{INIT, config_test, is_deferred};
-use crate::job::sight::stale_units;
+use super::units::{INIT, config_test, is_deferred, is_service};
+use crate::job::sight::{stale_units, units_using};
 use crate::observe::root::Root;
 use crate::observe::{packages_now, processes_now};
 use crate::program::{Program, is_installed};
@@ -70,10 +70,6 @@ fn stale(order: &Order, class: &HostClass) -> Result<BTreeSet<String>, Problem> 
     Ok(stale_units(&running(order)?, &changed))
 }
 
-fn is_service(unit: &str) -> bool {
-    Path::new(unit).extension().is_some_and(|kind| kind == "service")
-}
-
 fn running(order: &Order) -> Result<Vec<Process>, Problem> {
     let root = Root::open(Path::new("/")).map_err(|problem| order.refused(problem))?;
     let (system, ..) = packages_now(&root);
@@ -94,10 +90,7 @@ fn tested(unit: &str) -> Result<(), String> {
 /// Services that run code of a class's packages now.
 pub(super) fn users(order: &Order, class: &HostClass) -> Result<Vec<String>, Problem> {
     let changed: BTreeSet<&str> = class.changes.iter().map(|change| change.name.as_str()).collect();
-    let uses = |process: &&Process| process.packages.iter().any(|package| changed.contains(package.as_str()));
-    let running = running(order)?;
-    let units: BTreeSet<String> =
-        running.iter().filter(uses).filter_map(|process| process.unit.clone()).collect();
+    let units = units_using(&running(order)?, &changed);
     // Our own are begun anew whenever something is done.
     Ok(units.into_iter().filter(|unit| is_service(unit) && !unit.starts_with("palisade-")).collect())
 }

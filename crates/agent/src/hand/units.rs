@@ -34,6 +34,11 @@ pub(crate) fn is_deferred(unit: &str) -> bool {
     is_persons || is_logind || DEFERRED.contains(&unit)
 }
 
+/// Whether a unit is a service: what else there is, whoever began it must end it.
+pub(crate) fn is_service(unit: &str) -> bool {
+    Path::new(unit).extension().is_some_and(|kind| kind == "service")
+}
+
 /// The program that tells whether a service would start again with the configuration as it lies on the disk.
 pub(super) fn config_test(unit: &str) -> Option<(&'static str, &'static [&'static str])> {
     Some(match unit {

@@ -95,22 +95,20 @@ impl Apt {
     }
 
     /// Takes what became of the last order of this job, if it was not told yet.
-    fn take_told(&mut self, job: &Job<'_>) {
-        let last = Place::outcomes_in(&self.place, job.digest, job.fence).pop();
-        let Some(Outcome { began, ended: Some(_), problem, .. }) = last else { return };
-        if self.told != Some(began) {
-            (self.told, self.tells) = (Some(began), problem);
+    fn take_told(&mut self, outcomes: &[Outcome]) {
+        let Some(Outcome { began, ended: Some(_), problem, .. }) = outcomes.last() else { return };
+        if self.told != Some(*began) {
+            (self.told, self.tells) = (Some(*began), problem.clone());
         }
     }
 
     /// Looks whether every service that ran code of the packages before still does well: neither down, nor restarted by systemd
     /// since the stage began.
-    fn watch(&mut self, job: &Job<'_>) {
+    fn watch(&mut self, job: &Job<'_>, outcomes: Vec<Outcome>) {
         if !matches!(job.stage, Stage::Verifying | Stage::Soaking) {
             (self.watched, self.well) = (None, None);
             return;
         }
-        let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
         let units: Vec<String> = outcomes.into_iter().flat_map(|outcome| outcome.users_before).collect();
         let Some(now) = services(&units) else {
             self.well = None;
@@ -169,21 +167,14 @@ impl Hand for Apt {
             // A database that is being written is no answer, and nothing is asked of it before the end.
             return Ok(Look { working, ..self.sight.glance(now) });
         }
-        self.take_told(job);
-        self.watch(job);
+        let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
+        self.take_told(&outcomes);
+        self.watch(job, outcomes);
         Ok(Look { working, ..self.sight.look(job, now)? })
     }
 
     fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem> {
-        let deed = match act {
-            Act::Go | Act::Rest(_) => return Ok(()),
-            Act::Fetch => Deed::Fetch,
-            Act::Apply => Deed::Apply,
-            Act::Repair => Deed::Repair,
-            Act::Revert => Deed::Revert,
-            Act::Restart => Deed::Restart,
-            Act::Reboot => Deed::Reboot,
-        };
+        let Some(deed) = Deed::of(act) else { return Ok(()) };
         let order = Order {
             deed,
             plan: job.plan.id,

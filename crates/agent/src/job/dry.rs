@@ -7,6 +7,7 @@
 use super::clock;
 use super::hand::Hand;
 use super::sight::{Job, Look, Sight};
+use crate::hand::order::Deed;
 use crate::settings::HandKind;
 use crate::state::{Durable, FAULTS, PRETENCE, State};
 use advisory::Problem;
@@ -34,18 +35,6 @@ enum Claim {
     Real,
     New,
     Half,
-}
-
-/// What it can be asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Deed {
-    Fetch,
-    Apply,
-    Repair,
-    Revert,
-    Restart,
-    Reboot,
 }
 
 /// When the agent is killed.
@@ -244,15 +233,7 @@ impl Hand for Dry {
     }
 
     fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem> {
-        let deed = match act {
-            Act::Go | Act::Rest(_) => return Ok(()),
-            Act::Fetch => Deed::Fetch,
-            Act::Apply => Deed::Apply,
-            Act::Repair => Deed::Repair,
-            Act::Revert => Deed::Revert,
-            Act::Restart => Deed::Restart,
-            Act::Reboot => Deed::Reboot,
-        };
+        let Some(deed) = Deed::of(act) else { return Ok(()) };
         self.turn_to(job.digest);
         let faults = self.faults()?;
         self.die_at(Moment::Before, deed, &faults.dies_before)?;

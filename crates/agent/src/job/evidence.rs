@@ -3,7 +3,7 @@
 use super::sight::{Job, Look};
 use crate::hand::deed::Outcome;
 use crate::hand::place::Place;
-use crate::state::{Durable, EVIDENCE, State};
+use crate::state::{Durable, EVIDENCE, State, keep_newest};
 use advisory::Problem;
 use exposure::inventory::PackageState;
 use jiff::Timestamp;
@@ -87,19 +87,9 @@ pub(super) fn keep(
     let bytes = serde_json::to_vec(&evidence).map_err(|problem| failed(problem.to_string()))?;
     let name = format!("{EVIDENCE}/{}-{}.json", job.plan.id, job.fence);
     let kept = state.folder(EVIDENCE).and_then(|folder| {
-        sweep(&folder);
+        // And the one that is written now.
+        keep_newest(&folder, KEPT_MAX - 1);
         state.keep(name, &bytes, Durable::Yes)
     });
     kept.map_err(|problem| failed(problem.to_string()))
-}
-
-/// Forgets the oldest.
-fn sweep(folder: &Path) {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut kept: Vec<_> =
-        entries.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
-    kept.sort();
-    while kept.len() >= KEPT_MAX {
-        let _ = std::fs::remove_file(kept.remove(0).1);
-    }
 }

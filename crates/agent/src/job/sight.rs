@@ -4,6 +4,7 @@ use super::{clock, lock};
 use crate::hand::units::{INIT, is_deferred};
 use crate::observe::root::Root;
 use crate::observe::{kernels_now, packages_now, processes_now};
+use crate::state::kept_name;
 use advisory::Order;
 use advisory::Problem;
 use exposure::inventory::{Gap, Package, PackageState, Part, Process};
@@ -242,7 +243,7 @@ impl Sight {
 
     /// Whether the cache has this very file.
     fn has(&mut self, file: &File) -> bool {
-        let path = self.cache.join(format!("{}.deb", file.sha256));
+        let path = self.cache.join(kept_name(file));
         let Ok(found) = std::fs::metadata(&path) else { return false };
         if !found.is_file() || found.len() != file.size_bytes {
             return false;
@@ -260,12 +261,12 @@ impl Sight {
 }
 
 /// Free for everybody: f_bavail counts fragments (statvfs(3)).
-fn free_bytes(found: &rustix::fs::StatVfs) -> u64 {
+pub(crate) fn free_bytes(found: &rustix::fs::StatVfs) -> u64 {
     found.f_bavail.saturating_mul(found.f_frsize)
 }
 
 /// File systems that make inodes as they need them tell none.
-fn free_inodes(found: &rustix::fs::StatVfs) -> u64 {
+pub(crate) fn free_inodes(found: &rustix::fs::StatVfs) -> u64 {
     if found.f_files == 0 { u64::MAX } else { found.f_favail }
 }
 
@@ -297,6 +298,13 @@ pub(crate) fn stale_units(running: &[Process], changed: &BTreeSet<&str>) -> BTre
     };
     let unit = |process: &Process| process.unit.clone().unwrap_or_else(|| process.name.clone());
     running.iter().filter(is_stale).map(unit).collect()
+}
+
+/// Units whose processes run code of these packages.
+pub(crate) fn units_using(running: &[Process], packages: &BTreeSet<&str>) -> BTreeSet<String> {
+    let uses =
+        |process: &&Process| process.packages.iter().any(|package| packages.contains(package.as_str()));
+    running.iter().filter(uses).filter_map(|process| process.unit.clone()).collect()
 }
 
 /// The unit among these that only a reboot renews.
@@ -343,7 +351,7 @@ mod tests {
         let folder = state.folder(crate::state::PACKAGES).unwrap();
         let mut sight = Sight::new(directory.path(), &folder, 1, "");
         let file = File { sha256: Digest::of(b"package"), size_bytes: 7 };
-        let path = folder.join(format!("{}.deb", file.sha256));
+        let path = folder.join(kept_name(&file));
         assert!(!sight.has(&file));
         fs::write(&path, "pack").unwrap();
         assert!(!sight.has(&file), "cut short");

@@ -2,17 +2,19 @@
 //! trusts, and kept only with the very digests that approvers have signed.
 
 use super::command::{download, update};
+use crate::apt::cached_name;
 use crate::hand::order::Order;
 use crate::hand::place::Place;
 use crate::job::sight::sha256_of;
 use crate::program::Program;
+use crate::state::kept_name;
 use advisory::Problem;
 use rollout::plan::{Digest, File, HostClass};
 use sha2::{Digest as _, Sha256};
 use std::fs::Permissions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Where apt keeps what it downloads.
@@ -100,7 +102,7 @@ fn missing(packages: &Path, class: &HostClass) -> Vec<Wanted> {
         [new, old].into_iter().flatten()
     });
     let is_here = |file: &File| {
-        sha256_of(&path_of(packages, file)).is_ok_and(|found| found == (file.sha256, file.size_bytes))
+        sha256_of(&packages.join(kept_name(file))).is_ok_and(|found| found == (file.sha256, file.size_bytes))
     };
     changes
         .filter(|(_, _, file)| !is_here(file))
@@ -110,16 +112,6 @@ fn missing(packages: &Path, class: &HostClass) -> Vec<Wanted> {
             file: file.clone(),
         })
         .collect()
-}
-
-/// What apt's cache calls a package's file.
-pub(super) fn cached_name(name: &str, version: &str, arch: &str) -> String {
-    format!("{name}_{}_{arch}.deb", version.replace(':', "%3a"))
-}
-
-/// Where a file is kept.
-pub(super) fn path_of(packages: &Path, file: &File) -> PathBuf {
-    packages.join(format!("{}.deb", file.sha256))
 }
 
 /// Takes over every download that is wanted.
@@ -153,7 +145,7 @@ fn keep(from: &Path, packages: &Path, wanted: &File) -> io::Result<()> {
     }
     copy.as_file().set_permissions(Permissions::from_mode(0o644))?;
     copy.as_file().sync_all()?;
-    copy.persist(path_of(packages, wanted))?;
+    copy.persist(packages.join(kept_name(wanted)))?;
     std::fs::File::open(packages)?.sync_all()
 }
 
@@ -178,7 +170,7 @@ fn waiting(program: &Program) -> Result<(), String> {
 fn downloads() -> io::Result<tempfile::TempDir> {
     let directory = tempfile::Builder::new().prefix("palisade-").tempdir_in(CACHE)?;
     std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
-    if let Some(user) = crate::hand::user_id("_apt") {
+    if let Some(user) = crate::user::id("_apt") {
         chown(directory.path(), Some(user), None)?;
     }
     Ok(directory)
@@ -199,6 +191,6 @@ mod tests {
         assert_eq!(std::fs::read_dir(&packages).unwrap().count(), 0, "nothing is left of it");
         std::fs::write(&from, "signed").unwrap();
         keep(&from, &packages, &wanted).unwrap();
-        assert_eq!(std::fs::read(path_of(&packages, &wanted)).unwrap(), b"signed");
+        assert_eq!(std::fs::read(packages.join(kept_name(&wanted))).unwrap(), b"signed");
     }
 }

@@ -1,15 +1,15 @@
 //! Installing, repairing, going back: what apt would do is held against the plan before, what the database says after.
 
 use super::command::{Way, configure, install, marks, simulate};
-use super::fetch::{cached_name, path_of};
 use super::progress::Progress;
 use super::staged::Staged;
-use crate::apt::simulation;
+use crate::apt::{cached_name, simulation};
 use crate::hand::deed::installed;
 use crate::hand::order::{Deed, Order};
 use crate::hand::place::Place;
 use crate::job::sight::sha256_of;
 use crate::program::{Program, is_stopped};
+use crate::state::kept_name;
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use rollout::plan::{Change, File, HostClass};
@@ -178,7 +178,7 @@ impl Transaction<'_> {
         for change in changes {
             let file = self.file(change);
             let file = file.ok_or_else(|| failed(&change.name, &"no old file was kept"))?;
-            let kept = path_of(&packages, file);
+            let kept = packages.join(kept_name(file));
             match sha256_of(&kept) {
                 Ok(found) if found == (file.sha256, file.size_bytes) => {}
                 Ok(_) => return Err(failed(&change.name, &"the kept file is damaged")),
