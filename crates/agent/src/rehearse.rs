@@ -22,6 +22,8 @@ use wire::v1::{Rehearse, Rehearsed};
 
 /// How long a rehearsal may take; after that the server is told that it took too long.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// How often the set may grow: a source that pulls in a source that pulls in a source.
+const ROUNDS_MAX: usize = 8;
 /// Source packages in one question.
 const SOURCES_MAX: usize = 1_000;
 
@@ -146,6 +148,9 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
     if packages.is_empty() {
         outlook.blocks.extend(gaps.iter().map(|gap| format!("{}: {}", gap.object, gap.reason)));
     }
+    outlook.changes.sort_by(|one, other| (&one.name, &one.arch).cmp(&(&other.name, &other.arch)));
+    let files = outlook.changes.iter().flat_map(|change| [Some(&change.file), change.back.as_ref()]);
+    let download_bytes = files.flatten().fold(0_u64, |sum, file| sum.saturating_add(file.size_bytes));
     room(&outlook.changes, root, cache, &mut outlook.blocks);
     let running = processes_now(root, Path::new("/proc"), &system, now);
     let touched = touched(&outlook.changes, &running);
@@ -156,12 +161,43 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
         blocks: outlook.blocks,
         restarts: touched.into_iter().filter(|unit| is_restarted(unit)).collect(),
         reboot,
-        download_bytes: outlook.download_bytes,
+        download_bytes,
     }
 }
 
+/// What a package manager would do to upgrade these sources whole, and every source whole that they pull in; `None` if
+/// nothing of them may be upgraded.
+///
+/// `upgrade` asks the package manager about these packages; `pulled` names the source packages of what it would replace.
+pub(crate) fn closure<'p, T>(
+    sources: &'p [String],
+    packages: &'p [Package],
+    blocks: &mut Vec<String>,
+    mut upgrade: impl FnMut(&[&'p Package], &mut Vec<String>) -> Result<T, String>,
+    pulled: impl Fn(&T) -> Vec<&'p str>,
+) -> Result<Option<T>, String> {
+    let mut whole: BTreeSet<&str> = sources.iter().map(String::as_str).collect();
+    for _ in 0..ROUNDS_MAX {
+        let ours = packages.iter().filter(|package| whole.contains(package.source.as_str()));
+        let wanted: Vec<&Package> = ours.filter(|package| !package.held).collect();
+        if wanted.is_empty() {
+            tell_held(packages, &whole, blocks);
+            return Ok(None);
+        }
+        let answer = upgrade(&wanted, blocks)?;
+        let before = whole.len();
+        whole.extend(pulled(&answer));
+        if whole.len() == before {
+            tell_held(packages, &whole, blocks);
+            return Ok(Some(answer));
+        }
+    }
+    tell_held(packages, &whole, blocks);
+    Err(format!("after {ROUNDS_MAX} rounds the package manager still pulls in further source packages"))
+}
+
 /// Held or broken packages of the sources that are to be upgraded whole.
-pub(crate) fn tell_held(packages: &[Package], whole: &BTreeSet<&str>, blocks: &mut Vec<String>) {
+fn tell_held(packages: &[Package], whole: &BTreeSet<&str>, blocks: &mut Vec<String>) {
     for package in packages.iter().filter(|package| whole.contains(package.source.as_str())) {
         if package.held {
             blocks.push(format!("{} is held by the operator", package.name));

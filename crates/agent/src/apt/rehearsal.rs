@@ -7,7 +7,7 @@ use super::packages::Record;
 use super::simulation::{self, Simulation, Step};
 use super::{Apt, Network, SIMULATION_DEADLINE};
 use crate::job::sight::sha256_of;
-use crate::rehearse::tell_held;
+use crate::rehearse::closure;
 use advisory::Order;
 use exposure::inventory::{Action, Candidate, Fetch, Package};
 use jiff::Timestamp;
@@ -16,8 +16,6 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How often the set may grow: a source that pulls in a source that pulls in a source.
-const ROUNDS_MAX: usize = 8;
 /// Unmet dependencies that are told.
 const UNMET_MAX: usize = 3;
 /// How long archives are asked whether they have the files.
@@ -28,7 +26,6 @@ const FETCH_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Outlook {
     pub(crate) changes: Vec<Change>,
     pub(crate) blocks: Vec<String>,
-    pub(crate) download_bytes: u64,
 }
 
 impl Apt {
@@ -48,7 +45,7 @@ impl Apt {
             return outlook;
         }
         let simulation = match self.closure(sources, packages, &mut outlook.blocks) {
-            Ok(simulation) => simulation,
+            Ok(simulation) => simulation.unwrap_or_default(),
             Err(reason) => {
                 outlook.blocks.push(reason);
                 return outlook;
@@ -66,9 +63,6 @@ impl Apt {
         if network == Network::Archives {
             self.ask(&mut outlook);
         }
-        let bytes = outlook.changes.iter().flat_map(|change| [Some(&change.file), change.back.as_ref()]);
-        outlook.download_bytes = bytes.flatten().fold(0, |sum, file| sum.saturating_add(file.size_bytes));
-        outlook.changes.sort_by(|one, other| (&one.name, &one.arch).cmp(&(&other.name, &other.arch)));
         outlook
     }
 
@@ -78,33 +72,18 @@ impl Apt {
         sources: &[String],
         packages: &[Package],
         blocks: &mut Vec<String>,
-    ) -> Result<Simulation, String> {
-        let mut whole: BTreeSet<&str> = sources.iter().map(String::as_str).collect();
-        for _ in 0..ROUNDS_MAX {
-            let ours = packages.iter().filter(|package| whole.contains(package.source.as_str()));
-            let named: Vec<String> = ours
-                .filter(|package| !package.held)
-                .map(|package| self.named(&package.name, &package.arch))
-                .collect();
-            if named.is_empty() {
-                break;
-            }
-            let simulation = self.install(&named, blocks)?;
-            let before = whole.len();
-            for step in simulation.steps.iter().filter(|step| step.from.is_some()) {
-                let installed = packages.iter().find(|package| is_of(step, package));
-                whole.extend(installed.map(|package| package.source.as_str()));
-            }
-            if whole.len() == before {
-                tell_held(packages, &whole, blocks);
-                return Ok(simulation);
-            }
-        }
-        tell_held(packages, &whole, blocks);
-        if whole.len() > sources.len() {
-            return Err(format!("after {ROUNDS_MAX} rounds apt still pulls in further source packages"));
-        }
-        Ok(Simulation::default())
+    ) -> Result<Option<Simulation>, String> {
+        let upgrade = |wanted: &[&Package], blocks: &mut Vec<String>| {
+            let named: Vec<String> =
+                wanted.iter().map(|package| self.named(&package.name, &package.arch)).collect();
+            self.install(&named, blocks)
+        };
+        let pulled = |simulation: &Simulation| {
+            let replaced = simulation.steps.iter().filter(|step| step.from.is_some());
+            let installed = |step| packages.iter().find(|package| is_of(step, package));
+            replaced.filter_map(installed).map(|package| package.source.as_str()).collect()
+        };
+        closure(sources, packages, blocks, upgrade, pulled)
     }
 
     /// What apt would do to install these. If it would have to remove something, that is told.

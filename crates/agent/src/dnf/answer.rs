@@ -1,6 +1,6 @@
 //! What is asked of dnf's library, and what it says.
 
-use crate::observe::rpm::split_source;
+use crate::observe::rpm::{evr, split_source};
 use serde::{Deserialize, Serialize};
 
 /// A question: what would upgrading `wanted` do?
@@ -57,12 +57,9 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// `epoch:version-release`, a zero epoch left out.
+    /// Its version, as plans have it.
     pub(super) fn evr(&self) -> String {
-        match self.epoch {
-            0 => format!("{}-{}", self.version, self.release),
-            epoch => format!("{epoch}:{}-{}", self.version, self.release),
-        }
+        evr(self.epoch, &self.version, &self.release)
     }
 
     /// Name of its source package.

@@ -7,7 +7,7 @@ use crate::apt::{Network, Outlook};
 use crate::observe::dnf::Scratch;
 use crate::observe::root::Root;
 use crate::program::Program;
-use crate::rehearse::tell_held;
+use crate::rehearse::closure;
 use answer::{Answer, Old, Question, Told, Wanted};
 use exposure::inventory::Package;
 use jiff::Timestamp;
@@ -19,8 +19,6 @@ use std::time::Duration;
 
 /// The program that asks dnf's library.
 const ASK: &str = include_str!("ask.py");
-/// How often the set may grow: a source that pulls in a source that pulls in a source.
-const ROUNDS_MAX: usize = 8;
 /// A whole distribution's metadata takes some seconds to load, and a minute to fetch over a slow line.
 const DEADLINE: Duration = Duration::from_secs(240);
 /// The first line of a program that names its interpreter; Linux reads 256 bytes of it (execve(2)).
@@ -96,9 +94,6 @@ fn changes(answer: &Answer, packages: &[Package], outlook: &mut Outlook) {
         });
     }
     outlook.blocks.extend(removed.values().map(|told| format!("{} would be removed", told.name)));
-    let bytes = outlook.changes.iter().flat_map(|change| [Some(&change.file), change.back.as_ref()]);
-    outlook.download_bytes = bytes.flatten().fold(0, |sum, file| sum.saturating_add(file.size_bytes));
-    outlook.changes.sort_by(|one, other| (&one.name, &one.arch).cmp(&(&other.name, &other.arch)));
 }
 
 impl Told {
@@ -130,40 +125,26 @@ impl Dnf {
         network: Network,
         blocks: &mut Vec<String>,
     ) -> Result<Option<Answer>, String> {
-        let mut whole: BTreeSet<&str> = sources.iter().map(String::as_str).collect();
-        let mut found = None;
-        for round in 0..ROUNDS_MAX {
-            let ours = packages.iter().filter(|package| whole.contains(package.source.as_str()));
-            let wanted: BTreeSet<Wanted> = ours
-                .filter(|package| !package.held)
-                .map(|package| Wanted {
-                    name: package.name.clone(),
-                    arch: package.arch.clone(),
-                    version: None,
-                })
-                .collect();
-            if wanted.is_empty() {
-                break;
-            }
+        let mut network = network;
+        let upgrade = |wanted: &[&Package], _: &mut Vec<String>| {
+            let latest = |package: &&Package| Wanted {
+                name: package.name.clone(),
+                arch: package.arch.clone(),
+                version: None,
+            };
+            let wanted: BTreeSet<Wanted> = wanted.iter().map(latest).collect();
             // Fetched once; what follows reads what was fetched.
-            let network = if round == 0 { network } else { Network::None };
-            let answer = self.ask(wanted.into_iter().collect(), Vec::new(), network)?;
-            let before = whole.len();
-            for told in &answer.removes {
-                let is_it = |package: &&Package| package.name == told.name && package.arch == told.arch;
-                whole.extend(packages.iter().find(is_it).map(|package| package.source.as_str()));
-            }
-            if whole.len() == before {
-                tell_held(packages, &whole, blocks);
-                return Ok(Some(answer).filter(|answer| !answer.installs.is_empty()));
-            }
-            found = Some(answer);
-        }
-        tell_held(packages, &whole, blocks);
-        match found {
-            Some(_) => Err(format!("after {ROUNDS_MAX} rounds dnf still pulls in further source packages")),
-            None => Ok(None),
-        }
+            let network = std::mem::replace(&mut network, Network::None);
+            self.ask(wanted.into_iter().collect(), Vec::new(), network)
+        };
+        let pulled = |answer: &Answer| {
+            let is_it =
+                |told: &Told, package: &&Package| package.name == told.name && package.arch == told.arch;
+            let installed = |told| packages.iter().find(|package| is_it(told, package));
+            answer.removes.iter().filter_map(installed).map(|package| package.source.as_str()).collect()
+        };
+        let found = closure(sources, packages, blocks, upgrade, pulled)?;
+        Ok(found.filter(|answer| !answer.installs.is_empty()))
     }
 
     fn ask(&self, wanted: Vec<Wanted>, old: Vec<Old>, network: Network) -> Result<Answer, String> {

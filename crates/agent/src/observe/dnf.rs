@@ -6,7 +6,7 @@
 use crate::observe::gaps;
 use crate::observe::repos::{self, CONFIG_BYTES_MAX, Repository};
 use crate::observe::root::Root;
-use crate::observe::rpm::Database;
+use crate::observe::rpm::{Database, evr, split_source};
 use crate::program::{Error, Program};
 use exposure::inventory::{Action, ArchiveClass, Candidate, Fetch, Gap, Package, Part};
 use jiff::Timestamp;
@@ -289,18 +289,14 @@ fn parse_offer(line: &[u8]) -> Option<Offer> {
         return None;
     };
     let epoch = epoch.parse::<u32>().ok()?;
-    let evr = |version: &str, release: &str| match epoch {
-        0 => format!("{version}-{release}"),
-        epoch => format!("{epoch}:{version}-{release}"),
-    };
-    let (source, source_version) = match crate::observe::rpm::split_source(source_rpm) {
-        Some((source, version, release)) => (source.to_owned(), evr(version, release)),
-        None => ((*name).to_owned(), evr(version, release)),
+    let (source, source_version) = match split_source(source_rpm) {
+        Some((source, version, release)) => (source.to_owned(), evr(epoch, version, release)),
+        None => ((*name).to_owned(), evr(epoch, version, release)),
     };
     Some(Offer {
         name: (*name).to_owned(),
         arch: (*arch).to_owned(),
-        version: evr(version, release),
+        version: evr(epoch, version, release),
         source,
         source_version,
         repository: (*repository).to_owned(),

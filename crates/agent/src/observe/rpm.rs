@@ -199,14 +199,10 @@ fn parse_package(line: &[u8]) -> Option<Package> {
     if ![name, epoch, version, release].into_iter().all(|field| is_word(field)) {
         return None;
     }
-    let evr = |version: &str, release: &str| match epoch.parse::<u32>() {
-        Ok(0) => Some(format!("{version}-{release}")),
-        Ok(epoch) => Some(format!("{epoch}:{version}-{release}")),
-        Err(_) => None,
-    };
-    let binary = evr(version, release)?;
+    let epoch = epoch.parse().ok()?;
+    let binary = evr(epoch, version, release);
     let (source, source_version) = match split_source(source_rpm) {
-        Some((source, version, release)) => (source.to_owned(), evr(version, release)?),
+        Some((source, version, release)) => (source.to_owned(), evr(epoch, version, release)),
         None => ((*name).to_owned(), binary.clone()),
     };
     Some(Package {
@@ -222,6 +218,14 @@ fn parse_package(line: &[u8]) -> Option<Package> {
         vendor: (*vendor).to_owned(),
         origin: Origin::Unknown,
     })
+}
+
+/// A version as inventories and plans have it: `epoch:version-release`, a zero epoch left out.
+pub(crate) fn evr(epoch: u32, version: &str, release: &str) -> String {
+    match epoch {
+        0 => format!("{version}-{release}"),
+        epoch => format!("{epoch}:{version}-{release}"),
+    }
 }
 
 /// Name, version and release of `name-version-release.src.rpm`. The epoch is not in it; the binary's is taken, which

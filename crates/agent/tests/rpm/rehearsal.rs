@@ -3,7 +3,6 @@
 use crate::{run, spec};
 use agent::apt::Network;
 use rollout::plan::{Change, Digest};
-use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -85,10 +84,7 @@ impl Bench {
     }
 
     fn digest(&self, file: &str) -> Digest {
-        let bytes = fs::read(self.at(&format!("repo/{file}"))).unwrap();
-        let hex =
-            Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        Digest::try_from(hex).unwrap()
+        Digest::of(&fs::read(self.at(&format!("repo/{file}"))).unwrap())
     }
 }
 
