@@ -178,10 +178,11 @@ fn http(port: u16, path: &str, within: Duration) -> io::Result<u16> {
     let mut stream = connect(port, within)?;
     stream.set_write_timeout(Some(left()?))?;
     let agent = concat!("palisade-agent/", env!("CARGO_PKG_VERSION"));
-    write!(
-        stream,
+    // In one piece: written part by part, it would leave in as many packets.
+    let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    )?;
+    );
+    stream.write_all(request.as_bytes())?;
     let mut line = Vec::new();
     let mut byte = [0];
     while line.len() < STATUS_BYTES_MAX && line.last() != Some(&b'\n') {
@@ -201,6 +202,7 @@ fn http(port: u16, path: &str, within: Duration) -> io::Result<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
 
     fn probe(what: Asked) -> Probe {
@@ -214,10 +216,14 @@ mod tests {
         std::thread::spawn(move || {
             let mut held = Vec::new();
             for mut stream in listener.incoming().flatten() {
-                let _ = stream.write_all(answer.as_bytes());
                 if answer.is_empty() {
                     held.push(stream);
+                    continue;
                 }
+                // A request that nobody has read when the connection closes takes the answer with it.
+                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                lines.take_while(|line| !line.is_empty()).for_each(drop);
+                let _ = stream.write_all(answer.as_bytes());
             }
         });
         port
