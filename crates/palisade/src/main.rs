@@ -6,6 +6,7 @@ mod client;
 mod command;
 #[cfg(test)]
 mod golden;
+mod home;
 mod output;
 mod terminal;
 mod terms;

@@ -4,6 +4,7 @@ mod extracts;
 mod feeds;
 
 use crate::cli::{Check, Format};
+use crate::home;
 use crate::output::{cyclonedx, openvex, sarif, table};
 use crate::terminal::{self, Progress};
 use crate::{EXIT_INTERRUPTED, EXIT_USAGE};
@@ -161,11 +162,7 @@ fn verdict_line(report: &Report, bar: Bar) -> String {
 
 /// `$XDG_CACHE_HOME/palisade`, `~/.cache/palisade`; root without either uses the system's.
 fn cache_directory() -> Option<PathBuf> {
-    let stated = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    stated("XDG_CACHE_HOME")
-        .filter(|path| path.is_absolute())
-        .or_else(|| Some(stated("HOME")?.join(".cache")))
-        .map(|cache| cache.join("palisade"))
+    home::directory("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("palisade"))
 }
 
 /// SHA-256 of what a document says about a host, in hex: the same facts have the same id, whenever they were seen.

@@ -17,4 +17,5 @@ pub(crate) mod signing;
 pub(crate) mod up;
 pub(crate) mod watch;
 
+mod rule_files;
 mod session;

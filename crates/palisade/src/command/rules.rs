@@ -1,21 +1,18 @@
 //! `palisade rules`: what recognises an attempt. Reads files, asks nobody.
 
+use super::rule_files;
 use super::session::{look, print};
 use crate::cli::rules::{Asked, RulesCommand, Which};
 use crate::output::listing;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use traffic::request::Fields;
 use traffic::rules::{Example, Rule, RuleId, Rules, Scratch, builtin, read};
 
 /// An example went wrong, a rule could not be read, or nothing recognises the request.
 const EXIT_WRONG: u8 = 1;
-/// A file of rules that is larger is no such file: 4 MiB.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 /// What most access logs have of a request.
 const COMMON_LOG: Fields = Fields::METHOD
     .with(Fields::PATH)
@@ -63,41 +60,14 @@ fn gather(which: &Which) -> Result<(Vec<Rule>, Vec<String>)> {
             take(name, text);
         }
     }
-    for path in &which.rules {
-        for file in files(path)? {
-            let size = fs::metadata(&file).with_context(|| format!("read rules {}", file.display()))?.len();
-            if size > FILE_BYTES_MAX {
-                bail!("read rules {}: it is larger than 4 MiB; leave it out", file.display());
-            }
-            let text = fs::read(&file).with_context(|| format!("read rules {}", file.display()))?;
-            take(&file.to_string_lossy(), &String::from_utf8_lossy(&text));
-        }
+    let (theirs, unread) = rule_files::read(&which.rules);
+    if let Some(problem) = unread.into_iter().next() {
+        bail!("{problem}");
+    }
+    for (name, bytes) in theirs {
+        take(&name, &String::from_utf8_lossy(&bytes));
     }
     Ok((rules, problems))
-}
-
-/// The file, or the files of rules in the directory and those below it, in the order of their names.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
-    let context = || format!("read rules {}", path.display());
-    if !fs::metadata(path).with_context(context)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries =
-        fs::read_dir(path).with_context(context)?.collect::<Result<Vec<_>, _>>().with_context(context)?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let below = entry.path();
-        // Links are not followed: they may lead round in a circle.
-        let kind = entry.file_type().with_context(context)?;
-        let ending = below.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        if kind.is_dir() {
-            found.extend(files(&below)?);
-        } else if kind.is_file() && ["yaml", "yml", "conf"].contains(&ending) {
-            found.push(below);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// Everything that is told of each rule, by its id.
@@ -132,9 +102,7 @@ fn list(rules: &Rules, json: bool) -> Result<ExitCode> {
 
 fn show(rules: &Rules, id: &str, json: bool) -> Result<ExitCode> {
     let Some(RuleId(place)) = rules.find(id) else {
-        let known = rules.signatures().iter().map(|signature| signature.id.as_str());
-        let near = known
-            .max_by(|one, other| strsim::jaro_winkler(one, id).total_cmp(&strsim::jaro_winkler(other, id)));
+        let near = rule_files::nearest(rules, id);
         bail!("show rule {id}: there is none of that id; the nearest is {}", near.unwrap_or("none"));
     };
     let told = told(rules)?.swap_remove(usize::from(place));

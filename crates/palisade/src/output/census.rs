@@ -5,7 +5,7 @@ mod outlook;
 pub(crate) mod page;
 mod plot;
 
-use super::lines::{aligned, bytes, count};
+use super::lines::{aligned, bytes, count, some};
 use super::table::{Look, clean, wrapped};
 use std::fmt::Write as _;
 use traffic::census::Count;
@@ -193,10 +193,7 @@ fn sources(report: &Report, look: Look, out: &mut String) {
 
 fn source(row: &SourceRow) -> [String; 4] {
     const NAMED: usize = 3;
-    let mut names = row.signatures.iter().take(NAMED).map(|id| clean(id)).collect::<Vec<_>>().join(", ");
-    if row.signatures.len() > NAMED {
-        let _ = write!(names, " and {} more", row.signatures.len() - NAMED);
-    }
+    let names = some(&row.signatures, NAMED);
     let days = if row.first == row.last {
         row.first.date().to_string()
     } else {
@@ -223,14 +220,9 @@ fn closing(report: &Report, notes: &[String], look: Look, out: &mut String) {
         let missing: std::collections::BTreeSet<&str> =
             lacking.iter().flat_map(|rule| rule.missing.iter().copied()).collect();
         let missing: Vec<&str> = missing.into_iter().collect();
-        let ids: Vec<&str> = lacking
-            .iter()
-            .take(if look.all { usize::MAX } else { UNJUDGED_SHOWN })
-            .map(|rule| rule.id.as_str())
-            .collect();
-        let more = lacking.len() - ids.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        tell(format!("lines without {} cannot show {}{more}", missing.join(", "), ids.join(", ")));
+        let shown = if look.all { usize::MAX } else { UNJUDGED_SHOWN };
+        let ids = some(lacking.iter().map(|rule| &rule.id), shown);
+        tell(format!("lines without {} cannot show {ids}", missing.join(", ")));
     }
     if report.one_source_in > 1 {
         tell(format!(

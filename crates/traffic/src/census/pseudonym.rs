@@ -5,6 +5,7 @@
 
 use crate::format::Octets;
 use crate::format::Source;
+use advisory::digest::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -32,7 +33,7 @@ impl Key {
     /// Tells keys apart without telling anything else about them: 16 hex digits.
     pub fn id(&self) -> String {
         let digest = Sha256::new().chain_update(b"palisade census key id").chain_update(self.0).finalize();
-        digest[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        hex(&digest[..8])
     }
 
     /// The key of the hash that sources are told apart, spread and sampled by.

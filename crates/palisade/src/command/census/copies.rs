@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 use traffic::census::{first_request, last_request};
-use traffic::format::{State, line_at};
+use traffic::format::line_at;
 
 /// Lines that have to be the same before a part of a file is taken for a copy. A flood sends the same request many times
 /// in a second, and a rotation may fall into that second.
@@ -163,7 +163,8 @@ impl Copies {
         let (mut ours, mut theirs) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
         let mut same = 0;
         loop {
-            let (own, their) = (full(&mut one, &mut ours)?, full(&mut other, &mut theirs)?);
+            let ((own, done), (their, done_too)) = (one.fill(&mut ours), other.fill(&mut theirs));
+            done.and(done_too)?;
             let common = own.min(their);
             if ours[..common] != theirs[..common] {
                 return Ok(Compared::Differ);
@@ -213,25 +214,8 @@ fn remove(chunk: &mut Chunk, from: usize, to: usize) {
 fn first(input: &Input, manner: &Manner<'_>) -> Option<Head> {
     // A pipe is read once.
     let is_file = input.path()?.is_file() && input.size_bytes > 0;
-    let head = if is_file { head(input, manner)? } else { return None };
-    let mut state = State::new(manner.custom.clone());
-    if let Some(directive) = manner.directive {
-        state.advance(directive.as_bytes());
-    }
-    let (at, seconds) = first_request(state, &head)?;
+    let head = if is_file { head(input)? } else { return None };
+    let (at, seconds) = first_request(manner.state(), &head)?;
     let end = at + memchr::memchr(b'\n', &head[at..])?;
     Some(Head { at: at as u64, seconds, line: Finder::new(&head[at..=end]).into_owned() })
-}
-
-fn full(reader: &mut Bytes, into: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < into.len() {
-        match reader.read(&mut into[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

@@ -9,7 +9,7 @@ use super::progress::Meter;
 use super::unpack::Bytes;
 use advisory::Problem;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use traffic::census::{Counting, first_request};
@@ -69,25 +69,17 @@ impl Chunk {
 }
 
 impl Stream {
-    pub(super) fn open(number: usize, input: &Input, custom: Option<Arc<Custom>>) -> anyhow::Result<Self> {
+    pub(super) fn open(number: usize, input: &Input, manner: &Manner<'_>) -> anyhow::Result<Self> {
         Ok(Self {
             number,
             name: input.name(),
             bytes: Bytes::open(input)?,
-            state: State::new(custom),
+            state: manner.state(),
             carry: Vec::new(),
             offset: 0,
             passing_over: false,
             problems: Vec::new(),
         })
-    }
-
-    /// Begins after a `#Fields` line that the log itself lacks.
-    pub(super) fn with_directive(mut self, directive: Option<&str>) -> Self {
-        if let Some(line) = directive {
-            self.state.advance(line.as_bytes());
-        }
-        self
     }
 
     /// The next whole lines; nothing at the end. An error of reading ends the log and is kept as a problem.
@@ -144,20 +136,13 @@ impl Stream {
     }
 
     /// Reads until the room is full; says whether the log ended.
-    fn fill(&mut self, mut room: &mut [u8]) -> (usize, bool) {
-        let whole = room.len();
-        while !room.is_empty() {
-            match self.bytes.read(room) {
-                Ok(0) => return (whole - room.len(), true),
-                Ok(read) => room = &mut room[read..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.problems.push(self.cut(&error));
-                    return (whole - room.len(), true);
-                }
-            }
+    fn fill(&mut self, room: &mut [u8]) -> (usize, bool) {
+        let (read, done) = self.bytes.fill(room);
+        if let Err(error) = done {
+            self.problems.push(self.cut(&error));
+            return (read, true);
         }
-        (whole, false)
+        (read, read < room.len())
     }
 
     fn cut(&self, error: &io::Error) -> Problem {
@@ -193,6 +178,17 @@ pub(super) struct Manner<'a> {
     pub(super) custom: Option<Arc<Custom>>,
     pub(super) directive: Option<&'a str>,
     pub(super) threads: usize,
+}
+
+impl Manner<'_> {
+    /// What is known of a log before its first line: a `#Fields` line that it lacks itself.
+    pub(super) fn state(&self) -> State {
+        let mut state = State::new(self.custom.clone());
+        if let Some(directive) = self.directive {
+            state.advance(directive.as_bytes());
+        }
+        state
+    }
 }
 
 struct Work<'a> {
@@ -292,11 +288,10 @@ impl Work<'_> {
             if self.copies.is_copy(number) {
                 continue;
             }
-            match Stream::open(number, input, self.manner.custom.clone()) {
+            match Stream::open(number, input, self.manner) {
                 Ok(stream) => {
                     self.read.fetch_add(1, Ordering::Relaxed);
-                    let stream = Mutex::new(stream.with_directive(self.manner.directive));
-                    let open = Arc::new(Open { stream, ended: AtomicBool::new(false) });
+                    let open = Arc::new(Open { stream: Mutex::new(stream), ended: AtomicBool::new(false) });
                     lock(&self.queue).1.push(open.clone());
                     return Some(open);
                 }
@@ -340,13 +335,7 @@ pub(super) fn logs_only(inputs: Vec<Input>, manner: &Manner<'_>, notes: &mut Vec
         .into_iter()
         .filter(|input| {
             let Origin::Member(path) = &input.origin else { return true };
-            let is_log = head(input, manner).is_some_and(|head| {
-                let mut state = State::new(manner.custom.clone());
-                if let Some(directive) = manner.directive {
-                    state.advance(directive.as_bytes());
-                }
-                first_request(state, &head).is_some()
-            });
+            let is_log = head(input).is_some_and(|head| first_request(manner.state(), &head).is_some());
             if !is_log {
                 notes.push(format!("{}: no request at its beginning; left out", path.display()));
             }
@@ -356,10 +345,9 @@ pub(super) fn logs_only(inputs: Vec<Input>, manner: &Manner<'_>, notes: &mut Vec
 }
 
 /// The beginning of an input, unpacked.
-pub(super) fn head(input: &Input, manner: &Manner<'_>) -> Option<Vec<u8>> {
-    let mut stream = Stream::open(0, input, manner.custom.clone()).ok()?;
+pub(super) fn head(input: &Input) -> Option<Vec<u8>> {
     let mut head = vec![0; HEAD_BYTES];
-    let (read, _) = stream.fill(&mut head);
+    let (read, _) = Bytes::open(input).ok()?.fill(&mut head);
     head.truncate(read);
     Some(head)
 }

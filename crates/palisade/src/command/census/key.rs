@@ -1,5 +1,6 @@
 //! The key that makes pseudonyms. It stays on the host; whoever has it can tell what addresses they stand for.
 
+use crate::home;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -58,9 +59,5 @@ fn make(path: &Path) -> Result<Key> {
 
 /// `$XDG_STATE_HOME/palisade/census.key`, `~/.local/state/palisade/census.key`.
 fn own() -> Option<PathBuf> {
-    let stated = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    stated("XDG_STATE_HOME")
-        .filter(|path| path.is_absolute())
-        .or_else(|| Some(stated("HOME")?.join(".local/state")))
-        .map(|state| state.join("palisade/census.key"))
+    home::directory("XDG_STATE_HOME", ".local/state").map(|state| state.join("palisade/census.key"))
 }

@@ -5,11 +5,12 @@ use super::engine::{Chunk, Manner, Stream};
 use super::inputs::Input;
 use super::ruleset::Ruleset;
 use crate::EXIT_USAGE;
+use crate::command::rule_files;
 use anyhow::{Context, Result};
 use std::io::Write;
 use std::process::ExitCode;
 use traffic::census::attempts;
-use traffic::format::{Scratch, Seen, State};
+use traffic::format::{Scratch, Seen};
 
 /// Prints lines that one signature recognises, in the order of inputs.
 pub(super) fn sample(
@@ -20,9 +21,7 @@ pub(super) fn sample(
     rules: &Ruleset,
 ) -> Result<ExitCode> {
     let Some(rule) = rules.rules.find(id) else {
-        let ids = rules.rules.signatures().iter().map(|signature| signature.id.as_str());
-        let near = ids
-            .max_by(|one, other| strsim::jaro_winkler(one, id).total_cmp(&strsim::jaro_winkler(other, id)));
+        let near = rule_files::nearest(&rules.rules, id);
         eprintln!(
             "palisade: census: --sample {id}: no signature is called that; {} may be meant",
             near.unwrap_or("none")
@@ -34,9 +33,8 @@ pub(super) fn sample(
     let mut failed = false;
     let mut chunk = Chunk::default();
     for (number, input) in inputs.iter().enumerate() {
-        let opened = Stream::open(number, input, manner.custom.clone());
-        let mut stream =
-            opened.with_context(|| format!("read {}", input.name()))?.with_directive(manner.directive);
+        let opened = Stream::open(number, input, manner);
+        let mut stream = opened.with_context(|| format!("read {}", input.name()))?;
         while left > 0 && stream.next(&mut chunk) && !agent::program::is_stopped() {
             let mut written = Ok(());
             attempts(&rules.rules, chunk.state.clone(), chunk.lines(), &mut |line, hits| {
@@ -70,10 +68,7 @@ fn shown(line: &[u8]) -> Vec<u8> {
 
 /// Tells why rules recognise a line.
 pub(super) fn explain(line: &str, manner: &Manner<'_>, rules: &Ruleset, json: bool) -> Result<ExitCode> {
-    let mut state = State::new(manner.custom.clone());
-    if let Some(directive) = manner.directive {
-        state.advance(directive.as_bytes());
-    }
+    let mut state = manner.state();
     let line = line.trim_end_matches(['\r', '\n']).as_bytes();
     if !matches!(state.brief(line), Seen::Request(_)) {
         eprintln!(

@@ -107,6 +107,20 @@ impl Bytes {
         Ok(Self { reader, is_packed, taken, unpacked: 0 })
     }
 
+    /// Reads until the room is full or the log ends; how much, and what broke off.
+    pub(super) fn fill(&mut self, room: &mut [u8]) -> (usize, io::Result<()>) {
+        let mut filled = 0;
+        while filled < room.len() {
+            match self.read(&mut room[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (filled, Err(error)),
+            }
+        }
+        (filled, Ok(()))
+    }
+
     /// Bytes taken from the file so far, as they are packed there.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
