@@ -111,6 +111,7 @@ hosts_known() { cli host list --json | jq length; }
 active_hosts() { cli host list --json | jq -r '.[] | select(.state == "active") | .name' | sort | paste -sd ' '; }
 silent_hosts() { cli host list --select state=silent --json | jq -r '.[].name'; }
 history_of() { cli host history "$1" --json; }
+has_told() { [ "$(history_of "$1" | jq length)" -gt 0 ]; }
 # What it had of bed-lamp, now or at a time.
 version_of() {
   local at=()

@@ -2,10 +2,12 @@
 
 mod store_for_tests;
 
-use jiff::Timestamp;
+use futures_util::poll;
+use jiff::{SignedDuration, Timestamp};
 use server::store::audit::{self, Actor};
 use server::store::commit;
 use server::store::events::{self, Kind};
+use server::store::leases;
 use sqlx::Executor;
 use store_for_tests::on_each_store;
 
@@ -48,6 +50,36 @@ async fn a_transaction_that_the_database_ended_by_itself_stops_nothing_that_foll
             commit(writing, "test").await.unwrap();
         }
         assert_eq!(events::after(&store, 0, 10).await.unwrap().len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_gives_up_while_beginning_to_write_holds_nobody_up_and_hides_nothing() {
+    on_each_store(async |fresh| {
+        let store = fresh.store;
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        for turn in 0..300_i64 {
+            // Looked at a few times and then dropped, as the request of a client that hung up.
+            let mut beginning = Box::pin(store.begin());
+            for _ in 0..turn % 4 {
+                if poll!(&mut beginning).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(beginning);
+            // A single statement, outside a transaction, is there for everybody at once.
+            let holder = turn.to_string();
+            let later = now + SignedDuration::from_secs(turn);
+            let role = leases::acquire(&store, later, "test", &holder, SignedDuration::ZERO).await.unwrap();
+            assert!(role.is_some(), "turn {turn}");
+            let known: String = sqlx::query_scalar("SELECT holder FROM leases WHERE name = 'test'")
+                .fetch_one(store.reader())
+                .await
+                .unwrap();
+            assert_eq!(known, holder);
+        }
     })
     .await;
 }

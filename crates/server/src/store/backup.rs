@@ -1,7 +1,7 @@
 //! Backup and restore: every lasting table as lines of JSON, gzipped. One format for both databases, so that a backup of
 //! one restores into the other.
 
-use super::{Dialect, Doing, Error, Store, audit, commit, rollouts};
+use super::{Dialect, Doing, Error, Store, audit, begun, commit, rollouts};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::Compression;
@@ -130,7 +130,7 @@ pub async fn write(
         Dialect::Sqlite => "BEGIN",
         Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     };
-    let mut reading = store.reader().begin_with(begin).await.doing("begin to read")?;
+    let mut reading = begun(store.reader(), begin).await.doing("begin to read")?;
     let mut counts = Counts::new();
     for table in TABLES {
         let mut rows = sqlx::query(AssertSqlSafe(format!("SELECT * FROM {table}"))).fetch(&mut *reading);

@@ -142,13 +142,13 @@ impl Store {
     /// Begins a transaction that writes; waits its turn.
     pub async fn begin(&self) -> Result<Writing, Error> {
         let doing = "begin to write";
-        match self.writers.begin_with(self.dialect.begin()).await {
+        match begun(&self.writers, self.dialect.begin()).await {
             // SQLite ends a transaction by itself where the disk is full, and its driver goes on believing that there is
             // one. Such a connection is of no use any more; it is the only one that writes.
             Err(sqlx::Error::InvalidSavePointStatement) => {
                 let lost = self.writers.acquire().await.doing(doing)?;
                 lost.close().await.doing(doing)?;
-                self.writers.begin_with(self.dialect.begin()).await.doing(doing)
+                begun(&self.writers, self.dialect.begin()).await.doing(doing)
             }
             begun => begun.doing(doing),
         }
@@ -163,6 +163,19 @@ impl Store {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;
+    }
+}
+
+/// Begins a transaction, on a task of its own: whoever asked may be gone before the database has answered (its client hung
+/// up), and the driver for PostgreSQL then gives the connection back with the transaction still open (sqlx 0.9). What the next
+/// one wrote there by a single statement would never be committed, and its locks would never be released.
+async fn begun(pool: &AnyPool, statement: &'static str) -> Result<Writing, sqlx::Error> {
+    let pool = pool.clone();
+    match tokio::spawn(async move { pool.begin_with(statement).await }).await {
+        Ok(begun) => begun,
+        Err(problem) if problem.is_panic() => std::panic::resume_unwind(problem.into_panic()),
+        // The program ends.
+        Err(_) => Err(sqlx::Error::PoolClosed),
     }
 }
 
