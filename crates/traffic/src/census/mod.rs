@@ -10,6 +10,7 @@ pub mod outlook;
 mod partial;
 mod pseudonym;
 pub mod report;
+mod sketch;
 mod tally;
 mod zone;
 
@@ -18,6 +19,7 @@ pub use distinct::Count;
 pub use ledger::Limits;
 pub use pseudonym::{Key, Pseudonyms};
 pub use report::Report;
+pub use sketch::{Hasher, SKETCH_BYTES_MAX, Sketch};
 pub use tally::Span;
 pub use zone::{Day, Zone};
 

@@ -6,6 +6,7 @@
 //! A check-in also carries where the host's job of a rollout stands, in `rollout`'s words, and its answer what the host is
 //! to do ([`Told`]). Agents and servers that know nothing of rollouts leave both out.
 
+pub mod census;
 mod pieces;
 
 pub use pieces::{Broken, Parts, Piece, Pieces, assemble, hash, join, settle, split};
