@@ -31,7 +31,7 @@ mod user;
 mod watch;
 
 pub use check_in::{Config, Ended, run, status};
-pub use job::{JobStatus, Receipt, TrustStatus};
+pub use job::{JobStatus, Receipt, TrustStatus, newest_root};
 pub use link::Error as LinkError;
 pub use observe::{Observation, observe};
 pub use pace::Pace;

@@ -27,6 +27,6 @@ mod metadata;
 mod transport;
 
 pub use plan::{PlanName, PlanTarget};
-pub use remembered::Remembered;
+pub use remembered::{Remembered, fingerprint_of};
 pub use transport::Fetch;
 pub use trusted::Trusted;

@@ -150,6 +150,11 @@ impl Standing {
     }
 }
 
+/// The same of a root's bytes; it must be sound, and need not be signed.
+pub fn fingerprint_of(root: &[u8]) -> Result<String, Error> {
+    read(root).map(|root| fingerprint(&root))
+}
+
 fn fingerprint(root: &Signed<Root>) -> String {
     hex(&sha256(&metadata::canonical(&root.signed)))
 }

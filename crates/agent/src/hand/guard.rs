@@ -4,7 +4,7 @@
 use super::grant::Grant;
 use super::order::{Deed, Line, Order};
 use super::{boot, place::Place};
-use crate::job::{clock, first_root};
+use crate::job::clock;
 use crate::settings::{HandKind, Settings, zones};
 use advisory::Problem;
 use jiff::{SignedDuration, Timestamp};
@@ -116,14 +116,14 @@ impl Guard<'_> {
                 .remedy("it is tried again; if the root is another now, enrol the host anew as root")
         };
         let source: Arc<dyn Fetch> = self.source.clone();
-        let trusted = match Trusted::open(&self.place.trust(), source.clone()) {
-            Err(trust::trusted::Error::NoRoot(_)) => {
-                let root = first_root(&*source).map_err(|problem| refused(&problem))?;
-                Trusted::pin(&self.place.trust(), &root, source)
-            }
-            opened => opened,
+        let trusted = match Trusted::open(&self.place.trust(), source) {
+            // The half that asks must not be the one to say whose signatures count.
+            Err(trust::trusted::Error::NoRoot(_)) => Err(order
+                .refused("the fleet had no root when this host was enrolled, so nobody's signature counts here")
+                .remedy("say whose does, as root: palisade agent trust FINGERPRINT (\"palisade key list\" shows it)")),
+            opened => opened.map_err(|problem| refused(&problem)),
         };
-        let mut trusted = trusted.map_err(|problem| refused(&problem))?.waiting(WITHIN);
+        let mut trusted = trusted?.waiting(WITHIN);
         trusted.update(self.now).map_err(|problem| refused(&problem))?;
         let name = PlanName(order.plan.0);
         if let Ok(plan) = self.place.plan(order.digest)

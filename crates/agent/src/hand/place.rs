@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// Remembers who this host is, and the root of what people sign: said once, by root, when it is enrolled; the other half
-    /// cannot say another. A fleet that had no root then gives it with its first order.
+    /// cannot say another. Where the fleet had no root yet, an owner tells it later ([`Place::believe`]).
     pub fn introduce(&self, joined: &Joined) -> Result<(), Problem> {
         let identity = &joined.identity;
         let host = uuid::Uuid::try_parse(&identity.host)
@@ -96,6 +96,28 @@ impl Place {
                 .map_err(|problem| self.failed("keep a root in", &problem))?;
         }
         self.write(HOST, host)
+    }
+
+    /// Begins to believe `root`, which must have this fingerprint (64 hex digits): a person brought that from where plans
+    /// are signed. Gives the root's version.
+    pub fn believe(&self, root: &[u8], fingerprint: &str) -> Result<u64, Problem> {
+        let refused = |reason: String| Problem::new("believe root", fingerprint, reason);
+        let shown = trust::fingerprint_of(root)
+            .map_err(|problem| refused(format!("the server's root: {problem}")))?;
+        if !shown.eq_ignore_ascii_case(fingerprint) {
+            return Err(refused(format!("the server gives this host another one: {shown}")).remedy(
+                "hold it against \"palisade key list\" of every approver; if it stays another, somebody stands in between",
+            ));
+        }
+        let folder = self.0.folder(TRUST).map_err(|problem| self.failed("keep a root in", &problem))?;
+        match Trusted::pin(&folder, root, Arc::new(Nowhere)) {
+            Ok(pinned) => Ok(pinned.root_version()),
+            Err(trust::trusted::Error::AlreadyTrusting(_)) => {
+                Err(refused("one is believed already, and followed".to_owned())
+                    .remedy("if it is another fleet now, enrol the host anew as root"))
+            }
+            Err(problem) => Err(self.failed("keep a root in", &problem)),
+        }
     }
 
     pub(crate) fn host(&self) -> Result<Host, Problem> {

@@ -6,6 +6,7 @@
 //! verified before, whatever happens to the list: whoever has begun finishes.
 
 use super::source::Source;
+use crate::link::Link;
 use crate::pace::{Pace, chance};
 use crate::settings::zones;
 use crate::state::{Durable, PLANS, State, TRUST};
@@ -375,7 +376,7 @@ impl Approvals {
 }
 
 /// The server's first root, where the enrolment brought none.
-pub(crate) fn first_root(source: &dyn Fetch) -> Result<Vec<u8>, String> {
+fn first_root(source: &dyn Fetch) -> Result<Vec<u8>, String> {
     let absent = |problem: std::io::Error| {
         if problem.kind() == ErrorKind::NotFound {
             "fetch the first root: the server has none; nobody approves plans yet".to_owned()
@@ -387,6 +388,29 @@ pub(crate) fn first_root(source: &dyn Fetch) -> Result<Vec<u8>, String> {
     let mut root = Vec::new();
     from.take(ROOT_BYTES_MAX + 1).read_to_end(&mut root).map_err(absent)?;
     Ok(root)
+}
+
+/// The newest root that the server of this host gives, followed from its first. Nothing is kept, and nothing is believed by
+/// it: it is to be held against a fingerprint that a person brings.
+pub fn newest_root(state: &State, now: Timestamp) -> Result<Vec<u8>, Problem> {
+    let failed = |reason: String| {
+        Problem::new(
+            "fetch the root that approvers stand by",
+            state.directory().display().to_string(),
+            reason,
+        )
+        .remedy("the server must answer, and its fleet's trust be founded")
+    };
+    let identity = state.identity().map_err(|problem| failed(problem.to_string()))?;
+    let link = Link::new(&identity).map_err(|problem| failed(problem.to_string()))?;
+    let source: Arc<dyn Fetch> = Arc::new(Source::new(link));
+    let scratch = tempfile::tempdir().map_err(|problem| failed(problem.to_string()))?;
+    let first = first_root(&*source).map_err(failed)?;
+    let mut trusted =
+        Trusted::pin(scratch.path(), &first, source).map_err(|problem| failed(problem.to_string()))?;
+    trusted = trusted.waiting(WITHIN);
+    trusted.update(now).map_err(|problem| failed(problem.to_string()))?;
+    Ok(trusted.root_bytes().to_vec())
 }
 
 /// Begins to trust `root`, for good.

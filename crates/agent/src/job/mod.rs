@@ -17,7 +17,8 @@ mod receipts;
 mod source;
 
 pub use approvals::TrustStatus;
-pub(crate) use approvals::{first_root, pin};
+pub use approvals::newest_root;
+pub(crate) use approvals::pin;
 pub use receipts::{JobStatus, Receipt};
 pub(crate) use source::Source;
 

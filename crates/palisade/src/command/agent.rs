@@ -42,6 +42,8 @@ pub(crate) enum AgentCommand {
     Run(Run),
     /// Tell how this host stands with its server
     Status(Status),
+    /// Say whose signatures count here, where the fleet had no root yet when this host was enrolled
+    Trust(hand::Trust),
     /// Make this host no part of a fleet any more
     Uninstall(Uninstall),
     /// Answer an order of the agent's, as root
@@ -186,6 +188,7 @@ pub(crate) fn run(command: &AgentCommand) -> Result<ExitCode> {
         AgentCommand::Enroll(arguments) => enroll(arguments),
         AgentCommand::Run(arguments) => work(arguments),
         AgentCommand::Status(arguments) => status(arguments),
+        AgentCommand::Trust(arguments) => hand::trust(arguments),
         AgentCommand::Uninstall(arguments) => uninstall(arguments),
         AgentCommand::Hand(arguments) => hand::hand(arguments),
         AgentCommand::Deed => Ok(hand::deed()),

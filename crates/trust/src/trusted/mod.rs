@@ -224,6 +224,11 @@ impl Trusted {
         self.root.signed.version.get()
     }
 
+    /// That root, as it was signed.
+    pub fn root_bytes(&self) -> &[u8] {
+        self.kept.root.as_bytes()
+    }
+
     /// Verifies a [`NotHalted`] by the timestamp keys of the trusted root. Whether it answers what was asked is the
     /// caller's to say.
     pub fn not_halted(&self, bytes: &[u8], now: Timestamp) -> Result<NotHalted, SaidError> {

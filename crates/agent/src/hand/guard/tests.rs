@@ -77,6 +77,8 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::at(&directory.path().join("hand")).unwrap();
         place.remember(&Host { host: HOST, group: String::new() }, None).unwrap();
+        let root = publisher.standing().root_bytes();
+        place.believe(&root, &publisher.standing().fingerprint()).unwrap();
         let settings = Settings { agent: Agent { hand: HandKind::Apt }, plans: Plans::default() };
         Self { _directory: directory, place, settings, publisher, files, plan, now }
     }
@@ -154,6 +156,25 @@ fn a_captured_agent_cannot_have_installed_what_nobody_has_signed() {
     for deed in [Deed::Repair, Deed::Revert, Deed::Restart, Deed::Reboot] {
         assert!(world.admit(&world.order(deed, None)).is_err(), "{deed:?}");
     }
+}
+
+#[test]
+fn whose_signatures_count_is_never_said_by_the_agent() {
+    let world = World::new(true);
+    // The host was enrolled before its fleet had a root.
+    let host = Host { host: HOST, group: String::new() };
+    world.place.remember(&host, None).unwrap();
+    let refused = world.admit(&world.order(Deed::Fetch, None)).unwrap_err();
+    assert!(refused.contains("nobody's signature counts here"), "{refused}");
+    // A captured server gives a root of its own; the fingerprint comes from the approvers.
+    let (root, fingerprint) =
+        (world.publisher.standing().root_bytes(), world.publisher.standing().fingerprint());
+    let forged = World::new(true).publisher.standing().root_bytes();
+    assert!(world.place.believe(&forged, &fingerprint).unwrap_err().to_string().contains("another one"));
+    assert!(world.admit(&world.order(Deed::Fetch, None)).is_err());
+    assert_eq!(world.place.believe(&root, &fingerprint.to_uppercase()).unwrap(), 1);
+    assert_eq!(world.admit(&world.order(Deed::Fetch, None)), Ok(()));
+    assert!(world.place.believe(&root, &fingerprint).unwrap_err().to_string().contains("already"));
 }
 
 #[test]

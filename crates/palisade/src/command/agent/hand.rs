@@ -4,6 +4,7 @@ use crate::{EXIT_FAILED, EXIT_USAGE};
 use agent::enrol::Joined;
 use agent::hand::{Place, answer, carry_out};
 use agent::settings;
+use agent::state::State;
 use anyhow::{Context, Result};
 use clap::{Args, ValueHint};
 use std::io::stdin;
@@ -19,6 +20,50 @@ pub(crate) struct Hand {
     /// What this host's owner allows
     #[arg(long, value_name = "FILE", default_value = settings::FILE, value_hint = ValueHint::FilePath)]
     settings: PathBuf,
+}
+
+/// Tells the half that is root, which installs, whose signatures count: takes the root that the server gives and believes it if it has
+/// the fingerprint that you bring. Hosts that are enrolled after the fleet's trust was founded need none of this.
+#[derive(Debug, Args)]
+#[command(after_long_help = TRUST_AFTER)]
+pub(crate) struct Trust {
+    /// As "palisade key list" shows it where plans are signed: 64 hex digits
+    #[arg(value_name = "FINGERPRINT", value_parser = fingerprint)]
+    fingerprint: String,
+}
+
+const TRUST_AFTER: &str = "\
+Exit codes:
+  0   the root is believed from now on, and followed
+  64  the command line is wrong
+  70  it is another root, one is believed already, or it could not be fetched
+  78  this host is not enrolled, or the agent's directory cannot be used
+
+Examples:
+  palisade key list                          on an approver's machine: shows the fingerprint
+  sudo palisade agent trust 9c2b…            on the host";
+
+fn fingerprint(text: &str) -> Result<String, String> {
+    if text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Ok(text.to_owned());
+    }
+    Err("a fingerprint has 64 hex digits; \"palisade key list\" shows it".to_owned())
+}
+
+pub(super) fn trust(arguments: &Trust) -> Result<ExitCode> {
+    if !rustix::process::geteuid().is_root() {
+        anyhow::bail!("say whose signatures count: only root can; try sudo");
+    }
+    let state = State::open(Path::new(agent::state::DIRECTORY))?;
+    let believed = agent::newest_root(&state, jiff::Timestamp::now())
+        .and_then(|root| Place::open()?.believe(&root, &arguments.fingerprint));
+    match believed {
+        Ok(version) => {
+            println!("believes root {version}, and follows it");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problem) => anyhow::bail!("{problem}"),
+    }
 }
 
 pub(super) fn hand(arguments: &Hand) -> Result<ExitCode> {
