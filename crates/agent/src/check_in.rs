@@ -325,7 +325,8 @@ impl Running<'_> {
                 self.status.said.clear();
                 self.status.interval_seconds = answer.next_seconds;
                 self.heard(&answer);
-                match self.send(answer.report).and_then(|()| self.tell_rehearsed()) {
+                let sent = self.send(answer.report).and_then(|()| self.tell_rehearsed());
+                match sent.and_then(|()| self.tell_evidence()) {
                     Ok(()) => Spoken::Again(self.config.pace.next(answer.next_seconds, chance())),
                     Err(problem) => self.failed(&problem),
                 }

@@ -2,15 +2,18 @@
 
 use super::Running;
 use crate::hint::Hints;
-use crate::job::{Converging, Driven};
+use crate::job::{Converging, Driven, Untold};
 use crate::link::{self, Body};
 use crate::settings::HandKind;
 use crate::told::{Contact, Told};
 use std::time::{Duration, Instant};
-use wire::v1::{CheckedIn, Noted, REHEARSAL_PATH};
+use wire::v1::{CheckedIn, EVIDENCE_PATH, Noted, REHEARSAL_PATH};
 
 /// When to ask again whether a host without a part in rollouts has one: never; this is only how long we sleep.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+/// Jobs whose evidence is sent with one check-in.
+const EVIDENCE_AT_ONCE: usize = 4;
 
 impl Running<'_> {
     /// The agent's version; a hand that pretends is named with it, so that nobody takes what it reports for real.
@@ -89,6 +92,29 @@ impl Running<'_> {
             Err(problem) => return Err(problem),
         }
         self.rehearsal.told();
+        Ok(())
+    }
+
+    /// Sends what was seen of jobs that are over, the oldest first.
+    pub(super) fn tell_evidence(&mut self) -> Result<(), link::Error> {
+        // Bounded: what could not be marked as told would come again and again.
+        for _ in 0..EVIDENCE_AT_ONCE {
+            let untold = match Untold::first(&self.state) {
+                None => break,
+                Some(Ok(untold)) => untold,
+                Some(Err(problem)) => {
+                    self.trouble(problem);
+                    continue;
+                }
+            };
+            match self.link()?.post::<Noted>(EVIDENCE_PATH, &Body::new(&untold.evidence)) {
+                // Nobody wants it, or this server knows nothing of evidence: it stays on the host.
+                Ok(Noted { .. }) | Err(link::Error::Refused { status: 400 | 404 | 409 | 413 | 422, .. }) => {
+                    untold.told();
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
         Ok(())
     }
 

@@ -3,19 +3,76 @@
 use super::sight::{Job, Look};
 use crate::hand::deed::Outcome;
 use crate::hand::place::Place;
-use crate::state::{Durable, EVIDENCE, State, keep_newest};
+use crate::state::{Durable, EVIDENCE, State, entries, keep_newest};
 use advisory::Problem;
 use exposure::inventory::PackageState;
 use jiff::Timestamp;
 use rollout::order::Stage;
 use rollout::plan::{Digest, HostId, PlanId, Probe};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use wire::v1::EVIDENCE_BYTES_MAX;
 
 /// The format written here.
 const SCHEMA: &str = "palisade.evidence/1";
 /// Jobs whose evidence is kept; one has some 10 KiB.
 const KEPT_MAX: usize = 64;
+
+/// How files end whose content the server has not, and has.
+const UNTOLD: &str = ".new.json";
+const TOLD: &str = ".json";
+
+/// One that the server has not been told.
+#[derive(Debug)]
+pub(crate) struct Untold {
+    path: PathBuf,
+    /// As it is to be sent.
+    pub(crate) evidence: wire::v1::Evidence,
+}
+
+impl Untold {
+    /// The oldest, if there is any. What cannot be read is none: it stays on the host, and is told as a problem.
+    pub(crate) fn first(state: &State) -> Option<Result<Self, Problem>> {
+        let mut files: Vec<PathBuf> =
+            entries(&state.path(EVIDENCE)).filter(|path| ends(path, UNTOLD)).collect();
+        files.sort();
+        let path = files.into_iter().next()?;
+        Some(Self::read(&path).inspect_err(|_| told(&path)))
+    }
+
+    fn read(path: &Path) -> Result<Self, Problem> {
+        let failed = |reason: String| {
+            Problem::new("send what was seen of a job from", path.display().to_string(), reason)
+                .remedy("it stays on this host")
+        };
+        let bytes = std::fs::read(path).map_err(|problem| failed(problem.to_string()))?;
+        if bytes.len() > EVIDENCE_BYTES_MAX {
+            return Err(failed(format!("it has more than {EVIDENCE_BYTES_MAX} bytes")));
+        }
+        let seen: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|problem| failed(problem.to_string()))?;
+        let plan =
+            serde_json::from_value(seen["plan"].clone()).map_err(|problem| failed(problem.to_string()))?;
+        let fence = seen["fence"].as_u64().ok_or_else(|| failed("it names no grant".to_owned()))?;
+        Ok(Self { path: path.to_owned(), evidence: wire::v1::Evidence { plan, fence, seen } })
+    }
+
+    /// It is not sent again.
+    pub(crate) fn told(self) {
+        told(&self.path);
+    }
+}
+
+fn ends(path: &Path, with: &str) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(with))
+}
+
+/// Where this fails, it is sent again, which does no harm.
+fn told(path: &Path) {
+    if let Some(kept) = path.to_str().and_then(|path| path.strip_suffix(UNTOLD)) {
+        let _ = std::fs::rename(path, format!("{kept}{TOLD}"));
+    }
+}
 
 /// What is kept.
 #[derive(Debug, Serialize)]
@@ -85,11 +142,45 @@ pub(super) fn keep(
             .remedy("free some space")
     };
     let bytes = serde_json::to_vec(&evidence).map_err(|problem| failed(problem.to_string()))?;
-    let name = format!("{EVIDENCE}/{}-{}.json", job.plan.id, job.fence);
+    let name = format!("{EVIDENCE}/{}-{}{UNTOLD}", job.plan.id, job.fence);
     let kept = state.folder(EVIDENCE).and_then(|folder| {
         // And the one that is written now.
         keep_newest(&folder, KEPT_MAX - 1);
         state.keep(name, &bytes, Durable::Yes)
     });
     kept.map_err(|problem| failed(problem.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_shown_once_each_in_order_and_what_is_damaged_stops_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::create(&directory.path().join("agent")).unwrap();
+        assert!(Untold::first(&state).is_none());
+        let folder = state.folder(EVIDENCE).unwrap();
+        let plan = |number: u128| PlanId(uuid::Uuid::from_u128(number));
+        for number in [2, 1] {
+            let seen = serde_json::json!({ "plan": plan(number), "fence": 3, "stage": "proven" });
+            let name = format!("{EVIDENCE}/{}-3{UNTOLD}", plan(number));
+            state.keep(name, seen.to_string().as_bytes(), Durable::Yes).unwrap();
+        }
+        std::fs::write(folder.join(format!("00-damaged{UNTOLD}")), "{").unwrap();
+        assert!(Untold::first(&state).unwrap().unwrap_err().to_string().contains("00-damaged"));
+        for number in [1, 2] {
+            // Asked again before it was told, it is there again.
+            assert!(Untold::first(&state).unwrap().is_ok());
+            let untold = Untold::first(&state).unwrap().unwrap();
+            assert_eq!((untold.evidence.plan, untold.evidence.fence), (plan(number), 3));
+            untold.told();
+        }
+        assert!(Untold::first(&state).is_none());
+        assert_eq!(
+            entries(&folder).filter(|path| ends(path, TOLD)).count(),
+            3,
+            "all of it stays on the host"
+        );
+    }
 }

@@ -19,6 +19,7 @@ mod source;
 pub use approvals::TrustStatus;
 pub use approvals::newest_root;
 pub(crate) use approvals::pin;
+pub(crate) use evidence::Untold;
 pub use receipts::{JobStatus, Receipt};
 pub(crate) use source::Source;
 

@@ -96,6 +96,9 @@ pub(crate) enum Host {
     Show {
         /// Its name or id
         host: String,
+        /// What it saw of its jobs instead: versions, files, restarts, probes
+        #[arg(long)]
+        proof: bool,
     },
     /// Set labels and the group of a host; NAME= takes a label away
     Label {

@@ -4,6 +4,7 @@ use super::session::{Session, pairs, print};
 use crate::cli::fleet::{Advisory, Asking, Feed, Finding, Findings, Host, Login, Token, User};
 use crate::client::{Access, Client, Problem, access_path, escaped};
 use crate::output::listing::Column;
+use crate::output::proof;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 
 /// Bytes of a secret that is read from standard input.
 const SECRET_BYTES_MAX: u64 = 4_096;
+/// Jobs of a host that are shown.
+const PROOFS_MAX: usize = 20;
 
 const HOST_COLUMNS: [Column; 7] = [
     ("name", "/name"),
@@ -41,7 +44,15 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
             let hosts = client.list("/hosts", &query, *most)?;
             session.list(&hosts, &HOST_COLUMNS, "no host fits; \"palisade token enroll\" tells how one joins")
         }
-        Host::Show { host } => {
+        Host::Show { host, proof: true } => {
+            let id = session.host(host)?;
+            let jobs = client.list(&format!("/hosts/{}/evidence", escaped(&id)), &[], PROOFS_MAX)?;
+            if session.json {
+                return session.card(&Value::Array(jobs), &[]);
+            }
+            print(&proof::told(&jobs))
+        }
+        Host::Show { host, proof: false } => {
             let id = session.host(host)?;
             let mut shown = client.get(&format!("/hosts/{}", escaped(&id)), &[])?;
             let findings = client.list(&format!("/hosts/{}/findings", escaped(&id)), &[], 1_000)?;

@@ -7,6 +7,7 @@ pub(crate) mod lines;
 pub(crate) mod listing;
 pub(crate) mod openvex;
 pub(crate) mod plan;
+pub(crate) mod proof;
 pub(crate) mod proposal;
 pub(crate) mod purl;
 pub(crate) mod rehearsal;

@@ -14,6 +14,7 @@ pub mod body;
 mod enrolment;
 mod etag;
 mod events;
+mod evidence;
 mod feeds;
 mod findings;
 mod frame;
@@ -204,6 +205,7 @@ fn endpoints() -> OpenApiRouter<State> {
         .routes(needs(P::AdmitHosts, routes!(hosts::release)))
         .routes(needs(P::ReadFleet, routes!(inventories::get)))
         .routes(needs(P::ReadFleet, routes!(inventories::history)))
+        .routes(needs(P::ReadFleet, routes!(evidence::list)))
         .routes(needs(P::ReadFleet, routes!(findings::of_host)))
         .routes(needs(P::ReadFleet, routes!(findings::list)))
         .routes(needs(P::ReadFleet, routes!(findings::summary)))

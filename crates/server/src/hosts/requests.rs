@@ -26,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 use wire::v1::{
-    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, Enrol, Enrolled, HINT_PATH, INFLATED_BYTES_MAX,
-    REHEARSAL_PATH, RENEW_PATH, REPORT_PATH, REQUEST_BYTES_MAX, Renew, Renewed, Report, Reported, TRUST_PATH,
+    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, EVIDENCE_PATH, Enrol, Enrolled, HINT_PATH,
+    INFLATED_BYTES_MAX, REHEARSAL_PATH, RENEW_PATH, REPORT_PATH, REQUEST_BYTES_MAX, Renew, Renewed, Report,
+    Reported, TRUST_PATH,
 };
 
 /// Bytes of a check-in: ten times a real one.
@@ -112,7 +113,7 @@ impl Desk {
             Err(Refuse::malformed(StatusCode::METHOD_NOT_ALLOWED, detail))
         };
         let asked = match request.uri().path() {
-            ENROL_PATH | RENEW_PATH | CHECK_IN_PATH | REPORT_PATH | REHEARSAL_PATH
+            ENROL_PATH | RENEW_PATH | CHECK_IN_PATH | REPORT_PATH | REHEARSAL_PATH | EVIDENCE_PATH
                 if request.method() != Method::POST =>
             {
                 only("POST")
@@ -125,6 +126,7 @@ impl Desk {
             HINT_PATH => self.hint(peer, place, now).await,
             path if path.starts_with(TRUST_PATH) => self.trust(&path[TRUST_PATH.len()..], peer, now).await,
             REHEARSAL_PATH => self.rehearsal(request, peer, now).await,
+            EVIDENCE_PATH => self.evidence(request, peer, now).await,
             ENROL_PATH => self.enrol(request.into_body(), address, now).await,
             RENEW_PATH => self.renew(request.into_body(), peer, now).await,
             CHECK_IN_PATH => self.check_in(request.into_body(), peer, address, now).await,

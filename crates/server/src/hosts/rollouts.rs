@@ -5,6 +5,7 @@ use super::door::Place;
 use super::refusal::{Answer, Refuse, json};
 use super::requests::{Desk, unpack, unstored};
 use crate::identity::Peer;
+use crate::store::evidence;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
-use wire::v1::{HINT_SECONDS_MAX, Hint, Noted, Rehearsed};
+use wire::v1::{EVIDENCE_BYTES_MAX, Evidence, HINT_SECONDS_MAX, Hint, Noted, Rehearsed};
 
 /// Bytes of a rehearsal's answer as sent: 1,000 packages at 700 bytes.
 const REHEARSAL_BYTES_MAX: usize = 1 << 20;
@@ -64,6 +65,30 @@ impl Desk {
             Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "store what the rehearsal found")
         })?;
         self.app.told.notify_waiters();
+        Ok(json(StatusCode::OK, &Noted { wanted }))
+    }
+
+    /// What a host saw of a job that is over.
+    pub(super) async fn evidence(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<Peer>,
+        now: Timestamp,
+    ) -> Result<Answer, Refuse> {
+        let peer = self.active(peer, now)?;
+        let encoding = Encoding::of(request.headers())?;
+        let (bytes, room) =
+            body::read(request.into_body(), EVIDENCE_BYTES_MAX, &self.limits, Some(&self.room)).await?;
+        let told: Option<Evidence> = unpack(&Arc::new(bytes), encoding, 2 * EVIDENCE_BYTES_MAX).await?;
+        drop(room);
+        let told =
+            told.filter(|told| told.seen.is_object() && told.seen.to_string().len() <= EVIDENCE_BYTES_MAX);
+        let told = told.ok_or_else(|| {
+            let detail = format!("read the evidence: it is no object of at most {EVIDENCE_BYTES_MAX} bytes");
+            Refuse::malformed(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        })?;
+        let host = peer.host.to_string();
+        let wanted = evidence::put(&self.app.store, now, &host, &told).await.map_err(unstored)?;
         Ok(json(StatusCode::OK, &Noted { wanted }))
     }
 

@@ -19,7 +19,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 const FORMAT: &str = "palisade.backup/1";
 /// Tables in an order in which references are met. Not kept: who holds leases, sessions and logins under way, stored
 /// answers to writes: a restored server begins those anew.
-const TABLES: [&str; 33] = [
+const TABLES: [&str; 34] = [
     "counters",
     "settings",
     "audit_head",
@@ -51,6 +51,7 @@ const TABLES: [&str; 33] = [
     "services",
     "service_places",
     "denied",
+    "evidence",
     "alerts",
     // Most of the lines.
     "finding_hosts",

@@ -315,6 +315,7 @@ pub async fn remove(
         "DELETE FROM parts WHERE host = $1",
         "DELETE FROM inventories WHERE host = $1",
         "DELETE FROM certificates WHERE host = $1",
+        "DELETE FROM evidence WHERE host = $1",
         "DELETE FROM hosts WHERE id = $1",
     ] {
         sqlx::query(text).bind(id.to_owned()).execute(&mut *writing).await.doing("remove a host")?;

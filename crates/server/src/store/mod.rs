@@ -16,6 +16,7 @@ pub mod certificates;
 pub mod enrolment;
 pub mod enrolment_list;
 pub mod events;
+pub mod evidence;
 pub mod feed_list;
 pub mod feeds;
 pub mod finding_list;

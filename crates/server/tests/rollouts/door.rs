@@ -19,6 +19,7 @@ use server::identity::Authority;
 use server::planning::Planning;
 use server::rollouts::{self, Rollouts, Sweep};
 use server::store::audit::Actor;
+use server::store::evidence;
 use server::store::{enrolment, events};
 use server::{App, Config};
 use std::collections::BTreeMap;
@@ -30,8 +31,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use wire::v1::{
-    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, Enrol, Enrolled, HINT_PATH, Hint, Noted, REHEARSAL_PATH,
-    Rehearsed, TRUST_PATH,
+    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, EVIDENCE_BYTES_MAX, EVIDENCE_PATH, Enrol, Enrolled,
+    Evidence, HINT_PATH, Hint, Noted, REHEARSAL_PATH, Rehearsed, TRUST_PATH,
 };
 
 struct Centre {
@@ -320,6 +321,42 @@ async fn a_halt_rings_those_who_wait_and_no_more_wait_than_may() {
         let (status, body) = centre.ask(&hosts[0].config, "POST", REHEARSAL_PATH, &found).await;
         let noted: Noted = serde_json::from_slice(&body).unwrap();
         assert_eq!((status, noted.wanted), (200, false));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_host_saw_of_its_job_is_kept_and_nobody_shows_another_s() {
+    on_each_store(async |fresh| {
+        let centre = Centre::start(&fresh, 10).await;
+        let mut hosts = vec![centre.enrol("honest").await, centre.enrol("other").await];
+        let plan = plan_for(&hosts);
+        centre.begin(&plan).await;
+        centre.check_in(&mut hosts[0]).await;
+        let fence = hosts[0].agent.report.unwrap().fence;
+        let shows = async |host: usize, fence: u64, seen: serde_json::Value| {
+            let told = serde_json::to_vec(&Evidence { plan: plan.id, fence, seen }).unwrap();
+            let (status, body) = centre.ask(&hosts[host].config, "POST", EVIDENCE_PATH, &told).await;
+            (status, serde_json::from_slice::<Noted>(&body).ok().map(|noted| noted.wanted))
+        };
+        let seen = serde_json::json!({ "schema": "palisade.evidence/1", "stage": "proven" });
+        assert_eq!(shows(0, fence, seen.clone()).await, (200, Some(true)));
+        // Told again, also otherwise, the first stays.
+        assert_eq!(shows(0, fence, serde_json::json!({ "stage": "failed" })).await, (200, Some(true)));
+        assert_eq!(shows(0, fence + 1, seen.clone()).await, (200, Some(false)), "it had no such grant");
+        assert_eq!(shows(0, u64::MAX, seen.clone()).await, (200, Some(false)));
+        assert_eq!(shows(0, fence, serde_json::json!(["no object"])).await, (413, None));
+        let large = serde_json::json!({ "told": "x".repeat(EVIDENCE_BYTES_MAX) });
+        assert_eq!(shows(0, fence, large).await, (413, None));
+        assert_eq!(shows(1, fence, seen.clone()).await, (200, Some(false)), "another's grant");
+        let kept = async |host: usize| {
+            let id = hosts[host].agent.host.0.to_string();
+            evidence::of_host(&centre.app.store, &id, Timestamp::MAX, 10).await.unwrap()
+        };
+        let ours = kept(0).await;
+        assert_eq!(ours.iter().map(|kept| &kept.seen).collect::<Vec<_>>(), [&seen]);
+        assert_eq!(ours[0].plan, plan.id.to_string());
+        assert!(kept(1).await.is_empty());
     })
     .await;
 }

@@ -30,6 +30,10 @@ pub const REPORT_PATH: &str = "/agent/v1/inventory";
 pub const TRUST_PATH: &str = "/agent/v1/trust/";
 /// Where it says what a rehearsal found.
 pub const REHEARSAL_PATH: &str = "/agent/v1/rehearsal";
+/// Where it shows what a job that is over rested on ([`Evidence`]).
+pub const EVIDENCE_PATH: &str = "/agent/v1/evidence";
+/// Bytes of [`Evidence::seen`] as text: 256 KiB, for a plan of a thousand packages.
+pub const EVIDENCE_BYTES_MAX: usize = 256 << 10;
 /// Where it waits for a hint: answered with [`Hint`] when there is something to ask for, or after
 /// [`HINT_SECONDS_MAX`].
 pub const HINT_PATH: &str = "/agent/v1/hint";
@@ -192,7 +196,18 @@ pub struct Rehearsed {
     pub download_bytes: u64,
 }
 
-/// What became of a rehearsal's answer.
+/// What a host saw of a job that is over, so that people need not go there to see what "proven" rests on. Answered by [`Noted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The plan.
+    pub plan: PlanId,
+    /// The grant.
+    pub fence: u64,
+    /// How it ended, and what was seen and done: an object whose `schema` names its format.
+    pub seen: serde_json::Value,
+}
+
+/// What became of a rehearsal's answer, or of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noted {
     /// Somebody still wanted it.

@@ -1,0 +1,174 @@
+//! What hosts saw of jobs that are over: what "proven" rests on. Every word is a host's, and read as such.
+
+use super::lines::{aligned, count, moment, some, span};
+use super::table::clean;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// Names on one line.
+const SHOWN: usize = 8;
+
+/// Each job, the newest first.
+pub(crate) fn told(jobs: &[Value]) -> String {
+    let mut out = String::new();
+    if jobs.is_empty() {
+        out.push_str("it has shown nothing yet: evidence comes with the first job that a hand carried out\n");
+    }
+    for job in jobs {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        one(&mut out, job);
+    }
+    out
+}
+
+fn one(out: &mut String, job: &Value) {
+    let seen = &job["seen"];
+    let _ = writeln!(
+        out,
+        "plan {}, grant {}: {}{}",
+        word(&job["plan"]),
+        job["fence"],
+        stage(&seen["stage"]),
+        at(&seen["at"], ", at ")
+    );
+    let mut rows: Vec<[String; 2]> = Vec::new();
+    for package in list(&seen["packages"]) {
+        let held = if package["held"] == true { ", held" } else { "" };
+        let of = |name: &str| word(&package[name]);
+        let text = format!("{} {} {}, {}{held}", of("name"), of("version"), of("arch"), of("state"));
+        rows.push([if rows.is_empty() { "packages".to_owned() } else { String::new() }, text]);
+    }
+    let mapped = if seen["stale"] == true { "STILL MAPPED by a process" } else { "no process maps any" };
+    rows.push(["old files".to_owned(), mapped.to_owned()]);
+    if seen["reboot_needed"] == true {
+        rows.push(["reboot".to_owned(), "STILL NEEDED".to_owned()]);
+    }
+    let probes: Vec<String> = list(&seen["probes"]).iter().map(probe).collect();
+    if !probes.is_empty() {
+        let passed = if seen["stage"] == "proven" { "; passed for the whole soak" } else { "" };
+        rows.push(["probes".to_owned(), format!("{}{passed}", some(&probes, SHOWN))]);
+    }
+    rows.extend(list(&seen["deeds"]).iter().map(|deed| [word(&deed["deed"]), done(deed)]));
+    out.push_str(&aligned(&rows, 2));
+}
+
+/// One deed: how long it took, what it changed, and what it says.
+fn done(deed: &Value) -> String {
+    let mut said = Vec::new();
+    match (time(&deed["began"]), time(&deed["ended"])) {
+        (Some(began), Some(ended)) => {
+            said.push(format!("{}, {}", moment(began), span(ended.duration_since(began))));
+        }
+        (Some(began), None) => said.push(format!("{}, CUT SHORT", moment(began))),
+        (None, _) => {}
+    }
+    let changed = list(&deed["changed"]);
+    if !changed.is_empty() {
+        said.push(format!("{} changed", count(changed.len() as u64, "package")));
+    }
+    let besides: Vec<String> =
+        changed.iter().filter(|moved| moved["planned"] != true).map(|moved| word(&moved["name"])).collect();
+    let lame: Vec<String> =
+        changed.iter().filter(|moved| moved["whole"] != true).map(|moved| word(&moved["name"])).collect();
+    let kept: Vec<String> = list(&deed["not_restarted"])
+        .iter()
+        .map(|unit| format!("{} ({})", word(&unit[0]), word(&unit[1])))
+        .collect();
+    let words = |value: &Value| list(value).iter().map(word).collect::<Vec<_>>();
+    for (what, names) in [
+        ("BESIDES THE PLAN", besides),
+        ("NOT WHOLE", lame),
+        ("restarted", words(&deed["restarted"])),
+        ("not restarted", kept),
+        ("configuration kept", words(&deed["conffiles"])),
+    ] {
+        if !names.is_empty() {
+            said.push(format!("{what}: {}", some(&names, SHOWN)));
+        }
+    }
+    said.extend(words(&deed["told"]));
+    if let Some(reason) = deed["problem"]["reason"].as_str() {
+        said.push(format!("FAILED: {}", clean(reason)));
+    }
+    said.join("; ")
+}
+
+/// `proven`, or `failed (probes)`.
+fn stage(stage: &Value) -> String {
+    match stage.as_object().and_then(|stage| stage.iter().next()) {
+        Some((name, why)) => format!("{} ({})", clean(name), word(why)),
+        None => word(stage),
+    }
+}
+
+fn probe(probe: &Value) -> String {
+    match probe.as_object().and_then(|probe| probe.iter().next()) {
+        Some((kind, of)) => format!("{} {}", clean(kind), clean(&of.to_string())),
+        None => word(probe),
+    }
+}
+
+fn at(value: &Value, before: &str) -> String {
+    time(value).map_or_else(String::new, |at| format!("{before}{}", moment(at)))
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn word(value: &Value) -> String {
+    match value.as_str() {
+        Some(text) => clean(text),
+        None if value.is_null() => "?".to_owned(),
+        None => clean(&value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_patch_rests_on_is_read_at_a_glance_and_what_went_otherwise_stands_out() {
+        let seen = json!({
+            "schema": "palisade.evidence/1", "stage": "proven", "at": "2026-11-30T10:00:00Z", "boot": 7,
+            "packages": [{ "name": "oil", "arch": "amd64", "version": "1-2", "state": "installed", "held": false }],
+            "stale": false, "reboot_needed": false, "probes": [{ "unit": "oil.service" }],
+            "deeds": [{ "deed": "apply", "began": "2026-11-30T09:58:00Z", "ended": "2026-11-30T09:58:04Z", "problem": null,
+                "told": ["a line with \u{1b}[31mcolour"], "conffiles": ["/etc/oil.conf"], "restarted": ["oil.service"],
+                "not_restarted": [["dbus.service", "only a reboot renews it"]],
+                "changed": [{ "name": "oil", "planned": true, "whole": true },
+                            { "name": "wick", "planned": false, "whole": true }] }],
+        });
+        let job = json!({ "plan": "p", "fence": 3, "at": "2026-11-30T10:00:01Z", "seen": seen });
+        let text = told(std::slice::from_ref(&job));
+        assert!(text.starts_with("plan p, grant 3: proven, at "), "{text}");
+        for part in [
+            "oil 1-2 amd64, installed",
+            "no process maps any",
+            "passed for the whole soak",
+            "2 packages changed; BESIDES THE PLAN: wick; restarted: oil.service",
+            "not restarted: dbus.service (only a reboot renews it)",
+            "configuration kept: /etc/oil.conf",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(!text.contains('\u{1b}'));
+        // A host may say anything.
+        assert!(
+            told(&[
+                json!({ "seen": 5 }),
+                json!({ "seen": { "deeds": [1], "stage": { "failed": "probes" } } })
+            ])
+            .contains("failed (probes)")
+        );
+    }
+}

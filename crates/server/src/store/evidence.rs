@@ -1,0 +1,93 @@
+//! What hosts saw of jobs that are over.
+
+use super::packed::{pack, unpack};
+use super::{Doing, Error, Store};
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::Row;
+use wire::v1::{EVIDENCE_BYTES_MAX, Evidence};
+
+/// Jobs of one host whose evidence is kept: the oldest goes.
+pub const KEPT_MAX: i64 = 200;
+
+/// What one host saw of one job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The plan's id.
+    pub plan: String,
+    /// The grant.
+    pub fence: i64,
+    /// When it came.
+    pub at: Timestamp,
+    /// As the host told it.
+    pub seen: Value,
+}
+
+/// Stores what a host tells of a job that it was granted; false if it was granted none such. Told twice, the first stays.
+pub async fn put(store: &Store, now: Timestamp, host: &str, told: &Evidence) -> Result<bool, Error> {
+    const DOING: &str = "store a job's evidence";
+    let Ok(fence) = i64::try_from(told.fence) else { return Ok(false) };
+    let plan = told.plan.to_string();
+    let mut writing = store.begin().await?;
+    let granted: Option<i64> =
+        sqlx::query_scalar("SELECT fence FROM rollout_jobs WHERE plan = $1 AND host = $2 AND fence >= $3")
+            .bind(plan.clone())
+            .bind(host.to_owned())
+            .bind(fence)
+            .fetch_optional(&mut *writing)
+            .await
+            .doing(DOING)?;
+    if granted.is_none() {
+        return Ok(false);
+    }
+    sqlx::query(
+        "INSERT INTO evidence (host, plan, fence, at, seen) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+    )
+    .bind(host.to_owned())
+    .bind(plan)
+    .bind(fence)
+    .bind(now.as_microsecond())
+    .bind(pack(told.seen.to_string().as_bytes()))
+    .execute(&mut *writing)
+    .await
+    .doing(DOING)?;
+    sqlx::query(
+        "DELETE FROM evidence WHERE host = $1 AND at < \
+         (SELECT MIN(at) FROM (SELECT at FROM evidence WHERE host = $1 ORDER BY at DESC LIMIT $2) AS newest)",
+    )
+    .bind(host.to_owned())
+    .bind(KEPT_MAX)
+    .execute(&mut *writing)
+    .await
+    .doing(DOING)?;
+    super::commit(writing, DOING).await?;
+    Ok(true)
+}
+
+/// Up to `most` of a host, the newest first, that came before `before`.
+pub async fn of_host(store: &Store, host: &str, before: Timestamp, most: i64) -> Result<Vec<Stored>, Error> {
+    let rows = sqlx::query(
+        "SELECT plan, fence, at, seen FROM evidence WHERE host = $1 AND at < $2 ORDER BY at DESC, plan, fence LIMIT $3",
+    )
+    .bind(host.to_owned())
+    .bind(before.as_microsecond())
+    .bind(most)
+    .fetch_all(store.reader())
+    .await
+    .doing("read a host's evidence")?;
+    rows.iter()
+        .map(|row| {
+            let plan: String = row.get(0);
+            let object = format!("the evidence of plan {plan} on host {host}");
+            let damaged = |reason: &str| Error::Damaged { object: object.clone(), reason: reason.to_owned() };
+            let seen = unpack(&object, row.get::<&[u8], _>(3), EVIDENCE_BYTES_MAX)?;
+            Ok(Stored {
+                fence: row.get(1),
+                at: Timestamp::from_microsecond(row.get(2))
+                    .map_err(|_| damaged("its time is out of range"))?,
+                seen: serde_json::from_slice(&seen).map_err(|_| damaged("it is not JSON"))?,
+                plan,
+            })
+        })
+        .collect()
+}
