@@ -1,5 +1,6 @@
 //! Talks to a server's API as any other client would: HTTPS, the server's own authority pinned, a token.
 
+use crate::home;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -71,9 +72,7 @@ pub(crate) fn access_path(stated: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = stated {
         return Ok(path.to_owned());
     }
-    let stated = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let config = stated("XDG_CONFIG_HOME").or_else(|| Some(stated("HOME")?.join(".config")));
-    Ok(config
+    Ok(home::directory("XDG_CONFIG_HOME", ".config")
         .context("find the access file: HOME is not set; name the file with --access")?
         .join("palisade/access.toml"))
 }

@@ -4,6 +4,7 @@ use super::serve::{first_access, leave, local, runtime};
 use super::session::{look, print};
 use crate::cli::fleet::Up;
 use crate::client::{Access, Client, access_path, escaped};
+use crate::home;
 use crate::output::listing;
 use crate::terminal::Progress;
 use agent::apt::Network;
@@ -256,9 +257,7 @@ fn data_directory() -> Result<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/palisade"));
     }
-    let stated = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    stated("XDG_DATA_HOME")
-        .or_else(|| Some(stated("HOME")?.join(".local/share")))
+    home::directory("XDG_DATA_HOME", ".local/share")
         .map(|share| share.join("palisade"))
         .context("find a directory for the fleet: HOME is not set; name one with --data")
 }
