@@ -18,6 +18,11 @@ impl Day {
     pub fn date(self) -> Date {
         Date::constant(1970, 1, 1).saturating_add(jiff::Span::new().days(i64::from(self.0)))
     }
+
+    /// Whether a plausible moment is on this day on some clock.
+    pub(super) fn is_plausible(self) -> bool {
+        (-1..=1).any(|days| Stamp::utc((i64::from(self.0) + days) * DAY_SECONDS).is_plausible())
+    }
 }
 
 impl Serialize for Day {
