@@ -135,14 +135,14 @@ impl V1 {
     /// Each source has cells of its own, each once.
     fn has_sound_cells(&self, rules: usize) -> bool {
         let mut from = 0;
-        let own = self.ends.iter().map(|end| {
+        let mut own = self.ends.iter().map(|end| {
             let own = self.cells.get(from..*end as usize).filter(|own| !own.is_empty())?;
             from = *end as usize;
             Some(own)
         });
         let ascending =
             |own: &[(u16, u16, u32)]| own.is_sorted_by(|one, other| (one.0, one.1) < (other.0, other.1));
-        let all = own.map(|own| own.is_some_and(ascending)).fold(true, |all, one| all && one);
+        let all = own.all(|own| own.is_some_and(ascending));
         let sound = |(rule, day, _): &(u16, u16, u32)| usize::from(*rule) < rules && Day(*day).is_plausible();
         all && from == self.cells.len()
             && self.ends.len() == self.sources.len()
