@@ -37,6 +37,9 @@ use program::{Answer, Program};
 use seen::Seen;
 use serde::Serialize;
 
+/// As many rules as two bytes tell apart, one number left for "all of them".
+const RULES_MAX: usize = u16::MAX as usize;
+
 /// What an attempt is known as.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Signature {
@@ -126,8 +129,8 @@ impl Rules {
                     problem(format!("{} has the same name", last.signature.file))
                         .remedy("rename one of them"),
                 );
-            } else if ready.len() > usize::from(u16::MAX) {
-                problems.push(problem("there are 65536 rules before it".to_owned()));
+            } else if ready.len() >= RULES_MAX {
+                problems.push(problem(format!("there are {RULES_MAX} rules before it")));
             } else {
                 match Program::new(&rule.condition) {
                     Ok(program) => ready.push((rule, program)),

@@ -13,8 +13,24 @@ struct Own {
     lines: Vec<Vec<u8>>,
 }
 
+/// Rules on the path with its query, of which ours have few.
+const WITH_QUERY: &str = r"
+name: hnap-with-query
+description: begins with a path
+rules:
+  - {zones: [URI_FULL], match: {type: startsWith, value: /HNAP1/}}
+examples: {recognised: ['GET /HNAP1/?x HTTP/1.1', 'GET /HNAP1/ HTTP/1.1']}
+---
+name: shell-with-query
+description: a path and what follows it
+rules:
+  - {zones: [URI_FULL], transform: [lowercase], match: {type: regex, value: '/cgi-bin/[a-z]+\.sh\?cmd='}}
+examples: {recognised: ['GET /cgi-bin/run.sh?cmd=id HTTP/1.1']}
+";
+
 static OWN: LazyLock<Own> = LazyLock::new(|| {
-    let read: Vec<_> = builtin().iter().flat_map(|(name, text)| read(name, text).0).collect();
+    let ours = builtin().iter().copied().chain([("with-query.yaml", WITH_QUERY)]);
+    let read: Vec<_> = ours.flat_map(|(name, text)| read(name, text).0).collect();
     let examples = read.iter().flat_map(|rule| &rule.examples.recognised);
     let lines = examples.map(|example| unescaped(example.line.as_bytes()).into_owned()).collect();
     Own { lines, rules: Rules::compile(read).0 }
@@ -92,6 +108,22 @@ fn a_path_that_takes_a_detour_passes_the_sieve() {
         }
     }
     assert!(all_lost.is_empty(), "{}", all_lost.join("\n"));
+}
+
+#[test]
+fn a_path_is_resolved_in_front_of_its_query_and_the_query_is_not() {
+    let recognised = |line: &str| judged(&Request::of_line(line.as_bytes()));
+    for path in ["/HNAP1/", "//HNAP1/", "/x/../HNAP1/", "/%2e/HNAP1/", "\\HNAP1/"] {
+        for query in ["", "?x", "?x=//y"] {
+            let line = format!("GET {path}{query} HTTP/1.1");
+            assert!(recognised(&line).contains("hnap-with-query"), "{line}");
+        }
+    }
+    assert!(recognised("GET /cgi-bin//run.sh?%63md=id HTTP/1.1").contains("shell-with-query"));
+    // What stands behind the question mark leads nowhere.
+    for line in ["GET /a?/../HNAP1/ HTTP/1.1", "GET /?//HNAP1/ HTTP/1.1", "GET /a/?x/../../HNAP1/ HTTP/1.1"] {
+        assert!(!recognised(line).contains("hnap-with-query"), "{line}");
+    }
 }
 
 proptest! {

@@ -3,6 +3,10 @@
 mod apt_packages;
 mod apt_release;
 mod apt_simulation;
+mod census_count;
+mod census_formats;
+mod census_partial;
+mod census_unpack;
 mod changelog;
 mod format_cvss;
 mod format_epss;
@@ -18,7 +22,9 @@ mod host_maps;
 mod host_os_release;
 mod host_proc_net;
 mod judge;
+mod request;
 mod rules;
+mod rules_imports;
 mod selector;
 mod trust_host;
 mod trust_key;
@@ -29,10 +35,14 @@ use advisory::Order;
 use std::cmp::Ordering;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 30] = [
+pub const TARGETS: [(&str, fn(&[u8])); 36] = [
     ("apt_packages", apt_packages::run),
     ("apt_release", apt_release::run),
     ("apt_simulation", apt_simulation::run),
+    ("census_count", census_count::run),
+    ("census_formats", census_formats::run),
+    ("census_partial", census_partial::run),
+    ("census_unpack", census_unpack::run),
     ("changelog", changelog::run),
     ("format_cvss", format_cvss::run),
     ("format_epss", format_epss::run),
@@ -54,7 +64,9 @@ pub const TARGETS: [(&str, fn(&[u8])); 30] = [
     ("order_pep440", |bytes| order(Order::Pep440, bytes)),
     ("order_rpm", |bytes| order(Order::Rpm, bytes)),
     ("order_semver", |bytes| order(Order::Semver, bytes)),
+    ("request", request::run),
     ("rules", rules::run),
+    ("rules_imports", rules_imports::run),
     ("selector", selector::run),
     ("trust_host", trust_host::run),
     ("trust_key", trust_key::run),

@@ -59,11 +59,72 @@ pub(crate) struct Census {
 pub(crate) enum What {
     /// Add up partial censuses that were counted apart
     #[command(after_help = "\
-Exit codes: 0 added up, 64 the command line is wrong, 70 they do not fit each other
+Exit codes: 0 added up, 1 one of your own hosts is among the sources, 2 that could not be told, 64 the command line is wrong, 70 they do not fit each other
 
 Example:
   palisade census merge web-*.census --partial fleet.census")]
     Merge(Merge),
+    /// Draft reports for abuse desks, one for each network that attempts came from (X-ARF 4). Nothing is sent
+    #[command(after_help = "\
+Exit codes: 0 drafted, 1 one of your own hosts is among the sources, 2 drafted, but something could not be read,
+64 the command line is wrong, 70 the command itself failed, 130 interrupted
+
+Example:
+  palisade census report access.log --to drafts --org 'Example Ltd' --contact abuse@example.net --contacts networks.txt")]
+    Report(Abuse),
+}
+
+/// What is reported, by whom, to whom.
+#[derive(Debug, Args)]
+pub(crate) struct Abuse {
+    /// Logs: files, patterns in quotes, directories; - reads standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Read what this unit logged, from the system's journal; may be given many times
+    #[arg(long, value_name = "UNIT")]
+    pub(crate) journal: Vec<String>,
+
+    /// The format of lines, as for a census
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+
+    /// Use the rules in this directory or file too; may be given many times
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    pub(crate) rules: Vec<PathBuf>,
+
+    /// Write the drafts into this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) to: PathBuf,
+
+    /// Who reports: the name of your organisation
+    #[arg(long, value_name = "NAME")]
+    pub(crate) org: String,
+
+    /// Who reports: an address of mail that is read
+    #[arg(long, value_name = "MAIL")]
+    pub(crate) contact: String,
+
+    /// Whom to write to: a network and an address of mail in each line, such as `192.0.2.0/24 abuse@example.net`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) contacts: Option<PathBuf>,
+
+    /// Ask registries about networks that the table does not have, beginning with this server (RDAP). They learn which
+    /// addresses attacked you
+    #[arg(long, value_name = "SERVER", num_args = 0..=1, default_missing_value = "https://rdap.org")]
+    pub(crate) rdap: Option<String>,
+
+    /// Networks and addresses of our own, as for a census
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) own: Vec<PathBuf>,
+
+    /// Leave out sources with fewer attempts
+    #[arg(long, value_name = "ATTEMPTS", default_value = "1")]
+    pub(crate) at_least: std::num::NonZeroU64,
+
+    /// Print what was drafted as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What is added up, and how it is told.
@@ -93,6 +154,15 @@ pub(crate) struct Telling {
     #[arg(long)]
     pub(crate) csv: bool,
 
+    /// Write tables into this directory as Parquet: attempts by signature, day and source; attempts and sources by signature
+    /// and day; days
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) parquet: Option<PathBuf>,
+
+    /// Write the same tables as CSV
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) csv_tables: Option<PathBuf>,
+
     /// Write the counts here, to be added to others with `palisade census merge`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) partial: Option<PathBuf>,
@@ -105,6 +175,11 @@ pub(crate) struct Telling {
     /// [default: census.key in the user's state directory, made when first needed]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) key: Option<PathBuf>,
+
+    /// Networks and addresses of our own, one a line: one of them among the sources is an incident. This machine's own
+    /// addresses and those of the fleet that you have access to are looked for as well
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) own: Vec<PathBuf>,
 
     /// Tell countries or networks of sources, from a database in MaxMind's format
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -146,6 +221,7 @@ pub(crate) struct Telling {
 const CENSUS_AFTER: &str = "\
 Exit codes:
   0   everything was read and counted
+  1   one of your own hosts is among the sources
   2   counted, but something could not be read: it is told on standard error
   64  the command line is wrong
   70  the census itself failed

@@ -2,8 +2,12 @@
 
 pub(crate) mod csv;
 mod outlook;
+pub(crate) mod own;
 pub(crate) mod page;
+mod parquet;
 mod plot;
+pub(crate) mod tables;
+pub(crate) mod xarf;
 
 use super::lines::{aligned, bytes, count, some};
 use super::table::{Look, clean, wrapped};
@@ -25,7 +29,8 @@ const PLOT_COLUMNS: usize = 80;
 
 /// The whole answer.
 pub(crate) fn report(report: &Report, what: &str, notes: &[String], look: Look) -> String {
-    let mut out = headline(report, what, look);
+    let mut out = own::told(&report.own);
+    out.push_str(&headline(report, what, look));
     if !report.signatures.is_empty() {
         let counts: Vec<(u64, bool)> =
             report.days.iter().map(|day| (day.attempts, day.requests > 0)).collect();

@@ -5,7 +5,7 @@ use super::pseudonym::Key;
 use super::tally::{Span, Tally};
 use super::zone::{Clock, Day, Zone};
 use super::{Census, Setup, VisitKind};
-use crate::format::{Lines, Scratch, Seen, Source, State, line_at};
+use crate::format::{Brief, Lines, Scratch, Seen, Source, State, line_at};
 use crate::request::Fields;
 use crate::rules::{RuleId, Rules};
 use memchr::memchr_iter;
@@ -233,13 +233,13 @@ impl Drop for Counter<'_> {
     }
 }
 
-/// Gives each attempt in whole lines to `found`: the line, and the signatures that recognise it. `found` says whether to
-/// go on; gives whether it did to the end.
+/// Gives each attempt in whole lines to `found`: the line, who sent it and when, and the signatures that recognise it. `found`
+/// says whether to go on; gives whether it did to the end.
 pub fn attempts(
     rules: &Rules,
     mut state: State,
     lines: &[u8],
-    found: &mut impl FnMut(&[u8], &[RuleId]) -> bool,
+    found: &mut impl FnMut(&[u8], Brief, &[RuleId]) -> bool,
 ) -> bool {
     let mut scratch = Scratch::default();
     let mut judging = crate::rules::Scratch::default();
@@ -250,10 +250,10 @@ pub fn attempts(
         // What stands between is not looked at, but may change what lines mean.
         state.advance(&lines[at..line.at]);
         at = line.next;
-        if matches!(state.brief(line.text), Seen::Request(_)) {
+        if let Seen::Request(brief) = state.brief(line.text) {
             hits.clear();
             state.read(line.text, &mut scratch, |request| rules.judge(request, &mut judging, &mut hits));
-            if !hits.is_empty() && !found(line.text, &hits) {
+            if !hits.is_empty() && !found(line.text, brief, &hits) {
                 return false;
             }
         }

@@ -19,6 +19,9 @@ const SHARD_BITS: u32 = SHARDS.ilog2();
 /// Registers that belong to one shard: the same bits of the hash choose both.
 pub(super) const SLICE: usize = REGISTERS / SHARDS;
 
+/// From here on nothing more is left out.
+pub(super) const LEVEL_MAX: u32 = 63 - SHARD_BITS;
+
 /// Stands for every rule, and for every day, among the registers.
 pub(super) const ALL: u16 = u16::MAX;
 
@@ -142,7 +145,7 @@ impl Ledger {
     /// Keeps fewer sources, until they fit.
     fn raise(&self) {
         let _one = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.is_over() && self.level.load(Ordering::Relaxed) < 63 - SHARD_BITS {
+        while self.is_over() && self.level.load(Ordering::Relaxed) < LEVEL_MAX {
             self.level.fetch_add(1, Ordering::Relaxed);
             self.recount();
         }
@@ -294,7 +297,7 @@ fn shard_of(hash: u64) -> usize {
 }
 
 /// Whether a source is among those that are kept at a level: one in 2 to the power of it.
-fn is_kept(hash: u64, level: u32) -> bool {
+pub(super) fn is_kept(hash: u64, level: u32) -> bool {
     hash.trailing_zeros() >= level
 }
 

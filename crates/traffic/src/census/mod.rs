@@ -199,6 +199,11 @@ impl Census {
         }
     }
 
+    /// One source in so many was kept: 1 where all were.
+    pub fn one_source_in(&self) -> u64 {
+        1 << self.level
+    }
+
     fn cells_of(&self, place: usize) -> &[Cell] {
         let from = place.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         &self.cells[from..self.ends[place] as usize]
@@ -221,6 +226,14 @@ impl Census {
     pub fn sources(&self) -> impl Iterator<Item = (Source, u64)> {
         self.sources.iter().enumerate().map(|(place, (_, source))| {
             (*source, self.cells_of(place).iter().map(|cell| u64::from(cell.attempts)).sum())
+        })
+    }
+
+    /// Every source that was kept with each signature and day of its attempts, and how many these are. In the order of hashes,
+    /// which tells nothing about addresses.
+    pub fn attempts(&self) -> impl Iterator<Item = (Source, RuleId, Day, u32)> {
+        self.sources.iter().enumerate().flat_map(|(place, (_, source))| {
+            self.cells_of(place).iter().map(|cell| (*source, RuleId(cell.rule), Day(cell.day), cell.attempts))
         })
     }
 

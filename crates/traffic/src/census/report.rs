@@ -2,7 +2,7 @@
 
 use super::distinct::Count;
 use super::ledger::ALL;
-use super::tally::{Attempts, NO_STATUS, Span};
+use super::tally::{Attempts, NO_STATUS, Span, sum};
 use super::zone::Day;
 use super::{Census, VisitKind};
 use crate::forecast::Outlook;
@@ -33,6 +33,9 @@ pub struct Asked {
 pub struct Report {
     /// `palisade.census/1`.
     pub schema: &'static str,
+    /// Our own hosts among the sources: an incident.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<SourceRow>,
     /// Whose days and hours these are.
     pub zone: String,
     /// Whether sources are pseudonyms.
@@ -258,7 +261,7 @@ pub fn report(census: &Census, rules: &Rules, asked: Asked) -> Report {
                     day: Day(day),
                     requests: of.map_or(0, |of| of.lines),
                     request_sources: of.map(|of| of.sources.count()).unwrap_or_default(),
-                    attempts: attempts.filter_map(|(_, (of, _))| of.days.get(&day)).sum(),
+                    attempts: sum(attempts.filter_map(|(_, (of, _))| of.days.get(&day))),
                 }
             })
             .collect()
@@ -266,6 +269,7 @@ pub fn report(census: &Census, rules: &Rules, asked: Asked) -> Report {
     let (campaigns, top_sources) = sources(census, rules, &fragment, asked.sources_max);
     Report {
         schema: "palisade.census/1",
+        own: Vec::new(),
         zone: census.setup.zone.clone(),
         pseudonyms: census.setup.pseudonyms,
         log: Log {
@@ -319,7 +323,7 @@ fn row(rule: u16, attempts: &Attempts, signature: &Signature, context: &Context<
         attempts: attempts.count,
         sources: sources(ALL),
         visit: signature.visit.as_ref().map(|visit| visit.name.clone()),
-        answered_ok: attempts.statuses.range(200..300).map(|(_, count)| count).sum(),
+        answered_ok: sum(attempts.statuses.range(200..300).map(|(_, count)| count)),
         statuses: attempts.statuses.iter().map(|(status, count)| (status_name(*status), *count)).collect(),
         hours: attempts.hours,
         trend: trend(&days, context.span),
@@ -337,7 +341,7 @@ fn trend(days: &[SignatureDay], span: Option<(u16, u16)>) -> Trend {
         return Trend::Unknown;
     };
     let sum = |from: u16, to: u16| -> u64 {
-        days.iter().filter(|day| (from..to).contains(&day.day.0)).map(|day| day.sources.count).sum()
+        sum(days.iter().filter(|day| (from..to).contains(&day.day.0)).map(|day| &day.sources.count))
     };
     let (recent, before) = (sum(last - TREND_DAYS, last), sum(last - 2 * TREND_DAYS, last - TREND_DAYS));
     if recent == 0 && days.last().is_none_or(|day| day.day.0 < last) {
@@ -347,7 +351,7 @@ fn trend(days: &[SignatureDay], span: Option<(u16, u16)>) -> Trend {
         return Trend::New;
     }
     // Twice the standard deviation of a difference of two Poisson counts: (r - b)² > 4 (r + b).
-    let differs = recent.abs_diff(before).pow(2) > 4 * (recent + before);
+    let differs = recent.abs_diff(before).saturating_pow(2) > recent.saturating_add(before).saturating_mul(4);
     match (differs, recent > before) {
         (false, _) => Trend::Steady,
         (true, true) => Trend::Growing,
@@ -362,8 +366,9 @@ fn visits(census: &Census) -> Vec<VisitRow> {
     for ((_, kind), visits) in &census.visits {
         let Some(row) = rows.get_mut(usize::from(*kind)) else { continue };
         for visit in visits {
-            row.visits += 1 << census.level;
-            *row.days.entry(visit.day.date()).or_default() += 1 << census.level;
+            let of_day = row.days.entry(visit.day.date()).or_default();
+            *of_day = of_day.saturating_add(1 << census.level);
+            row.visits = row.visits.saturating_add(1 << census.level);
         }
     }
     rows.retain(|row| row.visits > 0);
@@ -392,8 +397,9 @@ fn sources(
             continue;
         }
         if signatures >= CAMPAIGN_SIGNATURES_MIN {
-            campaigns.sources += 1 << census.level;
-            campaigns.attempts += attempts << census.level;
+            campaigns.sources = campaigns.sources.saturating_add(1 << census.level);
+            campaigns.attempts =
+                campaigns.attempts.saturating_add(attempts.saturating_mul(1 << census.level));
             widest.insert((signatures, attempts, std::cmp::Reverse(*source), place));
             if widest.len() > max {
                 widest.pop_first();
@@ -404,35 +410,45 @@ fn sources(
             busiest.pop_first();
         }
     }
-    let row = |place: usize| {
-        let cells: Vec<_> = census.cells_of(place).iter().filter(|cell| !is_fragment(cell.rule)).collect();
-        let ids: BTreeSet<u16> = cells.iter().map(|cell| cell.rule).collect();
-        let days = || cells.iter().map(|cell| Day(cell.day));
-        SourceRow {
-            source: census.sources[place].1.to_string(),
-            attempts: cells.iter().map(|cell| u64::from(cell.attempts)).sum(),
-            signatures: ids
-                .iter()
-                .filter_map(|rule| rules.signatures().get(usize::from(*rule)))
-                .map(|signature| signature.id.clone())
-                .collect(),
-            first: days().min().unwrap_or(Day(0)),
-            last: days().max().unwrap_or(Day(0)),
-        }
-    };
+    let row = |place| source_row(census, rules, is_fragment, place);
     campaigns.listed = widest.iter().rev().map(|(.., place)| row(*place)).collect();
     let top = busiest.iter().rev().map(|(.., place)| row(*place)).collect();
     (campaigns, top)
 }
 
+/// The sources that are wanted, in the order of their addresses. Fragments count too: whoever sends one sent an attempt.
+pub fn sources_of(census: &Census, rules: &Rules, wanted: impl Fn(Source) -> bool) -> Vec<SourceRow> {
+    let mut places: Vec<usize> =
+        (0..census.sources.len()).filter(|place| wanted(census.sources[*place].1)).collect();
+    places.sort_unstable_by_key(|place| census.sources[*place].1);
+    places.into_iter().map(|place| source_row(census, rules, &|_| false, place)).collect()
+}
+
+fn source_row(census: &Census, rules: &Rules, is_fragment: &impl Fn(u16) -> bool, place: usize) -> SourceRow {
+    let cells: Vec<_> = census.cells_of(place).iter().filter(|cell| !is_fragment(cell.rule)).collect();
+    let ids: BTreeSet<u16> = cells.iter().map(|cell| cell.rule).collect();
+    let days = || cells.iter().map(|cell| Day(cell.day));
+    SourceRow {
+        source: census.sources[place].1.to_string(),
+        attempts: cells.iter().map(|cell| u64::from(cell.attempts)).sum(),
+        signatures: ids
+            .iter()
+            .filter_map(|rule| rules.signatures().get(usize::from(*rule)))
+            .map(|signature| signature.id.clone())
+            .collect(),
+        first: days().min().unwrap_or(Day(0)),
+        last: days().max().unwrap_or(Day(0)),
+    }
+}
+
 fn unjudged(census: &Census, rules: &Rules) -> Vec<Unjudged> {
     let fields = &census.tally.lines.fields;
-    let looked: u64 = fields.values().sum();
+    let looked = sum(fields.values());
     let mut lacking: BTreeMap<u16, (Fields, u64)> = BTreeMap::new();
     for (bits, lines) in fields {
         for (rule, missing) in rules.unjudged(Fields::from_bits(*bits)) {
             let entry = lacking.entry(rule.0).or_insert((Fields::NONE, 0));
-            *entry = (entry.0.with(missing), entry.1 + lines);
+            *entry = (entry.0.with(missing), entry.1.saturating_add(*lines));
         }
     }
     lacking
@@ -441,7 +457,7 @@ fn unjudged(census: &Census, rules: &Rules) -> Vec<Unjudged> {
             Some(Unjudged {
                 id: rules.signatures().get(usize::from(rule))?.id.clone(),
                 missing: missing.names().collect(),
-                percent_of_lines: (100 * lines).div_ceil(looked.max(1)),
+                percent_of_lines: lines.saturating_mul(100).div_ceil(looked.max(1)),
             })
         })
         .collect()

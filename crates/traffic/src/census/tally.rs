@@ -49,11 +49,11 @@ impl Attempts {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        self.count += other.count;
+        add(&mut self.count, other.count);
         add_all(&mut self.days, &other.days);
         add_all(&mut self.statuses, &other.statuses);
         for (ours, theirs) in self.hours.iter_mut().zip(other.hours) {
-            *ours += theirs;
+            add(ours, theirs);
         }
         if let Some(span) = other.span {
             Span::widen(&mut self.span, span);
@@ -83,15 +83,15 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn add(&mut self, other: &Self) {
-        self.bytes += other.bytes;
-        self.requests += other.requests;
-        self.unread += other.unread;
+        add(&mut self.bytes, other.bytes);
+        add(&mut self.requests, other.requests);
+        add(&mut self.unread, other.unread);
         if let Some(span) = other.span {
             Span::widen(&mut self.span, span);
         }
         for (day, theirs) in &other.days {
             let ours = self.days.entry(*day).or_default();
-            ours.lines += theirs.lines;
+            add(&mut ours.lines, theirs.lines);
             ours.sources.unite(&theirs.sources);
         }
         self.sources.unite(&other.sources);
@@ -126,6 +126,16 @@ impl Tally {
 
 fn add_all<K: Ord + Copy>(ours: &mut BTreeMap<K, u64>, theirs: &BTreeMap<K, u64>) {
     for (key, count) in theirs {
-        *ours.entry(*key).or_default() += count;
+        add(ours.entry(*key).or_default(), *count);
     }
+}
+
+/// Counts of a forged partial may be as large as they like: sums stay at the top, in whatever order they are made.
+fn add(ours: &mut u64, theirs: u64) {
+    *ours = ours.saturating_add(theirs);
+}
+
+/// The sum of counts that may be anything.
+pub(super) fn sum<'a>(counts: impl Iterator<Item = &'a u64>) -> u64 {
+    counts.fold(0, |sum, count| sum.saturating_add(*count))
 }

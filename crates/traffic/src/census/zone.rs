@@ -14,9 +14,19 @@ const QUARTER_SECONDS: i64 = 900;
 pub struct Day(pub u16);
 
 impl Day {
+    /// The day of a moment in UTC, in seconds since 1970; the first day for what is before it.
+    pub fn utc(seconds: i64) -> Self {
+        Self(u16::try_from(seconds.div_euclid(DAY_SECONDS)).unwrap_or(0))
+    }
+
     /// As a date.
     pub fn date(self) -> Date {
         Date::constant(1970, 1, 1).saturating_add(jiff::Span::new().days(i64::from(self.0)))
+    }
+
+    /// Whether a plausible moment is on this day on some clock.
+    pub(super) fn is_plausible(self) -> bool {
+        (-1..=1).any(|days| Stamp::utc((i64::from(self.0) + days) * DAY_SECONDS).is_plausible())
     }
 }
 

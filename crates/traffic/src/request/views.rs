@@ -67,7 +67,8 @@ impl<'a> Views<'a> {
         Self { sent, once, full, resolved }
     }
 
-    /// Path and query as one text; the path is not resolved in it.
+    /// Path and query as one text. Where the path resolves to another one, so does the text; its query is then read in
+    /// full, and has nothing to resolve.
     pub(crate) fn joined(path: &Views<'_>, query: &Views<'_>) -> Views<'static> {
         let join = |path: &[u8], query: &[u8]| [path, b"?", query].concat();
         let full = |views: &Views<'_>| views.full.as_deref().map(<[u8]>::to_vec);
@@ -80,7 +81,7 @@ impl<'a> Views<'a> {
             full: changed_full.then(|| {
                 join(&full(path).unwrap_or_else(|| once(path)), &full(query).unwrap_or_else(|| once(query)))
             }),
-            resolved: None,
+            resolved: path.resolved.as_deref().map(|resolved| join(resolved, query.last())),
         }
     }
 

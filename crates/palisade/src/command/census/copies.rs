@@ -180,7 +180,7 @@ impl Copies {
     }
 
     fn from(&self, number: usize, at: u64) -> io::Result<Bytes> {
-        let mut bytes = Bytes::open(&self.inputs[number]).map_err(io::Error::other)?;
+        let mut bytes = self.inputs[number].open().map_err(io::Error::other)?;
         io::copy(&mut bytes.by_ref().take(at), &mut io::sink())?;
         Ok(bytes)
     }

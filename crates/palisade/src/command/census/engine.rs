@@ -73,7 +73,7 @@ impl Stream {
         Ok(Self {
             number,
             name: input.name(),
-            bytes: Bytes::open(input)?,
+            bytes: input.open()?,
             state: manner.state(),
             carry: Vec::new(),
             offset: 0,
@@ -347,7 +347,7 @@ pub(super) fn logs_only(inputs: Vec<Input>, manner: &Manner<'_>, notes: &mut Vec
 /// The beginning of an input, unpacked.
 pub(super) fn head(input: &Input) -> Option<Vec<u8>> {
     let mut head = vec![0; HEAD_BYTES];
-    let (read, _) = Bytes::open(input).ok()?.fill(&mut head);
+    let (read, _) = input.open().ok()?.fill(&mut head);
     head.truncate(read);
     Some(head)
 }

@@ -1,10 +1,14 @@
 //! What is read: files, patterns, directories, standard input, the journal. Each becomes one stream of lines.
 
+use super::unpack::{Bytes, Caps};
 use advisory::Problem;
+use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 /// Where lines come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,41 @@ impl Input {
             Origin::File(path) | Origin::Member(path) => Some(path),
             Origin::Stdin | Origin::Journal(_) => None,
         }
+    }
+
+    /// Its bytes, unpacked.
+    pub(super) fn open(&self) -> Result<Bytes> {
+        let raw: Box<dyn Read + Send> = match &self.origin {
+            Origin::File(path) | Origin::Member(path) => {
+                Box::new(File::open(path).with_context(|| format!("open {}", path.display()))?)
+            }
+            Origin::Stdin => Box::new(io::stdin()),
+            Origin::Journal(units) => Box::new(journal(units)?),
+        };
+        Bytes::of(raw, Caps::OF_LOGS)
+    }
+}
+
+/// The output of a program; it is ended when nobody reads on.
+struct Output(Child);
+
+impl Read for Output {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.0.stdout.as_mut().map_or(Ok(0), |stdout| stdout.read(into))?;
+        if bytes == 0 && !into.is_empty() {
+            let status = self.0.wait()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("journalctl ended with {status}")));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -144,4 +183,17 @@ impl Gathering {
 fn is_pipe(meta: &fs::Metadata) -> bool {
     use std::os::unix::fs::FileTypeExt;
     meta.file_type().is_fifo()
+}
+
+fn journal(units: &[String]) -> Result<Output> {
+    if !agent::program::is_installed("journalctl") {
+        bail!("read the journal: there is no journalctl on this host; give files");
+    }
+    let mut command = Command::new("journalctl");
+    command.args(["--output=cat", "--no-pager", "--quiet"]);
+    for unit in units {
+        command.arg(format!("--unit={unit}"));
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).env("LC_ALL", "C");
+    Ok(Output(command.spawn().context("start journalctl")?))
 }

@@ -37,7 +37,7 @@ pub(super) fn sample(
         let mut stream = opened.with_context(|| format!("read {}", input.name()))?;
         while left > 0 && stream.next(&mut chunk) && !agent::program::is_stopped() {
             let mut written = Ok(());
-            attempts(&rules.rules, chunk.state.clone(), chunk.lines(), &mut |line, hits| {
+            attempts(&rules.rules, chunk.state.clone(), chunk.lines(), &mut |line, _, hits| {
                 if hits.contains(&rule) {
                     left -= 1;
                     written = out.write_all(&shown(line)).and_then(|()| out.write_all(b"\n"));

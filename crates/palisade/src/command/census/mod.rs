@@ -1,17 +1,25 @@
 //! `palisade census`: read logs, count attempts, tell.
 
+mod abuse;
+mod contacts;
 mod copies;
 mod engine;
+mod evidence;
 mod inputs;
 mod key;
 mod lines;
 mod origins;
+mod own;
 mod partials;
+mod prefix;
 mod progress;
+mod rdap;
 mod ruleset;
+mod tables;
 mod unpack;
 
 use crate::cli::census::{Census as Asking, Telling, What};
+use crate::output::census::tables::Form;
 use crate::output::census::{self as table, csv, page};
 use crate::output::table::Look;
 use crate::{EXIT_INTERRUPTED, EXIT_USAGE, terminal};
@@ -30,6 +38,9 @@ use traffic::census::{Census, Counting, Key, Limits, Zone, outlook};
 use traffic::forecast;
 use traffic::format::Custom;
 
+/// One of our own hosts is among the sources.
+const EXIT_OWN: u8 = 1;
+
 /// Counted, but something could not be read.
 const EXIT_INCOMPLETE: u8 = 2;
 
@@ -37,22 +48,19 @@ const EXIT_INCOMPLETE: u8 = 2;
 const SOURCES_LISTED: usize = 20;
 
 pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
-    if let Some(What::Merge(merge)) = &asking.what {
-        return partials::merge(merge);
+    match &asking.what {
+        Some(What::Merge(merge)) => return partials::merge(merge),
+        Some(What::Report(abuse)) => return abuse::run(abuse),
+        None => {}
     }
     let zone = match zone(&asking.zone) {
         Ok(zone) => zone,
         Err(problem) => return Ok(usage(&problem)),
     };
-    // The beginning that a part of a W3C log lacks is no format of lines.
-    let directive = asking.format.as_deref().filter(|format| format.starts_with("#Fields:"));
-    let custom = match asking.format.as_deref().filter(|_| directive.is_none()).map(Custom::parse).transpose()
-    {
-        Ok(custom) => custom.map(Arc::new),
+    let manner = match manner(asking.format.as_deref(), asking.threads) {
+        Ok(manner) => manner,
         Err(problem) => return Ok(usage(&problem)),
     };
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let manner = Manner { custom, directive, threads: asking.threads.map_or(cores, std::num::NonZero::get) };
     let (rules, mut problems) = Ruleset::read(&asking.telling.rules);
     if let Some(line) = &asking.explain {
         tell_problems(&problems);
@@ -94,12 +102,20 @@ pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
         1 => "1 log".to_owned(),
         many => format!("{many} logs"),
     };
-    tell(census, &rules, &key, &asking.telling, &what, &notes, &mut problems)?;
-    tell_problems(&problems);
-    Ok(ended(&problems))
+    tell(census, &rules, &key, &asking.telling, &what, &notes, &mut problems)
 }
 
-/// Tells a census as it was asked for.
+/// How logs are to be read.
+fn manner(format: Option<&str>, threads: Option<std::num::NonZeroUsize>) -> Result<Manner<'_>, Problem> {
+    // The beginning that a part of a W3C log lacks is no format of lines.
+    let directive = format.filter(|format| format.starts_with("#Fields:"));
+    let custom = format.filter(|_| directive.is_none()).map(Custom::parse).transpose()?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = threads.map_or(cores, std::num::NonZero::get);
+    Ok(Manner { custom: custom.map(Arc::new), directive, threads })
+}
+
+/// Tells a census as it was asked for, then what went wrong; how the program ends.
 fn tell(
     census: Census,
     rules: &Ruleset,
@@ -108,7 +124,11 @@ fn tell(
     what: &str,
     notes: &[String],
     problems: &mut Vec<Problem>,
-) -> Result<()> {
+) -> Result<ExitCode> {
+    let (own, told) = own::Own::gather(&telling.own)?;
+    problems.extend(told);
+    let (own, unsure) = own.among(&census, &rules.rules, key);
+    problems.extend(unsure);
     let origins = match &telling.mmdb {
         Some(path) if census.setup().pseudonyms => {
             let problem =
@@ -127,6 +147,7 @@ fn tell(
     let exposure = telling.exposure.map(std::num::NonZeroU64::get);
     let mut report = report::report(&census, &rules.rules, Asked { exposure, sources_max });
     report.origins = origins;
+    report.own = own;
     if telling.forecast || telling.html.is_some() {
         let asked = forecast::Asked {
             below: telling.over_below,
@@ -134,6 +155,11 @@ fn tell(
             calendar: forecast::Calendar::default(),
         };
         outlook::look_ahead(&mut report, &asked);
+    }
+    for (directory, form) in [(&telling.parquet, Form::Parquet), (&telling.csv_tables, Form::Csv)] {
+        if let Some(directory) = directory {
+            tables::write(directory, form, &census, &report, &rules.rules)?;
+        }
     }
     if let Some(path) = &telling.html {
         std::fs::write(path, page::page(&report, what, notes))
@@ -149,9 +175,11 @@ fn tell(
         table::report(&report, what, notes, look)
     };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("write the answer"),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written.context("write the answer")?,
     }
+    tell_problems(problems);
+    Ok(if report.own.is_empty() { ended(problems) } else { ExitCode::from(EXIT_OWN) })
 }
 
 fn zone(name: &str) -> Result<Zone, Problem> {

@@ -1,24 +1,33 @@
 //! Censuses as files: written so that a reader never sees half of one, and added up.
 
 use super::ruleset::Ruleset;
-use super::{ended, key, tell, tell_problems};
+use super::{key, tell};
 use crate::cli::census::Merge;
 use advisory::Problem;
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use traffic::census::{Census, Limits};
 
+/// A longer file is no partial census: one of a hundred signatures, a thousand days and a million sources takes half.
+const PARTIAL_BYTES_MAX: u64 = 1 << 30;
+
 /// Writes a file at once: whoever reads it sees what was there, or all of what is.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, |file| Ok(file.write_all(bytes)?))
+}
+
+/// The same, of what `fill` writes.
+pub(super) fn write_whole(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let write = || -> Result<()> {
         let directory =
             path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut fresh = tempfile::NamedTempFile::new_in(directory)?;
-        fresh.write_all(bytes)?;
+        fill(fresh.as_file_mut())?;
         fresh.as_file().sync_all()?;
         fresh.persist(path)?;
         Ok(())
@@ -59,9 +68,7 @@ pub(super) fn merge(merge: &Merge) -> Result<ExitCode> {
         bail!(problem.remedy("give the same --key as when they were counted, or --show-sources"));
     }
     let what = if many == 1 { "1 partial".to_owned() } else { format!("{many} partials") };
-    tell(census, &rules, &key, &merge.telling, &what, &[], &mut problems)?;
-    tell_problems(&problems);
-    Ok(ended(&problems))
+    tell(census, &rules, &key, &merge.telling, &what, &[], &mut problems)
 }
 
 /// Partials of a file: one as bytes, or one in each line of text.
@@ -69,11 +76,14 @@ fn read(path: &Path, into: &mut Vec<(String, Census)>) -> Result<()> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().read_to_end(&mut bytes)
+        std::io::stdin().take(PARTIAL_BYTES_MAX + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+        File::open(path).and_then(|file| file.take(PARTIAL_BYTES_MAX + 1).read_to_end(&mut bytes))
     };
     read.with_context(|| format!("read {name}"))?;
+    if bytes.len() as u64 > PARTIAL_BYTES_MAX {
+        bail!("read {name}: it is longer than any partial census; give files that --partial wrote");
+    }
     let lines: Option<Vec<Vec<u8>>> = std::str::from_utf8(&bytes).ok().and_then(|text| {
         text.lines()
             .filter(|line| !line.trim().is_empty())

@@ -1,13 +1,13 @@
-//! Opens an input and unpacks it on the way. What it is packed with is told by its first bytes.
+//! Unpacks a log on the way. What it is packed with is told by its first bytes.
+//!
+//! Nothing here knows of files or of the command: a fuzz target takes this file as it is.
 
-use super::inputs::{Input, Origin};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
-use std::fs::File;
+use liblzma::stream::{CONCATENATED, Stream};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,11 +16,23 @@ const MAGIC_BYTES: usize = 6;
 /// What is read at once of a packed file.
 const PACKED_BYTES: usize = 128 << 10;
 
-/// A packed log may unpack to so many times its size. Logs pack to a tenth or a thirtieth; deflate cannot do more than
-/// 1,032 times, and what does is made to keep us busy.
-const RATIO_MAX: u64 = 1_000;
-/// Up to here the ratio is not looked at: a small log of one line again and again packs very well.
-const UNPACKED_FREE_BYTES: u64 = 1 << 30;
+/// How far unpacking goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caps {
+    /// Up to here the ratio is not looked at: a small log of one line again and again packs very well.
+    pub(super) free_bytes: u64,
+    /// A packed log may unpack to so many times its size.
+    pub(super) ratio_max: u64,
+    /// What an archive may ask an unpacker to hold in memory; a power of two.
+    pub(super) memory_bytes_max: u64,
+}
+
+impl Caps {
+    /// Logs pack to a tenth or a thirtieth; deflate cannot do more than 1,032 times, and what does is made to keep us busy.
+    /// The memory is what `zstd --long=27` needs, which every version unpacks without being asked to; `xz -9` needs half.
+    pub(super) const OF_LOGS: Self =
+        Self { free_bytes: 1 << 30, ratio_max: 1_000, memory_bytes_max: 128 << 20 };
+}
 
 /// Bytes of a log, unpacked.
 pub(super) struct Bytes {
@@ -30,6 +42,7 @@ pub(super) struct Bytes {
     /// Bytes taken from the file itself.
     taken: Arc<AtomicU64>,
     unpacked: u64,
+    caps: Caps,
 }
 
 impl std::fmt::Debug for Bytes {
@@ -52,43 +65,9 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// The output of a program; it is ended when nobody reads on.
-struct Output(Child);
-
-impl Read for Output {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.0.stdout.as_mut().map_or(Ok(0), |stdout| stdout.read(into))?;
-        if bytes == 0 && !into.is_empty() {
-            let status = self.0.wait()?;
-            if !status.success() {
-                return Err(io::Error::other(format!("journalctl ended with {status}")));
-            }
-        }
-        Ok(bytes)
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 impl Bytes {
-    /// Opens an input.
-    pub(super) fn open(input: &Input) -> Result<Self> {
-        let raw: Box<dyn Read + Send> = match &input.origin {
-            Origin::File(path) | Origin::Member(path) => {
-                Box::new(File::open(path).with_context(|| format!("open {}", path.display()))?)
-            }
-            Origin::Stdin => Box::new(io::stdin()),
-            Origin::Journal(units) => Box::new(journal(units)?),
-        };
-        Self::of(raw)
-    }
-
-    fn of(raw: Box<dyn Read + Send>) -> Result<Self> {
+    /// Of what is read from a file, a pipe or a program.
+    pub(super) fn of(raw: Box<dyn Read + Send>, caps: Caps) -> Result<Self> {
         let taken = Arc::new(AtomicU64::new(0));
         let mut raw = Counted { inner: raw, taken: taken.clone() };
         let mut magic = Vec::with_capacity(MAGIC_BYTES);
@@ -97,14 +76,16 @@ impl Bytes {
             |raw, magic: Vec<u8>| BufReader::with_capacity(PACKED_BYTES, Cursor::new(magic).chain(raw));
         let (reader, is_packed): (Box<dyn Read + Send>, bool) = match &magic[..] {
             [0x1f, 0x8b, ..] => (Box::new(MultiGzDecoder::new(packed(raw, magic))), true),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => (Box::new(zstd_reader(packed(raw, magic))?), true),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => (Box::new(zstd_reader(packed(raw, magic), caps)?), true),
             [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-                (Box::new(XzDecoder::new_multi_decoder(packed(raw, magic))), true)
+                let stream = Stream::new_stream_decoder(caps.memory_bytes_max, CONCATENATED);
+                let stream = stream.context("unpack xz")?;
+                (Box::new(XzDecoder::new_stream(packed(raw, magic), stream)), true)
             }
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => (Box::new(MultiBzDecoder::new(packed(raw, magic))), true),
             _ => (Box::new(Cursor::new(magic).chain(raw)), false),
         };
-        Ok(Self { reader, is_packed, taken, unpacked: 0 })
+        Ok(Self { reader, is_packed, taken, unpacked: 0, caps })
     }
 
     /// Reads until the room is full or the log ends; how much, and what broke off.
@@ -131,29 +112,16 @@ impl Read for Bytes {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let bytes = self.reader.read(into)?;
         self.unpacked += bytes as u64;
-        if self.is_packed && self.unpacked > UNPACKED_FREE_BYTES && self.unpacked / RATIO_MAX > self.taken() {
-            return Err(io::Error::other(format!("it unpacks to more than {RATIO_MAX} times its size")));
+        let Caps { free_bytes, ratio_max, .. } = self.caps;
+        if self.is_packed && self.unpacked > free_bytes && self.unpacked / ratio_max > self.taken() {
+            return Err(io::Error::other(format!("it unpacks to more than {ratio_max} times its size")));
         }
         Ok(bytes)
     }
 }
 
-fn zstd_reader<R: BufRead>(raw: R) -> Result<zstd::stream::read::Decoder<'static, R>> {
+fn zstd_reader<R: BufRead>(raw: R, caps: Caps) -> Result<zstd::stream::read::Decoder<'static, R>> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(raw).context("unpack zstd")?;
-    // As much as `zstd --long=27` needs, which every version unpacks without being asked to.
-    decoder.window_log_max(27).context("unpack zstd")?;
+    decoder.window_log_max(caps.memory_bytes_max.ilog2()).context("unpack zstd")?;
     Ok(decoder)
-}
-
-fn journal(units: &[String]) -> Result<Output> {
-    if !agent::program::is_installed("journalctl") {
-        bail!("read the journal: there is no journalctl on this host; give files");
-    }
-    let mut command = Command::new("journalctl");
-    command.args(["--output=cat", "--no-pager", "--quiet"]);
-    for unit in units {
-        command.arg(format!("--unit={unit}"));
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).env("LC_ALL", "C");
-    Ok(Output(command.spawn().context("start journalctl")?))
 }

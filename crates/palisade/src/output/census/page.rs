@@ -3,6 +3,7 @@
 mod drawing;
 
 use super::outlook::said;
+use super::own;
 use super::{count_of, number, sources_of};
 use crate::output::lines::bytes;
 use crate::output::table::clean;
@@ -20,6 +21,16 @@ pub(crate) fn page(report: &Report, what: &str, notes: &[String]) -> String {
          content=\"default-src 'none'; style-src 'unsafe-inline'\">\n<title>Census of attacks</title>\n\
          <style>\n{STYLE}</style></head>\n<body><main>\n<h1>Census of attacks</h1>\n"
     );
+    for row in &report.own {
+        let _ = writeln!(
+            out,
+            "<p class=\"incident\" role=\"alert\"><strong>Incident</strong>: {}</p>",
+            safe(&own::line(row))
+        );
+    }
+    if !report.own.is_empty() {
+        let _ = writeln!(out, "<p>{}</p>", safe(own::ADVICE));
+    }
     let days = match (report.days.first(), report.days.last()) {
         (Some(first), Some(last)) => {
             format!("{} to {}, days in {}", first.day.date(), last.day.date(), report.zone)
