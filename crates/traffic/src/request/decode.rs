@@ -10,6 +10,12 @@ const PASSES_MAX: usize = 3;
 /// Distance of a full-width character from its ASCII counterpart: U+FF01 stands for `!`, U+0021.
 const FULL_WIDTH_OFFSET: u32 = 0xFEE0;
 
+/// Whether a text has nothing that [`once`] or [`full`] might change.
+pub(crate) fn is_plain(text: &[u8], plus: bool) -> bool {
+    // Without an end in the middle, so that many bytes are looked at in one step.
+    !text.iter().fold(false, |coded, &byte| coded | (byte == b'%') | (byte >= 0xC0) | (plus & (byte == b'+')))
+}
+
 /// One pass of `%XX`; with `plus`, `+` is a space as in a form.
 pub(crate) fn once(text: &[u8], plus: bool) -> Option<Vec<u8>> {
     pass(text, plus, false)
