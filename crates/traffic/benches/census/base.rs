@@ -148,9 +148,10 @@ fn made() -> String {
         let spread = number.wrapping_mul(0x9e37_79b9);
         let address = Ipv4Addr::from(0x3200_0000 + (spread >> 3) % 3_000 * 40_009);
         let (path, agent) = (paths[(spread >> 9) as usize % 6], agents[(spread >> 13) as usize % 4]);
-        let (status, bytes) = (if spread % 9 == 0 { 404 } else { 200 }, spread % 50_000);
-        let method = if spread % 31 == 0 { "POST" } else { "GET" };
-        let referer = if spread % 3 == 0 { "-" } else { "https://www.example.com/search?q=palisade" };
+        let (status, bytes) = (if spread.is_multiple_of(9) { 404 } else { 200 }, spread % 50_000);
+        let method = if spread.is_multiple_of(31) { "POST" } else { "GET" };
+        let referer =
+            if spread.is_multiple_of(3) { "-" } else { "https://www.example.com/search?q=palisade" };
         format!(
             "{address} - - [19/Jul/2001:00:05:46 +0000] \"{method} {path}/{number}.html HTTP/1.1\" {status} {bytes} \
              \"{referer}\" \"{agent}\"\n"

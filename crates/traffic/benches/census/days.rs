@@ -57,7 +57,9 @@ pub(crate) fn days(signatures: usize, requests: f64, random: &mut Random) -> Vec
             upto.push(sum);
         }
         if sum > 0.0 {
-            upto.iter_mut().for_each(|upto| *upto /= sum);
+            for upto in &mut upto {
+                *upto /= sum;
+            }
         }
         Day { share: (sum / day_requests).clamp(SHARES.0, SHARES.1), upto }
     };

@@ -125,7 +125,7 @@ fn best(what: &str, bytes: usize, mut work: impl FnMut()) {
     for _ in 0..ROUNDS {
         let start = cpu();
         work();
-        best = best.min((cpu() - start).as_secs_f64());
+        best = best.min(cpu().saturating_sub(start).as_secs_f64());
     }
     println!("{what:<34}{:8.0} MB per CPU second", f64_of(bytes as u64) / 1e6 / best);
 }

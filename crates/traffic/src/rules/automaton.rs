@@ -87,14 +87,15 @@ pub struct Found {
 /// Where a walk is: a row of the table.
 type State = u16;
 
-/// Rows there may be, those of states that have found something from the middle on.
-const STATES_MAX: usize = 1 << 16;
+/// Rows of the table: as many as there are names for states, so that no step asks whether there is one. Those that no state
+/// has are never touched, and take no memory.
+const ROWS: usize = 1 << 16;
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Automaton {
     /// By state and byte.
-    next: Vec<[State; 256]>,
+    next: Box<[[State; 256]; ROWS]>,
     /// States from here on have found a pattern. A power of two: some of several states has found one if these, with
     /// their bits put together, are not below it.
     found_from: State,
@@ -115,7 +116,7 @@ impl Automaton {
         let (plain, found): (Vec<usize>, Vec<usize>) =
             (0..rows.len()).partition(|&state| ended[state].is_empty());
         let found_from = plain.len().next_power_of_two();
-        if found_from + found.len() > STATES_MAX {
+        if found_from + found.len() > ROWS {
             return None;
         }
         let places = || (0..).zip(&plain).chain((found_from..).zip(&found));
@@ -123,7 +124,8 @@ impl Automaton {
         for (place, &state) in places() {
             place_of[state] = State::try_from(place).ok()?;
         }
-        let mut next = vec![[0; 256]; found_from + found.len()];
+        let mut next: Box<[[State; 256]; ROWS]> =
+            vec![[0; 256]; ROWS].into_boxed_slice().try_into().expect("it has so many rows");
         for (place, &state) in places() {
             for (to, class) in next[place].iter_mut().zip(&classes) {
                 *to = place_of[rows[state][usize::from(*class)]];
@@ -178,7 +180,7 @@ impl Automaton {
             before.iter().fold(self.start, |state, &byte| self.on(state, byte))
         });
         let mut found: [Vec<Found>; LANES] = Default::default();
-        let next = &self.next[..];
+        let next = &*self.next;
         for (at, (((a, b), (c, d)), ((e, f), (g, h)))) in all.enumerate() {
             let bytes = [*a, *b, *c, *d, *e, *f, *g, *h];
             states =
@@ -293,7 +295,9 @@ impl Subsets {
         while let Some(state) = states.get(rows.len()).cloned() {
             let row = samples.iter().zip(&fresh).map(|(&byte, (alone, begun))| {
                 nodes.clear();
-                state.iter().for_each(|&node| trie.step(node, byte, &mut nodes));
+                for &node in &state {
+                    trie.step(node, byte, &mut nodes);
+                }
                 if nodes.is_empty() {
                     return *alone;
                 }
@@ -304,7 +308,7 @@ impl Subsets {
             });
             let row = row.collect();
             rows.push(row);
-            if states.len() > STATES_MAX {
+            if states.len() > ROWS {
                 return None;
             }
         }

@@ -66,7 +66,9 @@ impl Sieve {
         }
         let whose = |ended: &Vec<u32>| {
             let mut whose = Whose::default();
-            ended.iter().for_each(|&pattern| whose.join(&owners[pattern as usize]));
+            for &pattern in ended {
+                whose.join(&owners[pattern as usize]);
+            }
             whose
         };
         let whose = automaton.iter().flat_map(Automaton::ended).map(whose).collect();
@@ -103,7 +105,9 @@ impl Sieve {
         let mut hidden = Hidden::Nowhere;
         for found in found {
             let Some(whose) = self.whose.get(found.what as usize) else { return Hidden::Anywhere };
-            whose.rules.iter().for_each(|rule| rules[usize::from(rule / 64)] |= 1 << (rule % 64));
+            for rule in &whose.rules {
+                rules[usize::from(rule / 64)] |= 1 << (rule % 64);
+            }
             hidden = hidden.max(whose.hidden);
         }
         hidden
@@ -237,7 +241,7 @@ fn encodings() -> Vec<(Pattern, Hidden)> {
             [any_case(before), any_case("e0"), any_case(before), any_case("8")].concat(),
             [any_case(before), any_case("f0"), any_case(before), any_case("80")].concat(),
         ];
-        patterns.extend(long.map(|pattern| (pattern, hidden)));
+        patterns.extend(long.map(|pattern| (pattern, Hidden::Decoded)));
     }
     let decoded = [
         any_case("%u"),
