@@ -80,18 +80,18 @@ fn main() {
         let mut kept = 0;
         while let Some(found) = sieve.next(&text, at) {
             kept += 1;
-            at = memchr::memchr(b'\n', &text[found..]).map_or(text.len(), |end| found + end + 1);
+            at = memchr::memchr(b'\n', &text[found.at..]).map_or(text.len(), |end| found.at + end + 1);
         }
         black_box(kept);
     });
     println!("next        {:8.0} MB/s", megabytes / seconds);
 
-    let mut offsets = Vec::new();
+    let mut found = Vec::new();
     let seconds = best(|| {
         for piece in text.chunks(PIECE_BYTES) {
-            offsets.clear();
-            sieve.candidates(piece, &mut offsets);
-            black_box(offsets.len());
+            found.clear();
+            sieve.candidates(piece, &mut found);
+            black_box(found.len());
         }
     });
     println!("candidates  {:8.0} MB/s", megabytes / seconds);

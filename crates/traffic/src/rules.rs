@@ -22,6 +22,7 @@ mod sigma;
 mod transform;
 mod vpatch;
 
+pub use automaton::Found;
 pub use builtin::builtin;
 pub use condition::{Condition, Matching, Order, Test, Transform, Zone};
 pub use example::{Example, Examples};
@@ -34,8 +35,9 @@ use advisory::problem::Problem;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use needle::{Needle, needles};
 use program::{Answer, Program};
-use seen::Seen;
+use seen::{Seen, Texts};
 use serde::Serialize;
+use sieve::Hidden;
 
 /// As many rules as two bytes tell apart, one number left for "all of them".
 const RULES_MAX: usize = u16::MAX as usize;
@@ -197,25 +199,67 @@ impl Rules {
         &self.sieve
     }
 
+    /// What the quick look at raw bytes looks for: regular expressions, one of which is in every line that may hold an
+    /// attempt. Rules that look at every line have none.
+    pub fn patterns(&self) -> Vec<String> {
+        let each: Vec<Option<Vec<Needle>>> = self.conditions.iter().map(needles).collect();
+        sieve::regexes(each.iter().map(Option::as_deref))
+    }
+
+    /// As [`Rules::judge`] does, for a request of a line in which the sieve found all this: only rules that have what was
+    /// found are asked.
+    pub fn judge_found(
+        &self,
+        request: &Request<'_>,
+        found: &[Found],
+        scratch: &mut Scratch,
+        hits: &mut Vec<RuleId>,
+    ) {
+        hits.clear();
+        scratch.possible.clear();
+        scratch.possible.resize(self.always.len(), 0);
+        let seen = Seen::new(request);
+        let texts = match self.sieve.possible(found, &mut scratch.possible) {
+            Hidden::Nowhere => return self.answer(&seen, &scratch.possible, hits),
+            Hidden::Decoded => Texts::Decoded,
+            Hidden::Anywhere => Texts::All,
+        };
+        self.look(&seen, texts, scratch);
+        self.answer(&seen, &scratch.possible, hits);
+    }
+
     /// Puts every rule that recognises the request into `hits`, which is emptied first: in order, each once.
     pub fn judge(&self, request: &Request<'_>, scratch: &mut Scratch, hits: &mut Vec<RuleId>) {
         hits.clear();
-        let seen = Seen::new(request);
         scratch.possible.clear();
-        scratch.possible.extend_from_slice(&self.always);
-        seen.everything(&mut |text| {
+        scratch.possible.resize(self.always.len(), 0);
+        let seen = Seen::new(request);
+        self.look(&seen, Texts::All, scratch);
+        self.answer(&seen, &scratch.possible, hits);
+    }
+
+    /// Marks rules whose needles are in some text, and those that have none.
+    fn look(&self, seen: &Seen<'_>, texts: Texts, scratch: &mut Scratch) {
+        for (possible, always) in scratch.possible.iter_mut().zip(&self.always) {
+            *possible |= always;
+        }
+        seen.everything(texts, &mut |text| {
             for found in self.needles.find_overlapping_iter(text) {
                 for &rule in &self.with_needle[found.pattern().as_usize()] {
                     scratch.possible[usize::from(rule / 64)] |= 1 << (rule % 64);
                 }
             }
         });
-        for (word, &bits) in (0_u16..).zip(&scratch.possible) {
+    }
+
+    /// Asks the rules whose bits are set.
+    fn answer(&self, seen: &Seen<'_>, possible: &[u64], hits: &mut Vec<RuleId>) {
+        for (word, &bits) in (0_u16..).zip(possible) {
             let mut bits = bits;
             while bits != 0 {
                 let rule = word * 64 + u16::try_from(bits.trailing_zeros()).expect("under 64");
                 bits &= bits - 1;
-                if self.programs[usize::from(rule)].answer(&seen) == Answer::Yes {
+                if self.programs[usize::from(rule)].answer(seen) == Answer::Yes {
                     hits.push(RuleId(rule));
                 }
             }

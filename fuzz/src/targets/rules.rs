@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use traffic::Request;
 use traffic::request::{Field, unescaped};
-use traffic::rules::{Rules, Scratch, builtin, read};
+use traffic::rules::{RuleId, Rules, Scratch, builtin, read};
 
 static OWN: LazyLock<Rules> =
     LazyLock::new(|| Rules::compile(builtin().iter().flat_map(|(name, text)| read(name, text).0).collect()).0);
@@ -21,22 +21,26 @@ pub fn run(bytes: &[u8]) {
     };
     judge(&OWN, &request);
     let logged = Request::of_line(&sent);
-    if judge(&OWN, &logged) {
-        assert!(OWN.sieve().next(line, 0).is_some(), "lost in the sieve");
-    }
+    judge_logged(&OWN, line, &logged);
     if let Ok(text) = std::str::from_utf8(text) {
         for name in ["rules.yaml", "filter.conf"] {
             let (rules, _) = Rules::compile(read(name, text).0);
-            if judge(&rules, &logged) {
-                assert!(rules.sieve().next(line, 0).is_some(), "lost in the sieve");
-            }
+            judge_logged(&rules, line, &logged);
         }
     }
 }
 
-fn judge(rules: &Rules, request: &Request<'_>) -> bool {
+fn judge(rules: &Rules, request: &Request<'_>) -> Vec<RuleId> {
     let mut hits = Vec::new();
     rules.judge(request, &mut Scratch::default(), &mut hits);
     assert_eq!(hits.len(), rules.explain(request).matches.len());
-    !hits.is_empty()
+    hits
+}
+
+/// The rules that have what the sieve finds in the line are all that recognise the request.
+fn judge_logged(rules: &Rules, line: &[u8], request: &Request<'_>) {
+    let (mut found, mut hits) = (Vec::new(), Vec::new());
+    rules.sieve().candidates(line, &mut found);
+    rules.judge_found(request, &found, &mut Scratch::default(), &mut hits);
+    assert_eq!(hits, judge(rules, request), "lost in the sieve");
 }

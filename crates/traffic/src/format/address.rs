@@ -27,6 +27,12 @@ impl Source {
         v6(text)
     }
 
+    /// An address of version 4 at the beginning, and what follows it.
+    #[inline]
+    pub(super) fn v4_first(text: &[u8]) -> Option<(Self, &[u8])> {
+        v4(text).map(|(address, rest)| (Self(V4_MAPPED | u128::from(address)), rest))
+    }
+
     /// An address or a name, as Apache logs it with `HostnameLookups On`.
     pub fn named(text: &[u8]) -> Option<Self> {
         Self::address(text).or_else(|| Self::name(text))
@@ -111,34 +117,24 @@ impl fmt::Display for Source {
 /// An address of version 4 at the beginning, and what follows it.
 #[inline]
 fn v4(text: &[u8]) -> Option<(u32, &[u8])> {
-    let mut address = 0;
-    let mut at = 0;
-    for place in 0..4 {
-        if place > 0 {
-            if *text.get(at)? != b'.' {
-                return None;
-            }
-            at += 1;
-        }
-        let mut part = u32::from(text.get(at)?.wrapping_sub(b'0'));
-        if part > 9 {
-            return None;
-        }
-        at += 1;
-        for _ in 0..2 {
-            let Some(digit) = text.get(at).map(|byte| u32::from(byte.wrapping_sub(b'0'))).filter(|d| *d <= 9)
-            else {
-                break;
-            };
+    let (mut address, mut dots) = (0, 0);
+    let (mut part, mut digits) = (0, 0);
+    let mut end = text.len();
+    for (at, &byte) in text.iter().enumerate() {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if digit <= 9 && digits < 3 {
             part = part * 10 + digit;
-            at += 1;
+            digits += 1;
+        } else if byte == b'.' && dots < 3 && digits > 0 && part <= 255 {
+            address = address << 8 | part;
+            dots += 1;
+            (part, digits) = (0, 0);
+        } else {
+            end = at;
+            break;
         }
-        if part > 255 {
-            return None;
-        }
-        address = address << 8 | part;
     }
-    Some((address, &text[at..]))
+    (dots == 3 && digits > 0 && part <= 255).then(|| (address << 8 | part, &text[end..]))
 }
 
 fn is_port(text: &[u8]) -> bool {

@@ -5,11 +5,14 @@
 use super::Brief;
 use super::address::Source;
 use super::parts::{Escapes, Parts, Text, quote_end, status};
-use super::time::Stamp;
+use super::time::{LastDay, Stamp};
 use memchr::memchr;
 
 /// A user may be called anything: so many `[` are looked at before the line is given up.
 const BRACKETS_MAX: usize = 8;
+
+/// What stands between address and time where no user is known.
+const NOBODY: &[u8] = b" - - [";
 
 /// Who, when, and where the rest of the line begins.
 struct Head {
@@ -18,19 +21,23 @@ struct Head {
     rest: usize,
 }
 
-pub(super) fn brief(line: &[u8]) -> Option<Brief> {
-    Some(head(line)?.brief)
+pub(super) fn brief(line: &[u8], last: &mut LastDay) -> Option<Brief> {
+    Some(head(line, last)?.brief)
 }
 
 #[inline]
-fn head(line: &[u8]) -> Option<Head> {
-    let first = memchr(b' ', line)?;
+fn head(line: &[u8], last: &mut LastDay) -> Option<Head> {
     // Nearly every line: an address, nobody, a time.
-    if line[first..].starts_with(b" - - [")
-        && let Some(source) = Source::address(&line[..first])
-    {
-        let time = first + 6;
-        let (when, bytes) = Stamp::clf(&line[time..])?;
+    let (source, first) = match Source::v4_first(line) {
+        Some((source, rest)) if rest.starts_with(NOBODY) => (Some(source), line.len() - rest.len()),
+        _ => {
+            let first = memchr(b' ', line)?;
+            (line[first..].starts_with(NOBODY).then(|| Source::address(&line[..first])).flatten(), first)
+        }
+    };
+    if let Some(source) = source {
+        let time = first + NOBODY.len();
+        let (when, bytes) = Stamp::clf_after(&line[time..], last)?;
         return Some(Head { brief: Brief { when, source }, host: None, rest: closed(line, time + bytes)? });
     }
     let mut from = first;
@@ -77,7 +84,7 @@ fn sender(before: &[u8], first: usize) -> Option<(Source, Option<(usize, usize)>
 }
 
 pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Option<()> {
-    let head = head(line)?;
+    let head = head(line, &mut LastDay::default())?;
     if let Some((from, to)) = head.host {
         parts.host = Text::field_of(line, from..to, Escapes::Nothing, undone);
     }

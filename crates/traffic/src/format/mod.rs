@@ -21,6 +21,7 @@ use crate::request::Request;
 use memchr::{memchr, memrchr};
 use parts::Parts;
 use std::sync::Arc;
+use time::LastDay;
 use w3c::Columns;
 
 /// Who and when: what is wanted of every line.
@@ -57,6 +58,7 @@ pub struct State {
     columns: Option<Arc<Columns>>,
     /// For W3C logs whose lines have only a time of day.
     clock: w3c::Clock,
+    last_day: LastDay,
 }
 
 impl State {
@@ -103,7 +105,7 @@ impl State {
                 .columns
                 .as_ref()
                 .and_then(|columns| columns.brief(line, &mut self.clock))
-                .or_else(|| clf::brief(line))
+                .or_else(|| clf::brief(line, &mut self.last_day))
                 .or_else(|| alb::brief(line)),
         });
         match found {

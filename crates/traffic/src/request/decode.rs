@@ -3,12 +3,24 @@
 //! Each function gives nothing where it would change nothing, so that the usual request costs no copy.
 
 use super::escape::hex;
+use memchr::{memchr, memchr2};
 
 /// How often `%25…` is unwrapped: servers in front of servers decode twice, some three times.
 const PASSES_MAX: usize = 3;
 
 /// Distance of a full-width character from its ASCII counterpart: U+FF01 stands for `!`, U+0021.
 const FULL_WIDTH_OFFSET: u32 = 0xFEE0;
+
+/// Whether a text has nothing that [`once`] or [`full`] might change.
+pub(crate) fn is_plain(text: &[u8], plus: bool) -> bool {
+    // The largest of all bytes is found many at a time, the first of them that is large enough one by one.
+    coded(text, plus).is_none() && text.iter().fold(0, |most, &byte| byte.max(most)) < 0xC0
+}
+
+/// Where the first byte is that encodes another.
+fn coded(text: &[u8], plus: bool) -> Option<usize> {
+    if plus { memchr2(b'%', b'+', text) } else { memchr(b'%', text) }
+}
 
 /// One pass of `%XX`; with `plus`, `+` is a space as in a form.
 pub(crate) fn once(text: &[u8], plus: bool) -> Option<Vec<u8>> {
@@ -61,31 +73,34 @@ pub(crate) fn resolved(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn pass(text: &[u8], plus: bool, all: bool) -> Option<Vec<u8>> {
-    let encoded = |byte: u8| byte == b'%' || plus && byte == b'+' || all && byte >= 0xC0;
-    let first = text.iter().position(|&byte| encoded(byte))?;
+    let is_changed = if all { !is_plain(text, plus) } else { coded(text, plus).is_some() };
+    if !is_changed {
+        return None;
+    }
     let mut out = Vec::with_capacity(text.len());
-    out.extend_from_slice(&text[..first]);
-    let mut rest = &text[first..];
+    let mut rest = text;
     let mut changed = false;
-    while let Some((&byte, after)) = rest.split_first() {
+    while let Some(at) = coded(rest, plus) {
+        out.extend_from_slice(&rest[..at]);
+        let (byte, after) = (rest[at], &rest[at + 1..]);
         let taken = match byte {
             b'%' if all && matches!(after.first(), Some(b'u' | b'U')) => unicode(&after[1..], &mut out, 2),
             b'%' => percent(after).map(|byte| {
                 out.push(byte);
                 3
             }),
-            b'+' if plus => {
+            _ => {
                 out.push(b' ');
                 Some(1)
             }
-            _ => None,
         };
         changed |= taken.is_some();
         if taken.is_none() {
             out.push(byte);
         }
-        rest = &rest[taken.unwrap_or(1)..];
+        rest = &rest[at + taken.unwrap_or(1)..];
     }
+    out.extend_from_slice(rest);
     if all {
         changed |= fold_overlong(&mut out);
     }

@@ -60,8 +60,13 @@ impl<'a> Views<'a> {
     pub(crate) fn new(sent: impl Into<Cow<'a, [u8]>>, kind: Kind) -> Self {
         let sent = sent.into();
         let plus = kind == Kind::Form;
-        let once = decode::once(&sent, plus);
-        let full = decode::full(&sent, plus).filter(|full| once.as_ref() != Some(full));
+        let (once, full) = if decode::is_plain(&sent, plus) {
+            (None, None)
+        } else {
+            let once = decode::once(&sent, plus);
+            let full = decode::full(&sent, plus).filter(|full| once.as_ref() != Some(full));
+            (once, full)
+        };
         let last = full.as_deref().or(once.as_deref()).unwrap_or(&sent);
         let resolved = if kind == Kind::Path { decode::resolved(last) } else { None };
         Self { sent, once, full, resolved }

@@ -1,11 +1,12 @@
 //! Finds many short patterns at once, each a row of sets of bytes: one table, one step for each byte.
 //!
-//! Made by the subset construction. A step waits for the one before it; four places walked at once hide that.
+//! Made by the subset construction. A step waits for the one before it; four places walked at once hide that. What the
+//! walk keeps fits into a processor's registers: measure before adding to it.
 
 use std::collections::HashMap;
 
 /// How many places [`Automaton::find_all`] walks at once.
-const LANES: usize = 4;
+const LANES: usize = 8;
 /// Texts shorter than this are walked at one place: 4 KiB.
 const LANES_BYTES_MIN: usize = 4 << 10;
 
@@ -44,172 +45,275 @@ impl Bytes {
         Bytes::of(&(0..=u8::MAX).filter(|&byte| wanted(byte)).collect::<Vec<_>>())
     }
 
-    fn has(self, byte: u8) -> bool {
+    /// As a regular expression over bytes finds it: `s`, `[Ss]`, `\x2f`.
+    pub(super) fn to_regex(self) -> String {
+        let written = |byte: u8| match byte {
+            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            _ => format!("\\x{byte:02x}"),
+        };
+        let mut ranges: Vec<(u8, u8)> = Vec::new();
+        for byte in (0..=u8::MAX).filter(|&byte| self.has(byte)) {
+            match ranges.last_mut() {
+                Some((_, end)) if *end + 1 == byte => *end = byte,
+                _ => ranges.push((byte, byte)),
+            }
+        }
+        match ranges[..] {
+            [(one, end)] if one == end => written(one),
+            _ => {
+                let range = |(start, end): &(u8, u8)| match end - start {
+                    0 => written(*start),
+                    _ => format!("{}-{}", written(*start), written(*end)),
+                };
+                format!("[{}]", ranges.iter().map(range).collect::<String>())
+            }
+        }
+    }
+
+    pub(super) fn has(self, byte: u8) -> bool {
         self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
     }
 }
 
-/// Where a walk is: the row of its state in the table.
-type State = u32;
+/// Something that was found in a line: the line may hold an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// An offset inside the line: of the last byte of what was found.
+    pub at: usize,
+    /// The place in [`Automaton::ended`] of the patterns that end there.
+    pub(super) what: u32,
+}
+
+/// Where a walk is: a row of the table.
+type State = u16;
+
+/// Rows of the table: as many as there are names for states, so that no step asks whether there is one. Those that no state
+/// has are never touched, and take no memory.
+const ROWS: usize = 1 << 16;
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Automaton {
-    /// Bytes that no pattern tells apart are one class.
-    classes: [u8; 256],
-    /// `next[state + class]`: states are multiples of the number of classes.
-    next: Vec<State>,
-    /// States from here on have found a pattern.
+    /// By state and byte.
+    next: Box<[[State; 256]; ROWS]>,
+    /// States from here on have found a pattern. A power of two: some of several states has found one if these, with
+    /// their bits put together, are not below it.
     found_from: State,
     /// Where a walk begins: at the beginning of a line.
     start: State,
     /// The longest pattern, in bytes.
     longest: usize,
+    /// By state that has found something, the patterns that end with it.
+    ended: Vec<Vec<u32>>,
 }
 
 impl Automaton {
-    pub(super) fn new(patterns: &[Pattern]) -> Automaton {
-        let (classes, samples) = classes(patterns);
-        let stride = samples.len();
-        let fresh: Vec<(Vec<Begun>, bool)> = samples.iter().map(|&byte| begin(patterns, byte)).collect();
-        let mut known: HashMap<Vec<Begun>, usize> = HashMap::from([(Vec::new(), 0)]);
-        let mut rows: Vec<Vec<usize>> = Vec::new();
-        let mut founds = vec![false];
-        let mut waiting = vec![Vec::new()];
-        // A state is the set of patterns that have begun, each with how far it has come.
-        let mut at = 0;
-        while at < waiting.len() {
-            let begun = std::mem::take(&mut waiting[at]);
-            let mut row = Vec::with_capacity(stride);
-            for (&byte, fresh) in samples.iter().zip(&fresh) {
-                let (on, found) = step(patterns, &begun, byte, fresh);
-                // That a pattern was found is of this step alone, so it is part of the state.
-                let key = if found { [on.as_slice(), &[FOUND]].concat() } else { on.clone() };
-                let state = *known.entry(key).or_insert_with(|| {
-                    waiting.push(on);
-                    founds.push(found);
-                    waiting.len() - 1
-                });
-                row.push(state);
-            }
-            rows.push(row);
-            at += 1;
-        }
+    /// Of patterns; nothing where they make more states than there may be.
+    pub(super) fn new(patterns: &[Pattern]) -> Option<Automaton> {
+        let Subsets { classes, rows, states, trie } = Subsets::new(patterns)?;
+        let ended: Vec<Vec<u32>> = states.iter().map(|state| trie.ended(state)).collect();
         // States that have found something go last, so that one comparison tells them.
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&state| founds[state]);
-        let mut place = vec![0; rows.len()];
-        for (new, &old) in order.iter().enumerate() {
-            place[old] = new;
+        let (plain, found): (Vec<usize>, Vec<usize>) =
+            (0..rows.len()).partition(|&state| ended[state].is_empty());
+        let found_from = plain.len().next_power_of_two();
+        if found_from + found.len() > ROWS {
+            return None;
         }
-        let row_of =
-            |state: usize| State::try_from(place[state] * stride).expect("states are few: needles are short");
-        let next: Vec<State> =
-            order.iter().flat_map(|&state| rows[state].iter().map(|&to| row_of(to))).collect();
-        let first_found = founds.iter().filter(|found| !**found).count();
-        let start = next[usize::from(classes[usize::from(b'\n')])];
-        Automaton {
-            classes,
+        let places = || (0..).zip(&plain).chain((found_from..).zip(&found));
+        let mut place_of: Vec<State> = vec![0; rows.len()];
+        for (place, &state) in places() {
+            place_of[state] = State::try_from(place).ok()?;
+        }
+        let mut next: Box<[[State; 256]; ROWS]> =
+            vec![[0; 256]; ROWS].into_boxed_slice().try_into().expect("it has so many rows");
+        for (place, &state) in places() {
+            for (to, class) in next[place].iter_mut().zip(&classes) {
+                *to = place_of[rows[state][usize::from(*class)]];
+            }
+        }
+        Some(Automaton {
+            start: next[usize::from(place_of[0])][usize::from(b'\n')],
             next,
-            found_from: State::try_from(first_found * stride).expect("states are few"),
-            start,
+            found_from: State::try_from(found_from).ok()?,
             longest: patterns.iter().map(Vec::len).max().unwrap_or(0),
-        }
-    }
-
-    fn on(&self, state: State, byte: u8) -> State {
-        self.next[state as usize + usize::from(self.classes[usize::from(byte)])]
-    }
-
-    /// Where the first pattern at or after `from` ends.
-    pub(super) fn find(&self, text: &[u8], from: usize) -> Option<usize> {
-        let mut state = self.start;
-        text.get(from..)?.iter().enumerate().find_map(|(at, &byte)| {
-            state = self.on(state, byte);
-            (state >= self.found_from).then_some(from + at)
+            ended: found.iter().map(|&state| ended[state].clone()).collect(),
         })
     }
 
-    /// Where each pattern ends.
-    pub(super) fn find_all(&self, text: &[u8], ends: &mut Vec<usize>) {
+    /// The patterns that end with each state that has found something, by their numbers.
+    pub(super) fn ended(&self) -> &[Vec<u32>] {
+        &self.ended
+    }
+
+    fn found(&self, at: usize, state: State) -> Found {
+        Found { at, what: u32::from(state - self.found_from) }
+    }
+
+    #[inline]
+    fn on(&self, state: State, byte: u8) -> State {
+        self.next[usize::from(state)][usize::from(byte)]
+    }
+
+    /// Where the first pattern at or after `from` ends, and which.
+    pub(super) fn find(&self, text: &[u8], from: usize) -> Option<Found> {
+        let mut state = self.start;
+        text.get(from..)?.iter().enumerate().find_map(|(at, &byte)| {
+            state = self.on(state, byte);
+            (state >= self.found_from).then(|| self.found(from + at, state))
+        })
+    }
+
+    /// Where each pattern ends, in order.
+    pub(super) fn find_all(&self, text: &[u8], ends: &mut Vec<Found>) {
         if text.len() < LANES_BYTES_MIN {
             self.find_each(text, 0, self.start, ends);
             return;
         }
         let lane = text.len() / LANES;
         let (parts, tail) = text.split_at(lane * LANES);
-        let mut lanes = parts.chunks_exact(lane);
-        let [Some(a), Some(b), Some(c), Some(d)] = [lanes.next(), lanes.next(), lanes.next(), lanes.next()]
-        else {
-            return;
-        };
-        let mut states = [self.start; LANES];
+        let place = |number: usize| &parts[number * lane..(number + 1) * lane];
+        let two = |number: usize| place(number).iter().zip(place(number + 1));
+        let all = two(0).zip(two(2)).zip(two(4).zip(two(6)));
         // What begins before a place and ends after it is found because the walk to it begins a little earlier.
-        for (number, state) in states.iter_mut().enumerate().skip(1) {
+        let mut states: [State; LANES] = std::array::from_fn(|number| {
             let before = &text[(number * lane).saturating_sub(self.longest)..number * lane];
-            *state = before.iter().fold(self.start, |state, &byte| self.on(state, byte));
-        }
-        let mut found: [Vec<usize>; LANES] = Default::default();
-        for (at, (((&a, &b), &c), &d)) in a.iter().zip(b).zip(c).zip(d).enumerate() {
+            before.iter().fold(self.start, |state, &byte| self.on(state, byte))
+        });
+        let mut found: [Vec<Found>; LANES] = Default::default();
+        let next = &*self.next;
+        for (at, (((a, b), (c, d)), ((e, f), (g, h)))) in all.enumerate() {
+            let bytes = [*a, *b, *c, *d, *e, *f, *g, *h];
             states =
-                [self.on(states[0], a), self.on(states[1], b), self.on(states[2], c), self.on(states[3], d)];
-            if states[0].max(states[1]).max(states[2].max(states[3])) >= self.found_from {
-                for (number, ends) in found.iter_mut().enumerate() {
-                    if states[number] >= self.found_from {
-                        ends.push(number * lane + at);
-                    }
-                }
+                std::array::from_fn(|number| next[usize::from(states[number])][usize::from(bytes[number])]);
+            if states.iter().fold(0, |all, state| all | state) >= self.found_from {
+                self.note(states, at, lane, &mut found);
             }
         }
         ends.extend(found.iter().flatten());
         self.find_each(tail, lane * LANES, states[LANES - 1], ends);
     }
 
-    fn find_each(&self, text: &[u8], offset: usize, mut state: State, ends: &mut Vec<usize>) {
+    /// Notes what some of the lanes have found. Not a part of the walk, for its registers' sake.
+    #[cold]
+    #[inline(never)]
+    fn note(&self, states: [State; LANES], at: usize, lane: usize, found: &mut [Vec<Found>; LANES]) {
+        for (number, (state, ends)) in states.into_iter().zip(found).enumerate() {
+            if state >= self.found_from {
+                ends.push(self.found(number * lane + at, state));
+            }
+        }
+    }
+
+    fn find_each(&self, text: &[u8], offset: usize, mut state: State, ends: &mut Vec<Found>) {
         for (at, &byte) in text.iter().enumerate() {
             state = self.on(state, byte);
             if state >= self.found_from {
-                ends.push(offset + at);
+                ends.push(self.found(offset + at, state));
             }
         }
     }
 }
 
-/// A pattern by its number, and how many of its bytes have come.
-type Begun = (u32, u32);
-/// Stands in a state's key for "a pattern has ended here".
-const FOUND: Begun = (u32::MAX, 0);
-
-/// The patterns that this byte begins, and whether one ends with it.
-fn begin(patterns: &[Pattern], byte: u8) -> (Vec<Begun>, bool) {
-    let mut begun: Vec<Begun> =
-        (0..u32::try_from(patterns.len()).expect("patterns are few")).map(|number| (number, 0)).collect();
-    let mut found = false;
-    begun.retain_mut(|begun| go_on(patterns, begun, byte, &mut found));
-    (begun, found)
+/// Patterns as a tree: those that begin alike share their beginning.
+#[derive(Default)]
+struct Trie {
+    nodes: Vec<Node>,
 }
 
-/// What has begun after one more byte, and whether a pattern has ended with it.
-fn step(patterns: &[Pattern], begun: &[Begun], byte: u8, fresh: &(Vec<Begun>, bool)) -> (Vec<Begun>, bool) {
-    let mut found = fresh.1;
-    let mut on = begun.to_vec();
-    on.retain_mut(|begun| go_on(patterns, begun, byte, &mut found));
-    on.extend_from_slice(&fresh.0);
-    on.sort_unstable();
-    on.dedup();
-    (on, found)
+#[derive(Default)]
+struct Node {
+    on: Vec<(Bytes, u32)>,
+    /// The pattern that ends here.
+    ends: Option<u32>,
 }
 
-/// Whether the pattern goes on after this byte.
-fn go_on(patterns: &[Pattern], begun: &mut Begun, byte: u8, found: &mut bool) -> bool {
-    let pattern = &patterns[begun.0 as usize];
-    if !pattern[begun.1 as usize].has(byte) {
-        return false;
+impl Trie {
+    fn new(patterns: &[Pattern]) -> Trie {
+        let mut trie = Trie { nodes: vec![Node::default()] };
+        for (number, pattern) in (0..).zip(patterns) {
+            let mut at = 0;
+            for bytes in pattern {
+                let known = trie.nodes[at].on.iter().find(|(own, _)| own == bytes).map(|(_, to)| *to);
+                let to = known.unwrap_or_else(|| {
+                    let fresh = u32::try_from(trie.nodes.len()).expect("patterns are few and short");
+                    trie.nodes[at].on.push((*bytes, fresh));
+                    trie.nodes.push(Node::default());
+                    fresh
+                });
+                at = to as usize;
+            }
+            trie.nodes[at].ends = Some(number);
+        }
+        trie
     }
-    begun.1 += 1;
-    let ended = begun.1 as usize == pattern.len();
-    *found |= ended;
-    !ended
+
+    /// Adds where a byte leads from a node.
+    fn step(&self, from: u32, byte: u8, into: &mut Vec<u32>) {
+        let on = self.nodes[from as usize].on.iter();
+        into.extend(on.filter(|(bytes, _)| bytes.has(byte)).map(|(_, to)| *to));
+    }
+
+    fn ended(&self, nodes: &[u32]) -> Vec<u32> {
+        nodes.iter().filter_map(|&node| self.nodes[node as usize].ends).collect()
+    }
+}
+
+/// Every state that a walk may be in: the nodes of the tree that it has come to, in order.
+struct Subsets {
+    /// Bytes that no pattern tells apart are one class.
+    classes: [u8; 256],
+    /// By state and class, the next state.
+    rows: Vec<Vec<usize>>,
+    states: Vec<Vec<u32>>,
+    trie: Trie,
+}
+
+impl Subsets {
+    fn new(patterns: &[Pattern]) -> Option<Subsets> {
+        let (classes, samples) = classes(patterns);
+        let trie = Trie::new(patterns);
+        let mut known: HashMap<Vec<u32>, usize> = HashMap::from([(Vec::new(), 0)]);
+        let mut states: Vec<Vec<u32>> = vec![Vec::new()];
+        let mut state_of = |nodes: Vec<u32>, states: &mut Vec<Vec<u32>>| {
+            *known.entry(nodes).or_insert_with_key(|nodes| {
+                states.push(nodes.clone());
+                states.len() - 1
+            })
+        };
+        // What each byte leads to where nothing has begun.
+        let fresh: Vec<(usize, Vec<u32>)> = samples
+            .iter()
+            .map(|&byte| {
+                let mut nodes = Vec::new();
+                trie.step(0, byte, &mut nodes);
+                nodes.sort_unstable();
+                (state_of(nodes.clone(), &mut states), nodes)
+            })
+            .collect();
+        let mut rows: Vec<Vec<usize>> = Vec::new();
+        let mut nodes = Vec::new();
+        while let Some(state) = states.get(rows.len()).cloned() {
+            let row = samples.iter().zip(&fresh).map(|(&byte, (alone, begun))| {
+                nodes.clear();
+                for &node in &state {
+                    trie.step(node, byte, &mut nodes);
+                }
+                if nodes.is_empty() {
+                    return *alone;
+                }
+                nodes.extend_from_slice(begun);
+                nodes.sort_unstable();
+                nodes.dedup();
+                state_of(nodes.clone(), &mut states)
+            });
+            let row = row.collect();
+            rows.push(row);
+            if states.len() > ROWS {
+                return None;
+            }
+        }
+        Some(Subsets { classes, rows, states, trie })
+    }
 }
 
 /// The class of each byte, and a byte of each class.

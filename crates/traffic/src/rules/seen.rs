@@ -2,7 +2,7 @@
 
 use super::condition::{Zone, header};
 use super::names::Names;
-use crate::request::{Body, Field, Fields, Kind, Pair, Request, Views, cookies, form};
+use crate::request::{Body, Field, Fields, Kind, Pair, Request, View, Views, cookies, form};
 use std::cell::OnceCell;
 
 /// A request and what was made of it so far.
@@ -23,6 +23,15 @@ pub(super) struct Seen<'a> {
 
 /// Takes one text of a zone: whose it is (a name, or nothing) and its readings. Gives whether that was enough.
 type Look<'l> = dyn FnMut(&[u8], &Views<'_>) -> bool + 'l;
+
+/// Which texts of a request to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Texts {
+    /// Every one.
+    All,
+    /// What is another text when it is decoded or resolved: what was sent stands in the log.
+    Decoded,
+}
 
 impl<'a> Seen<'a> {
     pub(super) fn new(request: &'a Request<'a>) -> Self {
@@ -180,30 +189,25 @@ impl<'a> Seen<'a> {
         self.raw_body.get_or_init(body).as_ref()
     }
 
-    /// Shows `look` every text that some test may look at, by parts that hold them whole.
-    pub(super) fn everything(&self, look: &mut dyn FnMut(&[u8])) {
-        let mut views = |_: &[u8], views: &Views<'_>| {
-            views.each().for_each(|(_, text)| look(text));
-            false
-        };
-        let zones = [
-            Zone::Method,
-            Zone::Protocol,
-            Zone::Uri,
-            Zone::Query,
-            Zone::Headers,
-            Zone::HeadersNames,
-            Zone::RawBody,
-            Zone::BodyArgs,
-            Zone::BodyArgsNames,
-            Zone::FileNames,
-        ];
-        for zone in zones {
-            self.each(zone, &Names::ANY, &mut views);
-        }
+    /// Shows `look` the texts that some test may look at, by parts that hold them whole.
+    pub(super) fn everything(&self, texts: Texts, look: &mut dyn FnMut(&[u8])) {
+        let of_lines =
+            [Zone::Method, Zone::Protocol, Zone::Uri, Zone::Query, Zone::Headers, Zone::HeadersNames];
         // An HTTP request's line is in its parts.
-        if self.request.raw.bytes().is_some() {
-            self.each(Zone::Line, &Names::ANY, &mut views);
+        let whole_line = self.request.raw.bytes().is_some().then_some(Zone::Line);
+        for zone in of_lines.into_iter().chain(whole_line) {
+            self.each(zone, &Names::ANY, &mut |_, views| {
+                let others = views.each().filter(|(view, _)| texts == Texts::All || *view != View::Sent);
+                others.for_each(|(_, text)| look(text));
+                false
+            });
+        }
+        // What a body holds is taken out of it: it may be written in another way.
+        for zone in [Zone::RawBody, Zone::BodyArgs, Zone::BodyArgsNames, Zone::FileNames] {
+            self.each(zone, &Names::ANY, &mut |_, views| {
+                views.each().for_each(|(_, text)| look(text));
+                false
+            });
         }
     }
 }
