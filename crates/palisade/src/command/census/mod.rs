@@ -1,5 +1,6 @@
 //! `palisade census`: read logs, count attempts, tell.
 
+mod ahead;
 mod copies;
 mod engine;
 mod inputs;
@@ -16,6 +17,7 @@ use crate::output::census::{self as table, csv, page};
 use crate::output::table::Look;
 use crate::{EXIT_INTERRUPTED, EXIT_USAGE, terminal};
 use advisory::Problem;
+use ahead::Ahead;
 use anyhow::{Context, Result};
 use copies::Copies;
 use engine::Manner;
@@ -26,8 +28,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use traffic::census::report::{self, Asked};
-use traffic::census::{Census, Counting, Key, Limits, Zone, outlook};
-use traffic::forecast;
+use traffic::census::{Census, Counting, Key, Limits, Zone};
 use traffic::format::Custom;
 
 /// Counted, but something could not be read.
@@ -66,6 +67,11 @@ pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
         tell_problems(&problems);
         return lines::sample(signature, asking.lines, &inputs, &manner, &rules);
     }
+    // Before hours of counting, not after.
+    let ahead = match ahead::asked(&asking.telling, &rules) {
+        Ok(ahead) => ahead,
+        Err(problem) => return Ok(usage(&problem)),
+    };
     let key = key::key(asking.telling.key.as_deref())?;
     let counting = Counting::new(&rules.rules, &rules.digest, &zone, &key, Limits::default());
     let copies = Copies::look(&inputs, &manner);
@@ -94,21 +100,28 @@ pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
         1 => "1 log".to_owned(),
         many => format!("{many} logs"),
     };
-    tell(census, &rules, &key, &asking.telling, &what, &notes, &mut problems)?;
-    tell_problems(&problems);
-    Ok(ended(&problems))
+    let read = Read { census, rules: &rules, key: &key, what: &what, notes: &notes };
+    tell(read, &asking.telling, ahead.as_ref(), &mut problems)
+}
+
+/// A census, and how it came about.
+struct Read<'a> {
+    census: Census,
+    rules: &'a Ruleset,
+    key: &'a Key,
+    /// `3 logs`.
+    what: &'a str,
+    notes: &'a [String],
 }
 
 /// Tells a census as it was asked for.
 fn tell(
-    census: Census,
-    rules: &Ruleset,
-    key: &Key,
+    read: Read<'_>,
     telling: &Telling,
-    what: &str,
-    notes: &[String],
+    ahead: Option<&Ahead>,
     problems: &mut Vec<Problem>,
-) -> Result<()> {
+) -> Result<ExitCode> {
+    let Read { census, rules, key, what, notes } = read;
     let origins = match &telling.mmdb {
         Some(path) if census.setup().pseudonyms => {
             let problem =
@@ -127,13 +140,11 @@ fn tell(
     let exposure = telling.exposure.map(std::num::NonZeroU64::get);
     let mut report = report::report(&census, &rules.rules, Asked { exposure, sources_max });
     report.origins = origins;
-    if telling.forecast || telling.html.is_some() {
-        let asked = forecast::Asked {
-            below: telling.over_below,
-            horizon_days: telling.ahead,
-            calendar: forecast::Calendar::default(),
-        };
-        outlook::look_ahead(&mut report, &asked);
+    if let Some(ahead) = ahead {
+        ahead.look(&mut report, telling.quiet);
+        if agent::program::is_stopped() {
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        }
     }
     if let Some(path) = &telling.html {
         std::fs::write(path, page::page(&report, what, notes))
@@ -149,9 +160,11 @@ fn tell(
         table::report(&report, what, notes, look)
     };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("write the answer"),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written.context("write the answer")?,
     }
+    tell_problems(problems);
+    Ok(ended(problems))
 }
 
 fn zone(name: &str) -> Result<Zone, Problem> {
