@@ -110,7 +110,7 @@ pub(crate) struct Telling {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) mmdb: Option<PathBuf>,
 
-    /// Tell of each signature when it will be over, or why that cannot be told: it is told anyway
+    /// Tell of each signature when it will be over, or why that cannot be told, with --partial too; otherwise it is told anyway
     #[arg(long, conflicts_with_all = ["csv", "no_forecast"])]
     pub(crate) forecast: bool,
 

@@ -36,7 +36,9 @@ pub(super) fn asked(telling: &Telling, rules: &Ruleset) -> Result<Option<Ahead>,
         let problem = Problem::new("read calendar", unknown, "no rule is called so");
         return Err(problem.remedy(format!("the nearest is {}", near.unwrap_or("none"))));
     }
-    let wanted = !telling.no_forecast && (!telling.csv || telling.html.is_some());
+    // Who counts a part, or wants rows of counts, does not wait for what only the whole can tell.
+    let counts_only = telling.csv || telling.partial.is_some();
+    let wanted = !telling.no_forecast && (telling.forecast || telling.html.is_some() || !counts_only);
     let asked =
         Asked { below: telling.over_below, horizon_days: telling.ahead, calendar: Calendar::default() };
     Ok(wanted.then_some(Ahead { asked, calendars }))
