@@ -122,9 +122,13 @@ fn the_end_of_an_attack_is_told_unasked_and_only_where_counts_are_not_all_that_i
     // Days to come follow those of the log, which end on the 28th.
     assert!(told.contains('░') && told.contains("from 2001-07-29 on"), "{told}");
     assert!(text(&["--json"]).contains("\"outlook\""));
-    for counts in [&["--no-forecast"][..], &["--csv"], &["--json", "--no-forecast"], &["--partial", "counts"]] {
+    for counts in [&["--no-forecast"][..], &["--csv"], &["--json", "--no-forecast"], &["--partial", "counts"]]
+    {
         let told = text(counts);
-        assert!(!told.contains("over by") && !told.contains("outlook") && !told.contains('░'), "{counts:?}: {told}");
+        assert!(
+            !told.contains("over by") && !told.contains("outlook") && !told.contains('░'),
+            "{counts:?}: {told}"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use traffic::census::report::{Report, SignatureRow};
-use traffic::forecast::{End, Outlook, Phase, Span};
+use traffic::forecast::{Backtest, End, Outlook, Phase, Span};
 
 /// It is over already when that is so sure.
 const ALREADY: f64 = 0.95;
@@ -19,7 +19,8 @@ pub(super) fn outlooks(rows: &[SignatureRow], look: Look) -> String {
         if out.is_empty() {
             out.push_str("\nWhen it will be over (intervals hold 90 %)\n");
         }
-        let text = format!("{}: {}", clean(&row.id), said(outlook));
+        let tested = outlook.course().map(|course| tested(&course.backtest)).unwrap_or_default();
+        let text = format!("{}: {}{tested}", clean(&row.id), said(outlook));
         out.push_str(&wrapped(&text, "  ", "    ", look));
     }
     out
@@ -66,7 +67,12 @@ pub(super) fn said(outlook: &Outlook) -> String {
         let _ = write!(text, "; half-life in days {}", days(&course.half_life_days));
     }
     if let Some(growth) = &course.growth {
-        let _ = write!(text, "; it doubles in days {}", days(&growth.doubling_days));
+        let _ = write!(
+            text,
+            "; it doubles in days {}; if a host took a day to infect the next, which no log tells, each would infect {}",
+            days(&growth.doubling_days),
+            days(&growth.reproduction_if_a_day)
+        );
     }
     if decays && course.slow_tail > 0.05 {
         let _ =
@@ -84,6 +90,23 @@ pub(super) fn said(outlook: &Outlook) -> String {
         );
     }
     text
+}
+
+/// How good forecasts of this series were a week ahead, or as far as it is long enough for.
+fn tested(backtest: &Backtest) -> String {
+    const WEEK: u32 = 7;
+    let Some(ahead) = backtest.ahead.iter().rev().find(|ahead| ahead.days <= WEEK) else {
+        return String::new();
+    };
+    let other =
+        ahead.wis_of_last_week.map(|score| format!(", \"last week repeats\" {score:.1}")).unwrap_or_default();
+    format!(
+        ". Tested on {} earlier days, {} ahead: {:.0} % inside 90 %, score {:.1}{other}",
+        ahead.forecasts,
+        ahead.days,
+        100.0 * ahead.inside_90,
+        ahead.wis
+    )
 }
 
 fn ended(end: &End) -> String {
