@@ -14,13 +14,15 @@ mod change;
 mod crowd;
 mod curve;
 mod end;
+mod likelihood;
 mod noise;
 mod number;
 pub mod outlook;
 mod path;
+mod walk;
 
 pub use backtest::{Ahead, Backtest};
-pub use calendar::Calendar;
+pub use calendar::{Calendar, Calendars, Sleep};
 pub use outlook::{Bands, Course, DayAhead, End, Growth, Outlook, Phase, Reason, Sampler, Span};
 
 use ahead::PerSource;
@@ -28,9 +30,10 @@ use backtest::{Foretold, Stretch};
 use chance::Chance;
 use change::Courses;
 use crowd::Crowd;
-use curve::{Day, Prior};
+use curve::Prior;
 use jiff::ToSpan;
 use jiff::civil::Date;
+use likelihood::Day;
 use noise::Count;
 use number::{exp, real};
 use path::Past;
@@ -68,9 +71,9 @@ const BELOW_MIN: f64 = 0.001;
 /// Evenings that are tested at most, and the observed days before the first one.
 const EVENINGS_MAX: usize = 40;
 const DAYS_BEFORE_EVENINGS: usize = 10;
-/// Draws for each member of the crowd of a day up to so many days ahead, and of later ones, whose bands are wide.
-const DRAWS: (usize, usize) = (2, 1);
-const DRAWS_NEAR: u32 = 56;
+/// Draws for each member of the crowd of a day up to so many days ahead. One of later days, whose bands are wide, and of days that
+/// are tested, where many days even out.
+const DRAWS_NEAR: (usize, u32) = (2, 56);
 /// The crowd's parts agree when R-hat is below this, which is worth eighty independent draws.
 const AGREED: f64 = 1.05;
 /// Walks at most until they do.
@@ -101,8 +104,7 @@ pub fn forecast(series: &Series, asked: &Asked, seed: u64) -> Outlook {
             let per_source = PerSource::of(&known.sources[..=day], &known.attempts[..=day]);
             for ahead in ahead {
                 let then = day + whole(*ahead);
-                let bands =
-                    ahead::bands(&paths, &per_source, known.ahead(day, *ahead), draws(*ahead), &mut chance);
+                let bands = ahead::bands(&paths, &per_source, known.ahead(day, *ahead), 1, &mut chance);
                 let foretold = |counts: &[Option<f64>], band, into: &mut Vec<Foretold>| {
                     let Some(came) = counts[then] else { return };
                     let repeated = backtest::last_week(counts, day, *ahead);
@@ -168,6 +170,8 @@ struct Known {
     courses: Courses,
     /// The calendar's answer for each day of the series and of the horizon.
     calendar: Vec<bool>,
+    /// Whether its days do not care about the calendar, which is then laid aside.
+    belied: bool,
     horizon: u32,
 }
 
@@ -183,8 +187,12 @@ impl Known {
         let attempts =
             (first..first + days).map(|day| series.attempts.get(day).copied().flatten().map(f64::from));
         let reach = whole(horizon.max(backtest::AHEAD[backtest::AHEAD.len() - 1]));
-        let calendar: Vec<bool> =
+        let mut calendar: Vec<bool> =
             (0..=days + reach).map(|day| asked.calendar.awake(add_days(first_day, day))).collect();
+        let belied = is_belied(&sources, &calendar);
+        if belied {
+            calendar.fill(true);
+        }
         let awake: Vec<Option<f64>> =
             sources.iter().zip(&calendar).map(|(count, awake)| count.filter(|_| *awake)).collect();
         let counts = series.sources[first..]
@@ -202,6 +210,7 @@ impl Known {
             counts,
             courses,
             calendar,
+            belied,
             horizon,
         })
     }
@@ -282,9 +291,11 @@ impl Known {
                 .collect(),
             phase: end::phase(&paths, &past),
             level: end::span(&paths, |path| exp(path.ln_level(0.0))),
-            half_life_days: end::half_life(&paths),
+            half_life_days: end::half_life(&paths, &past),
             floor: end::span(&paths, |path| exp(path.ln_floor())),
+            slow_tail: end::slow_tail(&paths),
             attempts_per_source: per_source.middle(),
+            calendar_belied: self.belied,
             growth: end::growth(&paths, &past),
             ahead: ahead.collect(),
             backtest,
@@ -301,6 +312,19 @@ impl Known {
     }
 }
 
+/// Whether an attack does not care about its calendar: on a day of sleep more than so large a part of the sources comes that come
+/// on a day awake, or it was never seen awake. A variant of a worm may have lost its kill date.
+fn is_belied(sources: &[Option<f64>], awake: &[bool]) -> bool {
+    const ASLEEP_MAX: f64 = 0.5;
+    let mean = |wanted: bool| {
+        let counts =
+            sources.iter().zip(awake).filter_map(|(count, awake)| count.filter(|_| *awake == wanted));
+        let (sum, days) = counts.fold((0.0, 0.0), |(sum, days), count| (sum + count, days + 1.0));
+        if days > 0.0 { sum / days } else { 0.0 }
+    };
+    mean(false) > ASLEEP_MAX * mean(true)
+}
+
 /// Counts are whole.
 fn bands(band: ahead::Band) -> Bands {
     let [low_90, low_50, middle, high_50, high_90] = band.map(f64::round);
@@ -312,7 +336,7 @@ fn add_days(day: Date, days: usize) -> Date {
 }
 
 fn draws(ahead: u32) -> usize {
-    if ahead <= DRAWS_NEAR { DRAWS.0 } else { DRAWS.1 }
+    if ahead <= DRAWS_NEAR.1 { DRAWS_NEAR.0 } else { 1 }
 }
 
 fn whole(days: u32) -> usize {

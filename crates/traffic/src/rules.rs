@@ -30,6 +30,7 @@ pub use explain::{Evidence, Explanation, Match};
 pub use read::read;
 pub use sieve::Sieve;
 
+use crate::forecast::Calendar;
 use crate::request::{Fields, Request};
 use advisory::problem::Problem;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
@@ -65,6 +66,8 @@ pub struct Signature {
     pub visit: Option<Visit>,
     /// Pieces of bodies that were logged as requests: to be kept apart from attempts.
     pub fragment: bool,
+    /// When it is awake, where that is known beforehand.
+    pub calendar: Option<Calendar>,
     /// The file that it was read from.
     pub file: String,
 }

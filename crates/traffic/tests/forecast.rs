@@ -1,7 +1,7 @@
 //! What a forecast may claim, and what it must leave open. Series are published figures, or made up with a known truth.
 
 use jiff::civil::{Date, date};
-use traffic::forecast::{Asked, Calendar, Course, Outlook, Phase, Reason, Series, forecast};
+use traffic::forecast::{Asked, Calendar, Course, Outlook, Phase, Reason, Series, Sleep, forecast};
 
 fn asked(below: f64, horizon_days: u32) -> Asked {
     Asked { below, horizon_days, calendar: Calendar::default() }
@@ -83,6 +83,19 @@ fn a_tail_that_grew_from_14_000_to_18_000_gets_no_end() {
 }
 
 #[test]
+fn a_tail_that_thins_out_as_a_power_of_time_is_not_taken_for_a_floor() {
+    // 600 sources, after ten weeks 600 / (1 + 70 / 5) = 40: with a floor there it would have come to rest by then.
+    let counts =
+        (0..70_u32).enumerate().map(|(place, day)| scattered(place, 600.0 / (1.0 + f64::from(day) / 5.0)));
+    let outlook = forecast(&daily(date(2020, 1, 1), counts), &asked(1.0, 90), 1);
+    let Outlook::Told { end, course } = &outlook else { panic!("{:?}", reasons(&outlook)) };
+    assert!(course.slow_tail > 0.5 && end.never < 0.5, "{} {end:?}", course.slow_tail);
+    // 600 / (1 + 159 / 5) is 18.3.
+    let bands = course.ahead[89].sources;
+    assert!(bands.low_90 < 18.0 && bands.high_90 > 18.0, "{bands:?}");
+}
+
+#[test]
 fn one_half_life_is_too_few_and_the_days_that_are_missing_are_named() {
     // From 13,000 to 6,000 in four weeks: a half-life of 25 days.
     let outlook = forecast(&daily(date(2001, 8, 6), decay(28, 13_000.0, 0.0, 25.0)), &asked(1.0, 365), 1);
@@ -130,7 +143,7 @@ fn a_new_wave_begins_a_new_course() {
 #[test]
 fn a_worm_that_sleeps_by_the_calendar_has_not_died() {
     // Awake on days 1 to 19 of each month; 40 hosts have a wrong clock.
-    let calendar = Calendar { month_days: Some((1, 19)), ..Calendar::default() };
+    let calendar = Calendar { asleep: vec![Sleep::MonthDays(20, 31)], until: None };
     let first_day = date(2001, 8, 1);
     let counts: Vec<f64> = decay(75, 9000.0, 0.0, 30.0)
         .enumerate()
@@ -147,8 +160,19 @@ fn a_worm_that_sleeps_by_the_calendar_has_not_died() {
     let day = |day: Date| known.ahead.iter().find(|ahead| ahead.day == day).unwrap().sources;
     assert!(day(date(2001, 10, 18)).low_90 > 500.0 && day(date(2001, 11, 3)).low_90 > 500.0);
     assert!(day(date(2001, 10, 25)).high_90 < 400.0, "{:?}", day(date(2001, 10, 25)));
+    assert!(!known.calendar_belied);
     // Without the calendar it seems to have changed its course again and again.
     assert!(!course(&forecast(&series, &asked(1.0, 40), 1)).changes.is_empty());
+}
+
+#[test]
+fn a_worm_that_lost_its_kill_date_is_believed_and_not_the_calendar() {
+    let calendar = Calendar { asleep: vec![], until: Some(date(2001, 9, 30)) };
+    // A variant of March 2003: no day of the log should have seen it.
+    let series = daily(date(2003, 3, 11), decay(40, 900.0, 0.0, 6.0));
+    let outlook = forecast(&series, &Asked { calendar, ..asked(1.0, 28) }, 1);
+    let course = course(&outlook);
+    assert!(course.calendar_belied && course.phase == Phase::Dying, "{:?}", course.phase);
 }
 
 #[test]
@@ -177,7 +201,7 @@ fn the_same_seed_gives_the_same_bits_on_every_platform() {
     let course = course(&outlook);
     let bits = [course.half_life_days.middle, course.floor.middle, course.level.middle]
         .map(|value| value.unwrap().to_bits());
-    assert_eq!(bits, [4_621_548_620_359_747_038, 4_621_759_653_461_870_186, 4_633_013_437_198_017_464]);
+    assert_eq!(bits, [4_621_572_281_466_763_589, 4_621_452_015_979_194_772, 4_633_019_772_642_842_144]);
 }
 
 #[test]

@@ -185,9 +185,18 @@ pub(crate) struct Telling {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) mmdb: Option<PathBuf>,
 
-    /// Tell of each signature when it will be over, or why that cannot be told
-    #[arg(long, conflicts_with = "csv")]
+    /// Tell of each signature when it will be over, or why that cannot be told, with --partial too; otherwise it is told anyway
+    #[arg(long, conflicts_with_all = ["csv", "no_forecast"])]
     pub(crate) forecast: bool,
+
+    /// Do not look ahead
+    #[arg(long)]
+    pub(crate) no_forecast: bool,
+
+    /// When attacks sleep or end, in YAML: for a signature's id, or '*' for all others,
+    /// {asleep: [sunday, 20-31, 2001-12-24..2002-01-01], until: 2002-01-31}
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_forecast")]
+    pub(crate) calendar: Option<PathBuf>,
 
     /// Sources a day below which an attack counts as over
     #[arg(long, value_name = "SOURCES", default_value_t = 1.0)]
@@ -197,7 +206,7 @@ pub(crate) struct Telling {
     #[arg(long, value_name = "DAYS", default_value_t = 28, value_parser = clap::value_parser!(u32).range(1..=366))]
     pub(crate) ahead: u32,
 
-    /// Write everything, forecasts too, as one page for browsers
+    /// Write everything as one page for browsers
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) html: Option<PathBuf>,
 
@@ -233,6 +242,7 @@ Examples:
   zcat old/*.gz | palisade census
   palisade census --journal caddy
   palisade census --format '$remote_addr [$time_local] \"$request\" $status' access.log
+  palisade census --over-below 5 --calendar worms.yaml access.log*
   palisade census --sample zyxel-viewlog access.log
   palisade census --explain '192.0.2.1 - - [19/Jul/2001:00:05:46 -0700] \"GET /default.ida?NNNNNNNN HTTP/1.0\" 404 297'
   palisade census --partial web-1.census access.log && palisade census merge web-*.census";

@@ -86,6 +86,9 @@ fn told(rules: &Rules) -> Result<Vec<Value>> {
         let mut value = serde_json::to_value(signature)?;
         let needs: Vec<&str> = lacking.get(&rule).into_iter().flat_map(|fields| fields.names()).collect();
         value["needs_beyond_common_logs"] = json!(needs);
+        if let Some(calendar) = &signature.calendar {
+            value["awake"] = json!(calendar.to_string());
+        }
         value["looks_at_every_line"] = json!(blind.contains(&rule));
         told.push(value);
     }
@@ -126,6 +129,7 @@ fn show(rules: &Rules, id: &str, json: bool) -> Result<ExitCode> {
         ("references", "/references"),
         ("rule by", "/author"),
         ("visits", "/visit"),
+        ("calendar", "/awake"),
         ("needs", "/needs_beyond_common_logs"),
         ("looks at every line", "/looks_at_every_line"),
         ("file", "/file"),

@@ -24,6 +24,8 @@ const UNJUDGED_SHOWN: usize = 3;
 const SPARK_COLUMNS: usize = 30;
 /// What a sparkline leaves for the rest of its row.
 const REST_COLUMNS: usize = 78;
+/// What it leaves less where ends are told.
+const END_COLUMNS: usize = 14;
 /// Columns of the plot where nobody says how wide the terminal is.
 const PLOT_COLUMNS: usize = 80;
 
@@ -36,7 +38,7 @@ pub(crate) fn report(report: &Report, what: &str, notes: &[String], look: Look) 
             report.days.iter().map(|day| (day.attempts, day.requests > 0)).collect();
         let width = look.width.map_or(PLOT_COLUMNS, usize::from);
         let _ = writeln!(out, "\nAttempts a day");
-        out.push_str(&plot::days(&report.days, &counts, width));
+        out.push_str(&plot::days(&report.days, &counts, &outlook::foretold(report), width));
         out.push('\n');
         out.push_str(&signatures(report, look));
         out.push_str(&outlook::outlooks(&report.signatures, look));
@@ -111,14 +113,19 @@ fn headline(report: &Report, what: &str, look: Look) -> String {
 }
 
 fn signatures(report: &Report, look: Look) -> String {
-    let room = look.width.map_or(SPARK_COLUMNS, |width| {
-        usize::from(width).saturating_sub(REST_COLUMNS).clamp(7, SPARK_COLUMNS)
-    });
+    let told = report.signatures.iter().any(|row| row.outlook.is_some());
+    let rest = REST_COLUMNS + if told { END_COLUMNS } else { 0 };
+    let room = look
+        .width
+        .map_or(SPARK_COLUMNS, |width| usize::from(width).saturating_sub(rest).clamp(7, SPARK_COLUMNS));
     let shown = if look.all { report.signatures.len() } else { SIGNATURES_SHOWN };
     let mut rows = vec![
-        ["signature", "sources", "attempts", "2xx", "sources a day", "first", "last", "trend"]
+        ["signature", "sources", "attempts", "2xx", "sources a day", "first", "last", "trend", "over by"]
             .map(str::to_owned),
     ];
+    if !told {
+        rows[0][8].clear();
+    }
     rows.extend(report.signatures.iter().take(shown).map(|row| signature(row, &report.days, room)));
     let mut out = aligned_right(&rows);
     if shown < report.signatures.len() {
@@ -127,7 +134,7 @@ fn signatures(report: &Report, look: Look) -> String {
     out
 }
 
-fn signature(row: &SignatureRow, days: &[DayRow], room: usize) -> [String; 8] {
+fn signature(row: &SignatureRow, days: &[DayRow], room: usize) -> [String; 9] {
     let mut own = row.days.iter().peekable();
     let sources: Vec<(u64, bool)> = days
         .iter()
@@ -152,18 +159,19 @@ fn signature(row: &SignatureRow, days: &[DayRow], room: usize) -> [String; 8] {
         row.days.first().map(|day| day.day.date().to_string()).unwrap_or_default(),
         row.days.last().map(|day| day.day.date().to_string()).unwrap_or_default(),
         trend.to_owned(),
+        row.outlook.as_ref().map(outlook::ending).unwrap_or_default(),
     ]
 }
 
 /// Columns under each other, numbers to the right.
-fn aligned_right(rows: &[[String; 8]]) -> String {
-    let mut widths = [0; 8];
+fn aligned_right(rows: &[[String; 9]]) -> String {
+    let mut widths = [0; 9];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let padded = |row: &[String; 8]| {
+    let padded = |row: &[String; 9]| {
         let mut place = 0;
         row.clone().map(|cell| {
             let width = widths[place];

@@ -130,6 +130,9 @@ struct Sum {
     end_inside: f64,
     never: f64,
     truly_never: f64,
+    /// Squares of what "never" misses the truth by, and how often it does by more than nine tenths.
+    brier: f64,
+    sure_and_wrong: f64,
 }
 
 fn coverage(family: &str, count: u64, first_seed: u64) {
@@ -170,10 +173,12 @@ fn coverage(family: &str, count: u64, first_seed: u64) {
     );
     if sum.told > 0.0 {
         println!(
-            "ends told: true day inside its 90 % span {:.3}; P(never) {:.3}, truly never {:.3}",
+            "ends told: true day inside its 90 % span {:.3}; P(never) {:.3}, truly never {:.3}, Brier {:.3}, sure and wrong {:.3}",
             sum.end_inside / sum.told,
             sum.never / sum.told,
-            sum.truly_never / sum.told
+            sum.truly_never / sum.told,
+            sum.brier / sum.told,
+            sum.sure_and_wrong / sum.told
         );
     }
 }
@@ -214,7 +219,10 @@ fn add(sum: &mut Sum, story: &Story, outlook: &Outlook) {
             (low..=high.max(1)).contains(&day)
         });
         sum.end_inside += f64::from(u8::from(inside));
-        sum.truly_never += f64::from(u8::from(came.is_none() && story.means[89] > story.means[60] * 0.98));
+        let truly = f64::from(u8::from(story.floor >= end.below));
+        sum.truly_never += truly;
+        sum.brier += (end.never - truly).powi(2);
+        sum.sure_and_wrong += f64::from(u8::from((end.never - truly).abs() > 0.9));
     }
 }
 

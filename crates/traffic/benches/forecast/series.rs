@@ -94,6 +94,8 @@ pub(crate) struct Story {
     pub(crate) sources: Vec<f64>,
     pub(crate) attempts: Vec<f64>,
     pub(crate) means: Vec<f64>,
+    /// Sources a day that never end.
+    pub(crate) floor: f64,
 }
 
 pub(crate) const FAMILIES: [&str; 6] = ["floor", "ratios", "power", "gaps", "waves", "steady"];
@@ -161,5 +163,6 @@ pub(crate) fn story(family: &str, seed: u64) -> Story {
         sources: sources[days..].to_vec(),
         attempts: attempts[days..].to_vec(),
         means: (days..days + AHEAD).map(|day| mean(day as f64)).collect(),
+        floor: if family == "power" { 0.0 } else { mean(1e9) },
     }
 }

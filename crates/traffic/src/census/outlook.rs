@@ -1,9 +1,10 @@
 //! What comes of each signature: the report's days as the forecast takes them.
 
 use super::report::{Report, SignatureRow};
-use crate::forecast::{self, Asked, Outlook, Series};
+use crate::forecast::{self, Asked, Calendars, Outlook, Series};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The same log gets the same answer.
 const SEED: u64 = 1;
@@ -30,11 +31,28 @@ pub fn series(report: &Report, row: &SignatureRow) -> Option<Series> {
     })
 }
 
-/// Puts a forecast into each signature of the report, on all cores.
-pub fn look_ahead(report: &mut Report, asked: &Asked) {
+/// Puts a forecast into each signature of the report, on all cores. Calls `go_on` after each of them, and leaves the others out
+/// once that says no.
+///
+/// A calendar of `calendars` goes before the rule's, and that before the one that is asked with.
+pub fn look_ahead(
+    report: &mut Report,
+    asked: &Asked,
+    calendars: &Calendars,
+    go_on: &(dyn Fn() -> bool + Sync),
+) {
+    let stopped = AtomicBool::new(false);
     let of_row = |row: &SignatureRow| {
-        let series = series(report, row)?;
-        Some(forecast::forecast(&series, asked, SEED))
+        if stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let calendar = calendars.of(&row.id).or(row.calendar.as_ref()).unwrap_or(&asked.calendar);
+        let asked = Asked { calendar: calendar.clone(), ..*asked };
+        let outlook = series(report, row).map(|series| forecast::forecast(&series, &asked, SEED));
+        if !go_on() {
+            stopped.store(true, Ordering::Relaxed);
+        }
+        outlook
     };
     let outlooks: Vec<Option<Outlook>> = report.signatures.par_iter().map(of_row).collect();
     for (row, outlook) in report.signatures.iter_mut().zip(outlooks) {

@@ -5,7 +5,7 @@ use super::ledger::ALL;
 use super::tally::{Attempts, NO_STATUS, Span, sum};
 use super::zone::Day;
 use super::{Census, VisitKind};
-use crate::forecast::Outlook;
+use crate::forecast::{Calendar, Outlook};
 use crate::format::Source;
 use crate::request::Fields;
 use crate::rules::{Rules, Signature};
@@ -134,6 +134,9 @@ pub struct SignatureRow {
     pub trend: Trend,
     /// Attempts a day on one address of ours, where the exposure is known.
     pub attempts_per_address_per_day: Option<f64>,
+    /// When it is awake, where its rule tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<Calendar>,
     /// The days to come, if that was asked and there were whole days to learn from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outlook: Option<Outlook>,
@@ -320,6 +323,7 @@ fn row(rule: u16, attempts: &Attempts, signature: &Signature, context: &Context<
         advisory: signature.advisory.clone(),
         author: signature.author.clone(),
         first_seen: signature.first_seen,
+        calendar: signature.calendar.clone(),
         attempts: attempts.count,
         sources: sources(ALL),
         visit: signature.visit.as_ref().map(|visit| visit.name.clone()),

@@ -99,7 +99,8 @@ pub(super) fn bands(
         for _ in 0..draws {
             let count = path.belief.noise().draw(mean, chance);
             sources.push(count);
-            attempts.push((count * per_source.draw(day.ahead, chance)).round());
+            let each = if count > 0.0 { per_source.draw(day.ahead, chance) } else { 0.0 };
+            attempts.push((count * each).round());
         }
     }
     (band(&mut sources), band(&mut attempts))

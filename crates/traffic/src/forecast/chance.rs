@@ -116,7 +116,12 @@ impl Chance {
                 continue;
             }
             let v = v * v * v;
-            if ln(self.unit()) < 0.5 * x * x + d - d * v + d * ln(v) {
+            let height = self.unit();
+            // Their squeeze: what is below it is below the curve, too, and needs no logarithm.
+            if height < 1.0 - 0.0331 * (x * x) * (x * x) {
+                return d * v;
+            }
+            if ln(height) < 0.5 * x * x + d - d * v + d * ln(v) {
                 return d * v;
             }
         }

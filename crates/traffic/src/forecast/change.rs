@@ -213,7 +213,7 @@ mod tests {
 
     fn drawn(days: usize, seed: u64, mean: impl Fn(f64) -> f64) -> Vec<Option<f64>> {
         let mut chance = Chance::new(seed, 0);
-        let noise = Noise { phi: 1.5, kappa: 0.02 };
+        let noise = Noise::new(1.5, 0.02);
         (0..days).map(|day| Some(noise.draw(mean(real(day)), &mut chance))).collect()
     }
 

@@ -7,8 +7,10 @@
 //! The crowd lives on islands that never mix. What they disagree about tells how far the sampler is from its target.
 
 use super::chance::Chance;
-use super::curve::{Belief, Curve, Day, Normal, Prior, condensed};
+use super::curve::{Belief, Normal, Prior};
+use super::likelihood::{Day, Reading, condensed};
 use super::number::{exp, moments, real};
+use super::walk::{Ground, Stand};
 
 const ISLANDS: u64 = 8;
 const MEMBERS: usize = 48;
@@ -47,15 +49,18 @@ impl Crowd {
     /// Takes the last of `days` in, all the others being known.
     pub(super) fn learn(&mut self, days: &[Day]) {
         let Some(last) = days.last() else { return };
-        let mut fewer = None;
-        let everybody = self.everybody();
         for island in &mut self.islands {
             for (member, weight) in island.members.iter().zip(&mut island.weights) {
-                *weight += member.ln_density(last);
+                *weight += Reading::new(member).ln_density(last);
             }
-            if island.worth() < WORTH_MIN * real(MEMBERS) {
+        }
+        let poor = |island: &Island| island.worth() < WORTH_MIN * real(MEMBERS);
+        if self.islands.iter().any(poor) {
+            let prior = self.prior;
+            let ground = Ground::new(&self.everybody(), &prior, condensed(days));
+            for island in self.islands.iter_mut().filter(|island| poor(island)) {
                 island.draw_anew();
-                island.walk(&everybody, &self.prior, fewer.get_or_insert_with(|| condensed(days)));
+                island.walk(&ground);
             }
         }
     }
@@ -67,31 +72,32 @@ impl Crowd {
             island.draw_anew();
         }
         let mut worst = self.disagreement(days);
-        let fewer = condensed(days);
+        let prior = self.prior;
         for _ in 0..sweeps_max {
             if worst < agreed {
                 break;
             }
-            let everybody = self.everybody();
+            let ground = Ground::new(&self.everybody(), &prior, condensed(days));
             for island in &mut self.islands {
-                island.walk(&everybody, &self.prior, &fewer);
+                island.walk(&ground);
             }
             worst = self.disagreement(days);
         }
         worst
     }
 
-    /// The members of all islands, weights aside.
+    /// The members of all islands, as often as their weights say.
     fn everybody(&self) -> Vec<Belief> {
-        self.islands.iter().flat_map(|island| island.members.iter().copied()).collect()
+        self.islands.iter().flat_map(|island| island.drawn(0.5)).collect()
     }
 
     fn disagreement(&self, days: &[Day]) -> f64 {
         let now = days.last().map_or(0.0, |day| day.place);
-        let views: [&dyn Fn(&Belief) -> f64; 4] = [
+        let views: [&dyn Fn(&Belief) -> f64; 5] = [
             &|belief| belief.curve.ln_mean(now),
             &|belief| belief.curve.ln_mean(now + 28.0),
-            &|belief| belief.curve.fade.min(12.0),
+            &|belief| f64::from(u8::from(belief.curve.tail.is_slow())),
+            &|belief| belief.curve.ln_mean(now + 90.0),
             &|belief| exp(belief.spread.min(8.0) * 0.5),
         ];
         let of_view = |view: &&dyn Fn(&Belief) -> f64| {
@@ -154,8 +160,14 @@ impl Island {
 
     /// Draws the members in proportion to their weights, evenly spread; weights are equal afterwards.
     fn draw_anew(&mut self) {
-        let count = real(self.members.len());
         let first = self.chance.unit();
+        self.members = self.drawn(first);
+        self.weights.fill(0.0);
+    }
+
+    /// As many members as there are, in proportion to their weights; `first`: where the first one is taken, 0 to 1.
+    fn drawn(&self, first: f64) -> Vec<Belief> {
+        let count = real(self.members.len());
         let mut drawn = Vec::with_capacity(self.members.len());
         let mut sum = 0.0;
         for (member, share) in self.members.iter().zip(self.shares()) {
@@ -168,174 +180,32 @@ impl Island {
         while drawn.len() < self.members.len() {
             drawn.push(self.members[self.members.len() - 1]);
         }
-        self.members = drawn;
-        self.weights.fill(0.0);
+        drawn
     }
 
-    /// Moves every member by steps as long as members of the whole crowd differ. What stands where never crosses to another
-    /// island.
-    fn walk(&mut self, crowd: &[Belief], prior: &Prior, days: &[Day]) {
-        let mut fits: Vec<f64> = self.members.iter().map(|member| member.ln_likelihood(days)).collect();
-        let mut moved = vec![false; self.members.len()];
-        let scale = Scale::of(crowd);
+    /// Moves every member by steps that the ground measures. What stands where never crosses to another island.
+    fn walk(&mut self, ground: &Ground) {
+        let mut stands: Vec<Stand> = self.members.iter().map(|member| ground.stand(*member)).collect();
+        let mut moved = vec![false; stands.len()];
         for sweep in 0..SWEEPS.1 {
             let share = real(moved.iter().filter(|moved| **moved).count()) / real(moved.len());
             if sweep >= SWEEPS.0 && share >= MOVED_MIN {
                 break;
             }
-            for number in 0..self.members.len() {
-                let member = &mut self.members[number];
-                let fit = &mut fits[number];
+            for (number, (stand, moved)) in stands.iter_mut().zip(&mut moved).enumerate() {
                 for _ in 0..2 {
-                    moved[number] |= step_curve(member, fit, crowd, &scale, prior, days, &mut self.chance);
+                    *moved |= ground.step_curve(stand, &mut self.chance);
                 }
                 // These move more easily than the curve: by turns.
                 if (sweep + number) % 2 == 0 {
-                    step_noise(member, fit, crowd, &scale, prior, days, &mut self.chance);
+                    ground.step_noise(stand, &mut self.chance);
                 } else {
-                    step_weekdays(member, fit, &scale, prior, days, &mut self.chance);
+                    ground.step_weekdays(stand, &mut self.chance);
                 }
             }
         }
-    }
-}
-
-/// How wide the crowd stands.
-struct Scale {
-    level: f64,
-    rate: f64,
-    fade: f64,
-    spread: f64,
-    clump: f64,
-    weekday: [f64; 7],
-}
-
-impl Scale {
-    fn of(crowd: &[Belief]) -> Self {
-        let width = |view: &dyn Fn(&Belief) -> f64, least: f64| moments(crowd.iter().map(view)).1.max(least);
-        Self {
-            level: width(&|member| member.curve.level, 1e-4),
-            rate: width(&|member| member.curve.rate, 1e-6),
-            fade: width(&|member| member.curve.fade, 1e-3),
-            spread: width(&|member| member.spread, 1e-2),
-            clump: width(&|member| member.clump, 1e-2),
-            weekday: std::array::from_fn(|weekday| width(&|member| member.weekday[weekday], 1e-3)),
-        }
-    }
-}
-
-/// The difference of two members of the crowd.
-fn two<'a>(crowd: &'a [Belief], chance: &mut Chance) -> (&'a Belief, &'a Belief) {
-    (&crowd[chance.index(crowd.len())], &crowd[chance.index(crowd.len())])
-}
-
-/// One step of level, rate and floor; whether it was taken.
-fn step_curve(
-    member: &mut Belief,
-    fit: &mut f64,
-    crowd: &[Belief],
-    scale: &Scale,
-    prior: &Prior,
-    days: &[Day],
-    chance: &mut Chance,
-) -> bool {
-    let old = member.curve;
-    // What a step that is drawn from the prior has too much of it.
-    let mut counted = 0.0;
-    let mut tried = *member;
-    let kind = chance.unit();
-    if kind < 0.75 {
-        let (one, other) = two(crowd, chance);
-        // 2.38 / √(2 · dimensions), for ten of them with the weekdays and for three without; and shorter steps for narrow, bent
-        // places.
-        let length = if kind < 0.3 {
-            0.53
-        } else if kind < 0.55 {
-            0.97
-        } else {
-            0.3
-        };
-        let mut along = |from: f64, one: f64, other: f64, width: f64| {
-            from + length * (one - other) + 0.03 * width * chance.normal()
-        };
-        tried.curve = Curve {
-            level: along(old.level, one.curve.level, other.curve.level, scale.level),
-            rate: along(old.rate, one.curve.rate, other.curve.rate, scale.rate),
-            fade: along(old.fade, one.curve.fade, other.curve.fade, scale.fade).abs(),
-        };
-        if kind < 0.3 {
-            for (weekday, factor) in tried.weekday.iter_mut().enumerate() {
-                *factor =
-                    along(*factor, one.weekday[weekday], other.weekday[weekday], scale.weekday[weekday]);
-            }
-        }
-    } else if kind < 0.83 {
-        tried.curve.level += scale.level * chance.normal();
-    } else if kind < 0.9 {
-        tried.curve.rate += scale.rate * chance.normal();
-    } else {
-        tried.curve.fade = Prior::draw_fade(chance);
-        counted = Prior::ln_fade(tried.curve.fade) - Prior::ln_fade(old.fade);
-    }
-    let better = prior.ln_curve(&tried.curve) - prior.ln_curve(&old) - counted
-        + prior.ln_weekdays(&tried.weekday)
-        - prior.ln_weekdays(&member.weekday);
-    take(member, fit, tried, better, days, chance)
-}
-
-fn step_noise(
-    member: &mut Belief,
-    fit: &mut f64,
-    crowd: &[Belief],
-    scale: &Scale,
-    prior: &Prior,
-    days: &[Day],
-    chance: &mut Chance,
-) {
-    let (one, other) = two(crowd, chance);
-    // 2.38 / √(2 · 2 dimensions).
-    let spread = member.spread + 1.19 * (one.spread - other.spread) + 0.1 * scale.spread * chance.normal();
-    let clump = member.clump + 1.19 * (one.clump - other.clump) + 0.1 * scale.clump * chance.normal();
-    let better = prior.ln_noise(spread, clump) - prior.ln_noise(member.spread, member.clump);
-    let tried = Belief { spread, clump, ..*member };
-    take(member, fit, tried, better, days, chance);
-}
-
-fn take(
-    member: &mut Belief,
-    fit: &mut f64,
-    tried: Belief,
-    better: f64,
-    days: &[Day],
-    chance: &mut Chance,
-) -> bool {
-    let tried_fit = tried.ln_likelihood(days);
-    let taken = -chance.exponential() < tried_fit - *fit + better;
-    if taken {
-        (*member, *fit) = (tried, tried_fit);
-    }
-    taken
-}
-
-/// One step of each weekday. A weekday touches only its own days, so one reading of the days serves all seven.
-fn step_weekdays(
-    member: &mut Belief,
-    fit: &mut f64,
-    scale: &Scale,
-    prior: &Prior,
-    days: &[Day],
-    chance: &mut Chance,
-) {
-    let tried: [f64; 7] = std::array::from_fn(|weekday| {
-        member.weekday[weekday] + 2.0 * scale.weekday[weekday] * chance.normal()
-    });
-    let gains = member.weekday_gains(&tried, days);
-    for weekday in 0..7 {
-        let better =
-            prior.ln_weekday(weekday, tried[weekday]) - prior.ln_weekday(weekday, member.weekday[weekday]);
-        if -chance.exponential() < gains[weekday] + better {
-            member.weekday[weekday] = tried[weekday];
-            *fit += gains[weekday];
+        for (member, stand) in self.members.iter_mut().zip(stands) {
+            *member = stand.belief;
         }
     }
 }

@@ -2,67 +2,101 @@
 //! day was seen.
 
 use super::chance::Chance;
-use super::noise::{Count, Noise};
+use super::noise::Noise;
 use super::number::{exp, ln};
+use std::f64::consts::LN_2;
 
-/// Means outside these are moved to the border: no source for a hundred million days, more than every address there is.
-const MEAN_MIN: f64 = 1e-8;
-const MEAN_MAX: f64 = 1e10;
+/// ln √(2π).
+const LN_ROOT_TAU: f64 = 0.918_938_533_204_672_7;
 
-/// Sources a day, without weekdays: level · (floor + (1 − floor) · e^(−rate · days)).
+/// What becomes of a decay in the end.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Tail {
+    /// A share of the level stays for ever. `fade`: −ln of that share, at least 0.
+    Floor { fade: f64 },
+    /// Nothing stays, but it thins out ever more slowly, as this power of time. `ln_power`: ln of the power.
+    Slow { ln_power: f64 },
+}
+
+impl Tail {
+    pub(super) fn is_slow(self) -> bool {
+        matches!(self, Self::Slow { .. })
+    }
+
+    /// The number that tells it from others of its kind.
+    pub(super) fn shape(self) -> f64 {
+        match self {
+            Self::Floor { fade } => fade,
+            Self::Slow { ln_power } => ln_power,
+        }
+    }
+
+    /// Another one of the same kind.
+    pub(super) fn with_shape(self, shape: f64) -> Self {
+        match self {
+            Self::Floor { .. } => Self::Floor { fade: shape },
+            Self::Slow { .. } => Self::Slow { ln_power: shape },
+        }
+    }
+}
+
+/// Sources a day, without weekdays. With a floor: level · (floor + (1 − floor) · e^(−rate · days)); with a slow tail:
+/// level · (1 + rate · days / power)^(−power).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Curve {
     /// ln of the sources a day where it begins.
     pub(super) level: f64,
-    /// Decay a day of what is above the floor; negative while it grows.
+    /// Decay a day of what is above the floor, of a slow tail where it begins; negative while it grows, which a slow tail never
+    /// does.
     pub(super) rate: f64,
-    /// −ln of the share of the level that stays for ever; at least 0.
-    pub(super) fade: f64,
+    pub(super) tail: Tail,
 }
 
 impl Curve {
     /// ln of the mean, so many days after it began.
     pub(super) fn ln_mean(&self, days: f64) -> f64 {
-        let floor = exp(-self.fade);
-        self.level + ln((floor + (1.0 - floor) * exp(-self.rate * days)).max(1e-30))
-    }
-
-    /// ln of what never ends.
-    pub(super) fn ln_floor(&self) -> f64 {
-        self.level - self.fade
-    }
-}
-
-/// One day that was observed while the attack was awake, or an old week of such days.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Day {
-    /// Days since the curve began.
-    pub(super) place: f64,
-    /// 0 (Monday) to 6; `WHOLE_WEEK`.
-    pub(super) weekday: usize,
-    pub(super) count: Count,
-}
-
-/// Stands for a weekday: the count is that of seven days about the place.
-const WHOLE_WEEK: usize = 7;
-
-/// The days with those of old weeks taken together: what they tell of level, rate and floor is the same, and there are fewer.
-pub(super) fn condensed(days: &[Day]) -> Vec<Day> {
-    /// Days that are kept apart at the end.
-    const APART: f64 = 56.0;
-    let Some(last) = days.last() else { return Vec::new() };
-    let week = |day: &Day| super::number::whole(day.place / 7.0);
-    let mut condensed = Vec::with_capacity(days.len());
-    for days in days.chunk_by(|one, other| week(one) == week(other)) {
-        let old = days.iter().all(|day| day.place + APART < last.place);
-        if old && days.len() == 7 {
-            let sum: f64 = days.iter().map(|day| day.count.y).sum();
-            condensed.push(Day { place: days[3].place, weekday: WHOLE_WEEK, count: Count::of(sum) });
-        } else {
-            condensed.extend_from_slice(days);
+        match self.tail {
+            Tail::Floor { fade } => {
+                let floor = exp(-fade);
+                self.level + ln((floor + (1.0 - floor) * exp(-self.rate * days)).max(1e-30))
+            }
+            Tail::Slow { ln_power } => {
+                let power = exp(ln_power);
+                self.level - power * ln((1.0 + self.rate * days / power).max(1e-30))
+            }
         }
     }
-    condensed
+
+    /// ln of what never ends; −∞ if nothing stays.
+    pub(super) fn ln_floor(&self) -> f64 {
+        match self.tail {
+            Tail::Floor { fade } => self.level - fade,
+            Tail::Slow { .. } => f64::NEG_INFINITY,
+        }
+    }
+
+    /// How often what is above the floor has halved so many days after it began; negative while it grows.
+    pub(super) fn halvings(&self, days: f64) -> f64 {
+        let fallen = match self.tail {
+            Tail::Floor { .. } => self.rate * days,
+            Tail::Slow { .. } => self.level - self.ln_mean(days),
+        };
+        fallen / LN_2
+    }
+
+    /// Days in which what is above the floor halves, so many days after it began; infinite while it grows.
+    pub(super) fn half_life(&self, days: f64) -> f64 {
+        if self.rate <= 0.0 {
+            return f64::INFINITY;
+        }
+        match self.tail {
+            Tail::Floor { .. } => LN_2 / self.rate,
+            Tail::Slow { ln_power } => {
+                let power = exp(ln_power);
+                (power / self.rate + days) * (exp(LN_2 / power) - 1.0)
+            }
+        }
+    }
 }
 
 /// One point of the posterior.
@@ -80,71 +114,6 @@ pub(super) struct Belief {
 impl Belief {
     pub(super) fn noise(&self) -> Noise {
         Noise::of_logs(self.spread, self.clump)
-    }
-
-    /// ln of the probability of a day's count.
-    pub(super) fn ln_density(&self, day: &Day) -> f64 {
-        Reading::new(self).ln_density(day)
-    }
-
-    /// ln of the probability of all days' counts.
-    pub(super) fn ln_likelihood(&self, days: &[Day]) -> f64 {
-        let reading = Reading::new(self);
-        days.iter().map(|day| reading.ln_density(day)).sum()
-    }
-
-    /// What each weekday's days become likelier by (ln) if its factor were `other`'s.
-    pub(super) fn weekday_gains(&self, other: &[f64; 7], days: &[Day]) -> [f64; 7] {
-        let now = Reading::new(self);
-        let then = Reading::new(&Self { weekday: *other, ..*self });
-        let mut gains = [0.0; 7];
-        for day in days.iter().filter(|day| day.weekday != WHOLE_WEEK) {
-            let mean = now.trend(day.place);
-            gains[day.weekday] += then.of_mean(day, mean) - now.of_mean(day, mean);
-        }
-        gains
-    }
-}
-
-/// A belief with its exponentials done.
-struct Reading {
-    scale: f64,
-    floor: f64,
-    rate: f64,
-    /// What a day's mean is multiplied with; the last one is that of whole weeks.
-    weekday: [f64; 8],
-    noise: Noise,
-    /// The scatter of a week's sum: clumps of seven days even out.
-    noise_of_week: Noise,
-}
-
-impl Reading {
-    fn new(belief: &Belief) -> Self {
-        let noise = belief.noise();
-        Self {
-            scale: exp(belief.curve.level),
-            floor: exp(-belief.curve.fade),
-            rate: belief.curve.rate,
-            weekday: std::array::from_fn(|weekday| {
-                belief.weekday.get(weekday).map_or(7.0, |factor| exp(*factor))
-            }),
-            noise,
-            noise_of_week: Noise { kappa: noise.kappa / 7.0, ..noise },
-        }
-    }
-
-    fn trend(&self, place: f64) -> f64 {
-        self.scale * (self.floor + (1.0 - self.floor) * exp(-self.rate * place))
-    }
-
-    fn of_mean(&self, day: &Day, trend: f64) -> f64 {
-        let mean = (trend * self.weekday[day.weekday]).clamp(MEAN_MIN, MEAN_MAX);
-        let noise = if day.weekday == WHOLE_WEEK { &self.noise_of_week } else { &self.noise };
-        noise.ln_density(&day.count, mean)
-    }
-
-    fn ln_density(&self, day: &Day) -> f64 {
-        self.of_mean(day, self.trend(day.place))
     }
 }
 
@@ -182,6 +151,10 @@ impl Prior {
     /// The floor's share of the level is Beta(0.3, 1): half of it below a tenth, a quarter below a hundredth, a fifth above a
     /// half. Its −ln is exponential with this rate.
     const FADE: f64 = 0.3;
+    /// One curve of three has a slow tail: as many as decay to a floor, the others grow.
+    const SLOW: f64 = 1.0 / 3.0;
+    /// ln of a slow tail's power: nine in ten between a third and three.
+    const LN_POWER: Normal = Normal { mean: 0.0, deviation: 0.7 };
 
     /// Before any day of a series: its first count gives no more than the order of magnitude.
     pub(super) fn first(count: f64) -> Self {
@@ -200,34 +173,78 @@ impl Prior {
         Normal { mean: ln(count + 0.5), deviation: 2.0 }
     }
 
-    pub(super) fn draw_rate(chance: &mut Chance) -> f64 {
+    /// A curve, whether with a floor or a slow tail.
+    pub(super) fn draw_curve(&self, chance: &mut Chance) -> Curve {
+        let slow = chance.unit() < Self::SLOW;
+        self.draw_curve_of(slow, chance)
+    }
+
+    /// A curve with this kind of tail.
+    pub(super) fn draw_curve_of(&self, slow: bool, chance: &mut Chance) -> Curve {
+        let level = self.level.draw(chance);
+        let rate = Self::draw_rate(chance);
+        let rate = if slow { rate.abs() } else { rate };
+        Curve { level, rate, tail: Self::draw_tail(slow, chance) }
+    }
+
+    /// A decay from this level on.
+    pub(super) fn draw_decay(level: f64, chance: &mut Chance) -> Curve {
+        // Of curves that decay, about half have a slow tail.
+        let slow = chance.unit() < 0.5;
+        Curve { level, rate: Self::draw_rate(chance).abs(), tail: Self::draw_tail(slow, chance) }
+    }
+
+    fn draw_rate(chance: &mut Chance) -> f64 {
         Self::RATE.0 + Self::RATE.1 * chance.t3()
     }
 
-    pub(super) fn draw_fade(chance: &mut Chance) -> f64 {
-        chance.exponential() / Self::FADE
+    pub(super) fn draw_tail(slow: bool, chance: &mut Chance) -> Tail {
+        if slow {
+            Tail::Slow { ln_power: Self::LN_POWER.draw(chance) }
+        } else {
+            Tail::Floor { fade: chance.exponential() / Self::FADE }
+        }
     }
 
-    pub(super) fn ln_fade(fade: f64) -> f64 {
-        -Self::FADE * fade
+    pub(super) fn ln_tail(tail: Tail) -> f64 {
+        match tail {
+            Tail::Floor { fade } if fade < 0.0 => f64::NEG_INFINITY,
+            Tail::Floor { fade } => ln(Self::FADE) - Self::FADE * fade,
+            Tail::Slow { ln_power } => {
+                Self::LN_POWER.ln_density(ln_power) - ln(Self::LN_POWER.deviation) - LN_ROOT_TAU
+            }
+        }
     }
 
     pub(super) fn draw(&self, chance: &mut Chance) -> Belief {
         Belief {
-            curve: Curve {
-                level: self.level.draw(chance),
-                rate: Self::draw_rate(chance),
-                fade: Self::draw_fade(chance),
-            },
+            curve: self.draw_curve(chance),
             weekday: self.weekday.map(|factor| factor.draw(chance)),
             spread: self.spread.draw(chance),
             clump: self.clump.draw(chance),
         }
     }
 
+    /// Of curves with a floor and with a slow tail up to the same factor.
     pub(super) fn ln_curve(&self, curve: &Curve) -> f64 {
-        let z = (curve.rate - Self::RATE.0) / Self::RATE.1;
-        self.level.ln_density(curve.level) - 2.0 * ln(1.0 + z * z / 3.0) + Self::ln_fade(curve.fade)
+        self.ln_curve_of(curve) + ln(if curve.tail.is_slow() { Self::SLOW } else { 1.0 - Self::SLOW })
+    }
+
+    /// The same among curves with that kind of tail.
+    pub(super) fn ln_curve_of(&self, curve: &Curve) -> f64 {
+        // Its constant factor is the same for all.
+        let t3 = |rate: f64| {
+            let z = (rate - Self::RATE.0) / Self::RATE.1;
+            1.0 / ((1.0 + z * z / 3.0) * (1.0 + z * z / 3.0))
+        };
+        let of_rate = match curve.tail {
+            Tail::Floor { .. } => t3(curve.rate),
+            Tail::Slow { .. } if curve.rate <= 0.0 => 0.0,
+            Tail::Slow { .. } => t3(curve.rate) + t3(-curve.rate),
+        };
+        self.level.ln_density(curve.level) - ln(self.level.deviation) - LN_ROOT_TAU
+            + ln(of_rate)
+            + Self::ln_tail(curve.tail)
     }
 
     pub(super) fn ln_noise(&self, spread: f64, clump: f64) -> f64 {

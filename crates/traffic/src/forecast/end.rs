@@ -74,12 +74,14 @@ pub(super) fn growth(paths: &[Path], past: &Past) -> Option<Growth> {
     })
 }
 
+/// Probability that nothing stays but a tail that thins out ever more slowly.
+pub(super) fn slow_tail(paths: &[Path]) -> f64 {
+    share(paths, |path| path.last_curve().tail.is_slow())
+}
+
 /// Days in which what is above the floor halves.
-pub(super) fn half_life(paths: &[Path]) -> Span<f64> {
-    span(paths, |path| {
-        let rate = path.belief.curve.rate;
-        if rate > 0.0 { ln(2.0) / rate } else { f64::INFINITY }
-    })
+pub(super) fn half_life(paths: &[Path], past: &Past) -> Span<f64> {
+    span(paths, |path| path.belief.curve.half_life(past.since))
 }
 
 /// The end, or why it cannot be told.
@@ -103,10 +105,10 @@ pub(super) fn end(
         Phase::Dying | Phase::AtFloor | Phase::Steady if already >= OVER => {}
         Phase::Steady => reasons.push(Reason::Steady),
         Phase::Dying | Phase::AtFloor => {
-            let middle = half_life(paths).middle.unwrap_or(f64::INFINITY);
-            let seen = past.since / middle;
+            let seen = span(paths, |path| path.belief.curve.halvings(past.since)).middle.unwrap_or(0.0);
             if seen < HALF_LIVES_NEEDED {
-                let missing = (HALF_LIVES_NEEDED * middle - past.since).min(real(usize::MAX));
+                let middle = half_life(paths, past).middle.unwrap_or(f64::INFINITY);
+                let missing = ((HALF_LIVES_NEEDED - seen) * middle).min(real(usize::MAX));
                 let missing_days = u32::try_from(super::number::whole(missing.ceil())).unwrap_or(u32::MAX);
                 reasons.push(Reason::FewHalfLives { seen, needed: HALF_LIVES_NEEDED, missing_days });
             }
@@ -159,16 +161,21 @@ fn days_below(paths: &[Path], below: f64, stretch: &Stretch) -> Vec<f64> {
                 *day = day.min(f64::from(ahead));
             }
         }
-        // Days at first, then weeks.
-        ahead += if ahead < 90 { 1 } else { 7 };
+        // Days at first, then weeks, then months: nobody knows the day of what is years ahead.
+        ahead += match ahead {
+            0..90 => 1,
+            90..730 => 7,
+            _ => 30,
+        };
     }
     days.sort_unstable_by(f64::total_cmp);
     days
 }
 
-/// Probability that the floor is not below the limit.
+/// Probability that the floor is not below the limit. Where nothing stays, it falls below every limit some day.
 fn never(paths: &[Path], below: f64, stretch: &Stretch) -> f64 {
-    let middle = super::number::median(&mut paths.iter().map(Path::ln_floor).collect::<Vec<f64>>());
+    let mut floors: Vec<f64> = paths.iter().map(Path::ln_floor).filter(|floor| floor.is_finite()).collect();
+    let middle = super::number::median(&mut floors);
     let factor = wider(stretch, END_DAYS_MAX);
     share(paths, |path| middle + factor * (path.ln_floor() - middle) >= ln(below))
 }
@@ -177,10 +184,10 @@ fn never(paths: &[Path], below: f64, stretch: &Stretch) -> f64 {
 mod tests {
     use super::*;
     use crate::forecast::chance::Chance;
-    use crate::forecast::curve::{Belief, Curve};
+    use crate::forecast::curve::{Belief, Curve, Tail};
 
     fn path(half_life: f64, fade: f64) -> Path {
-        let curve = Curve { level: ln(1000.0), rate: ln(2.0) / half_life, fade };
+        let curve = Curve { level: ln(1000.0), rate: ln(2.0) / half_life, tail: Tail::Floor { fade } };
         let belief = Belief { curve, weekday: [0.0; 7], spread: 0.0, clump: -3.0 };
         let past = Past { since: 10.0, changes: 0.0, days: 10.0, asleep: (0.0, 0.0) };
         Path::new(&belief, &past, 0.0, &mut Chance::new(1, 0))

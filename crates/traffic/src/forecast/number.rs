@@ -75,6 +75,17 @@ pub(super) fn ln_gamma(x: f64) -> f64 {
 /// ln Γ(x + y) − ln Γ(x) for x > 0 and x + y > 0, to 11 digits of the larger one.
 #[inline]
 pub(super) fn ln_rise(x: f64, y: f64) -> f64 {
+    // A small whole number of factors.
+    if (0.0..8.5).contains(&y) && (y - y.floor()).abs() < f64::EPSILON {
+        let (mut product, mut factor) = (1.0, x);
+        while factor < x + y - 0.5 {
+            product *= factor;
+            factor += 1.0;
+        }
+        if product < f64::INFINITY && product > f64::MIN_POSITIVE {
+            return ln(product);
+        }
+    }
     // Both are moved up, without asking whether they need it, by Γ(x + 8) = x (x + 1) … (x + 7) Γ(x).
     let product = |x: f64| {
         let pair = |of: f64| (x + of) * (x + (7.0 - of));

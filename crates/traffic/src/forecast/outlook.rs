@@ -148,10 +148,14 @@ pub struct Course {
     pub level: Span<f64>,
     /// Days in which what is above the floor halves; no bound where it may grow.
     pub half_life_days: Span<f64>,
-    /// Sources a day that never end.
+    /// Sources a day that never end; 0 where nothing stays.
     pub floor: Span<f64>,
+    /// Probability that nothing stays but a tail that thins out ever more slowly, as a power of time.
+    pub slow_tail: f64,
     /// Attempts of a source a day, lately: the middle.
     pub attempts_per_source: f64,
+    /// Whether it does not care about the calendar that was given: that was laid aside.
+    pub calendar_belied: bool,
     /// How fast it grows, where it more likely grows than not.
     pub growth: Option<Growth>,
     /// One entry for each day to come.

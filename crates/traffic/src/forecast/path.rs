@@ -48,8 +48,7 @@ impl Path {
             // Not later than in a million days: a rate of nearly 0 is no growth.
             let after = (GROWTH_LEFT * chance.exponential() / -curve.rate).min(1e6);
             let peak = curve.ln_mean(past.since + after).min(LN_SOURCES_MAX);
-            let rate = Prior::draw_rate(chance).abs();
-            (after, Curve { level: peak, rate, fade: Prior::draw_fade(chance) })
+            (after, Prior::draw_decay(peak, chance))
         });
         let every = (CHANGES_BEFORE.1 + past.days) / (CHANGES_BEFORE.0 + past.changes);
         let mut jumps = Vec::new();
@@ -72,9 +71,14 @@ impl Path {
         }
     }
 
-    /// ln of the sources a day that never end.
+    /// The curve that it ends on.
+    pub(super) fn last_curve(&self) -> Curve {
+        self.turn.as_ref().map_or(self.belief.curve, |(_, then)| *then)
+    }
+
+    /// ln of the sources a day that never end; −∞ if nothing stays.
     pub(super) fn ln_floor(&self) -> f64 {
-        self.turn.as_ref().map_or(self.belief.curve, |(_, then)| *then).ln_floor()
+        self.last_curve().ln_floor()
     }
 
     /// Sources expected on that day, everything included.
@@ -88,10 +92,11 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forecast::curve::Tail;
     use crate::forecast::number::ln;
 
     fn belief(rate: f64, fade: f64) -> Belief {
-        let curve = Curve { level: ln(1000.0), rate, fade };
+        let curve = Curve { level: ln(1000.0), rate, tail: Tail::Floor { fade } };
         Belief { curve, weekday: [0.0; 7], spread: 0.0, clump: -3.0 }
     }
 

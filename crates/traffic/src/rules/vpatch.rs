@@ -4,6 +4,7 @@ use super::condition::{Condition, Matching, Order, Test, Transform, Zone};
 use super::example::Examples;
 use super::read::unknown;
 use super::{Rule, Signature, Visit};
+use crate::forecast::Calendar;
 use crate::request::View;
 use serde::Deserialize;
 use serde_json::Value;
@@ -48,6 +49,7 @@ struct About {
     visit: Option<AboutVisit>,
     #[serde(default)]
     fragment: bool,
+    calendar: Option<Calendar>,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +114,7 @@ pub(super) fn rule(file: &str, document: Value) -> Result<Rule, String> {
         first_seen: about.as_ref().and_then(|about| about.first_seen),
         author: None,
         fragment: about.as_ref().is_some_and(|about| about.fragment),
+        calendar: about.as_ref().and_then(|about| about.calendar.clone()),
         visit: about
             .and_then(|about| about.visit)
             .map(|AboutVisit { name, seconds }| Visit { name, seconds }),

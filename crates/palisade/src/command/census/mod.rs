@@ -1,6 +1,7 @@
 //! `palisade census`: read logs, count attempts, tell.
 
 mod abuse;
+mod ahead;
 mod contacts;
 mod copies;
 mod engine;
@@ -24,6 +25,7 @@ use crate::output::census::{self as table, csv, page};
 use crate::output::table::Look;
 use crate::{EXIT_INTERRUPTED, EXIT_USAGE, terminal};
 use advisory::Problem;
+use ahead::Ahead;
 use anyhow::{Context, Result};
 use copies::Copies;
 use engine::Manner;
@@ -34,8 +36,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use traffic::census::report::{self, Asked};
-use traffic::census::{Census, Counting, Key, Limits, Zone, outlook};
-use traffic::forecast;
+use traffic::census::{Census, Counting, Key, Limits, Zone};
 use traffic::format::Custom;
 
 /// One of our own hosts is among the sources.
@@ -74,6 +75,11 @@ pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
         tell_problems(&problems);
         return lines::sample(signature, asking.lines, &inputs, &manner, &rules);
     }
+    // Before hours of counting, not after.
+    let ahead = match ahead::asked(&asking.telling, &rules) {
+        Ok(ahead) => ahead,
+        Err(problem) => return Ok(usage(&problem)),
+    };
     let key = key::key(asking.telling.key.as_deref())?;
     let counting = Counting::new(&rules.rules, &rules.digest, &zone, &key, Limits::default());
     let copies = Copies::look(&inputs, &manner);
@@ -102,7 +108,18 @@ pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
         1 => "1 log".to_owned(),
         many => format!("{many} logs"),
     };
-    tell(census, &rules, &key, &asking.telling, &what, &notes, &mut problems)
+    let read = Read { census, rules: &rules, key: &key, what: &what, notes: &notes };
+    tell(read, &asking.telling, ahead.as_ref(), &mut problems)
+}
+
+/// A census, and how it came about.
+struct Read<'a> {
+    census: Census,
+    rules: &'a Ruleset,
+    key: &'a Key,
+    /// `3 logs`.
+    what: &'a str,
+    notes: &'a [String],
 }
 
 /// How logs are to be read.
@@ -117,14 +134,12 @@ fn manner(format: Option<&str>, threads: Option<std::num::NonZeroUsize>) -> Resu
 
 /// Tells a census as it was asked for, then what went wrong; how the program ends.
 fn tell(
-    census: Census,
-    rules: &Ruleset,
-    key: &Key,
+    read: Read<'_>,
     telling: &Telling,
-    what: &str,
-    notes: &[String],
+    ahead: Option<&Ahead>,
     problems: &mut Vec<Problem>,
 ) -> Result<ExitCode> {
+    let Read { census, rules, key, what, notes } = read;
     let (own, told) = own::Own::gather(&telling.own)?;
     problems.extend(told);
     let (own, unsure) = own.among(&census, &rules.rules, key);
@@ -148,13 +163,11 @@ fn tell(
     let mut report = report::report(&census, &rules.rules, Asked { exposure, sources_max });
     report.origins = origins;
     report.own = own;
-    if telling.forecast || telling.html.is_some() {
-        let asked = forecast::Asked {
-            below: telling.over_below,
-            horizon_days: telling.ahead,
-            calendar: forecast::Calendar::default(),
-        };
-        outlook::look_ahead(&mut report, &asked);
+    if let Some(ahead) = ahead {
+        ahead.look(&mut report, telling.quiet);
+        if agent::program::is_stopped() {
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        }
     }
     for (directory, form) in [(&telling.parquet, Form::Parquet), (&telling.csv_tables, Form::Csv)] {
         if let Some(directory) = directory {

@@ -1,7 +1,7 @@
 //! Censuses as files: written so that a reader never sees half of one, and added up.
 
 use super::ruleset::Ruleset;
-use super::{key, tell};
+use super::{Read as Told, ahead, key, tell, usage};
 use crate::cli::census::Merge;
 use advisory::Problem;
 use anyhow::{Context, Result, anyhow, bail};
@@ -43,6 +43,10 @@ pub(super) fn print(census: &Census) -> Result<()> {
 
 pub(super) fn merge(merge: &Merge) -> Result<ExitCode> {
     let (rules, mut problems) = Ruleset::read(&merge.telling.rules);
+    let ahead = match ahead::asked(&merge.telling, &rules) {
+        Ok(ahead) => ahead,
+        Err(problem) => return Ok(usage(&problem)),
+    };
     let mut censuses = Vec::new();
     for path in &merge.partials {
         read(path, &mut censuses)?;
@@ -68,7 +72,8 @@ pub(super) fn merge(merge: &Merge) -> Result<ExitCode> {
         bail!(problem.remedy("give the same --key as when they were counted, or --show-sources"));
     }
     let what = if many == 1 { "1 partial".to_owned() } else { format!("{many} partials") };
-    tell(census, &rules, &key, &merge.telling, &what, &[], &mut problems)
+    let read = Told { census, rules: &rules, key: &key, what: &what, notes: &[] };
+    tell(read, &merge.telling, ahead.as_ref(), &mut problems)
 }
 
 /// Partials of a file: one as bytes, or one in each line of text.

@@ -29,6 +29,19 @@ impl Meter {
         Self { bar }
     }
 
+    /// For so many signatures whose days to come are sampled.
+    pub(super) fn of_forecasts(signatures: usize, quiet: bool) -> Self {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let length = u64::try_from(signatures).ok();
+            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr_with_hz(10));
+            let template = "{spinner} looking ahead: {pos} of {len} signatures, {eta} left {wide_bar}";
+            bar.set_style(ProgressStyle::with_template(template).expect("the template is ours"));
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self { bar }
+    }
+
     pub(super) fn add(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(bytes);

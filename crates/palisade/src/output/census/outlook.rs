@@ -1,9 +1,12 @@
 //! When each attack will be over, in words.
 
+use super::plot::Foretold;
 use crate::output::table::{Look, clean, wrapped};
+use jiff::civil::Date;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use traffic::census::report::SignatureRow;
-use traffic::forecast::{End, Outlook, Phase, Span};
+use traffic::census::report::{Report, SignatureRow};
+use traffic::forecast::{Backtest, End, Outlook, Phase, Span};
 
 /// It is over already when that is so sure.
 const ALREADY: f64 = 0.95;
@@ -16,10 +19,36 @@ pub(super) fn outlooks(rows: &[SignatureRow], look: Look) -> String {
         if out.is_empty() {
             out.push_str("\nWhen it will be over (intervals hold 90 %)\n");
         }
-        let text = format!("{}: {}", clean(&row.id), said(outlook));
+        let tested = outlook.course().map(|course| tested(&course.backtest)).unwrap_or_default();
+        let text = format!("{}: {}{tested}", clean(&row.id), said(outlook));
         out.push_str(&wrapped(&text, "  ", "    ", look));
     }
     out
+}
+
+/// When it will be over, in a word.
+pub(super) fn ending(outlook: &Outlook) -> String {
+    match outlook {
+        Outlook::CannotTell { .. } => "cannot tell".to_owned(),
+        Outlook::Told { end, .. } if end.already >= ALREADY => "over".to_owned(),
+        Outlook::Told { end, .. } => end.day.middle.map_or("not in sight".to_owned(), |day| day.to_string()),
+    }
+}
+
+/// Attempts of all signatures on the days after the last one of the log. Each edge is the sum of theirs, as if they all erred
+/// together: signatures of one campaign do.
+pub(super) fn foretold(report: &Report) -> Vec<Foretold> {
+    let Some(last) = report.days.last().map(|day| day.day.date()) else { return Vec::new() };
+    let mut sums: BTreeMap<Date, (f64, f64)> = BTreeMap::new();
+    let outlooks = report.signatures.iter().filter_map(|row| row.outlook.as_ref()?.course());
+    for day in outlooks.flat_map(|course| &course.ahead).filter(|day| day.day > last) {
+        let sum = sums.entry(day.day).or_default();
+        *sum = (sum.0 + day.attempts.low_90, sum.1 + day.attempts.high_90);
+    }
+    // Edges are whole, and `as` keeps to what a count can hold.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, as wanted")]
+    let whole = |edge: f64| edge as u64;
+    sums.into_iter().map(|(day, (low, high))| Foretold { day, low: whole(low), high: whole(high) }).collect()
 }
 
 /// What an outlook says, in one line.
@@ -38,7 +67,19 @@ pub(super) fn said(outlook: &Outlook) -> String {
         let _ = write!(text, "; half-life in days {}", days(&course.half_life_days));
     }
     if let Some(growth) = &course.growth {
-        let _ = write!(text, "; it doubles in days {}", days(&growth.doubling_days));
+        let _ = write!(
+            text,
+            "; it doubles in days {}; if a host took a day to infect the next, which no log tells, each would infect {}",
+            days(&growth.doubling_days),
+            days(&growth.reproduction_if_a_day)
+        );
+    }
+    if decays && course.slow_tail > 0.05 {
+        let _ =
+            write!(text, "; {:.0} % that nothing stays but an ever slower tail", 100.0 * course.slow_tail);
+    }
+    if course.calendar_belied {
+        text.push_str("; it does not keep to its calendar, which was laid aside");
     }
     if let Some(last) = course.ahead.last() {
         let bands = last.sources;
@@ -51,10 +92,27 @@ pub(super) fn said(outlook: &Outlook) -> String {
     text
 }
 
+/// How good forecasts of this series were a week ahead, or as far as it is long enough for.
+fn tested(backtest: &Backtest) -> String {
+    const WEEK: u32 = 7;
+    let Some(ahead) = backtest.ahead.iter().rev().find(|ahead| ahead.days <= WEEK) else {
+        return String::new();
+    };
+    let other =
+        ahead.wis_of_last_week.map(|score| format!(", \"last week repeats\" {score:.1}")).unwrap_or_default();
+    format!(
+        ". Tested on {} earlier days, {} ahead: {:.0} % inside 90 %, score {:.1}{other}",
+        ahead.forecasts,
+        ahead.days,
+        100.0 * ahead.inside_90,
+        ahead.wis
+    )
+}
+
 fn ended(end: &End) -> String {
     let limit = format!("below {} sources a day", end.below);
     let sure = format!("already {:.0} %, never {:.0} %", 100.0 * end.already, 100.0 * end.never);
-    let date = |day: Option<jiff::civil::Date>| day.map_or("not in sight".to_owned(), |day| day.to_string());
+    let date = |day: Option<Date>| day.map_or("not in sight".to_owned(), |day| day.to_string());
     if end.already >= ALREADY {
         return format!("{limit} already ({:.0} % sure)", 100.0 * end.already);
     }

@@ -62,7 +62,7 @@ pub(crate) fn page(report: &Report, what: &str, notes: &[String]) -> String {
     let heads = ["signature", "sources", "attempts", "2xx", "first", "last", "when it will be over"];
     let _ = writeln!(out, "<h2>Signatures</h2>\n{}", table_head(&heads));
     for row in &report.signatures {
-        let said = row.outlook.as_ref().map_or_else(|| "no whole day was seen".to_owned(), said);
+        let said = row.outlook.as_ref().map_or_else(|| "not told".to_owned(), said);
         let _ = writeln!(
             out,
             "<tr><th scope=\"row\"><a href=\"#{id}\">{id}</a></th><td>{}{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"text\">{}</td></tr>",
