@@ -7,7 +7,7 @@ use super::zone::{Clock, Day, Zone};
 use super::{Census, Setup, VisitKind};
 use crate::format::{Lines, Scratch, Seen, Source, State, line_at};
 use crate::request::Fields;
-use crate::rules::{RuleId, Rules};
+use crate::rules::{RuleId, Rules, Sieve};
 use memchr::memchr_iter;
 use siphasher::sip::SipHasher13;
 use std::sync::{Mutex, PoisonError};
@@ -125,31 +125,14 @@ impl Counter<'_> {
     /// Counts whole lines that stand after each other in a log that said `state` before them. Gives where the first line
     /// begins that could not be read, and how many such there are.
     pub fn count(&mut self, mut state: State, lines: &[u8]) -> Option<(usize, u64)> {
-        self.candidates.clear();
-        self.counting.rules.sieve().candidates(lines, &mut self.candidates);
-        let candidates = std::mem::take(&mut self.candidates);
-        let mut waiting = candidates.iter().copied().peekable();
         self.tally.lines.bytes += lines.len() as u64;
         let mut unread: Option<(usize, u64)> = None;
-        let mut at = 0;
-        let mut count = |from: usize, next: usize, text: &[u8]| {
-            let mut is_candidate = false;
-            while waiting.next_if(|offset| *offset < next).is_some() {
-                is_candidate = true;
-            }
+        let mut candidates = std::mem::take(&mut self.candidates);
+        each_line(self.counting.rules.sieve(), lines, &mut candidates, |at, text, is_candidate| {
             if !self.line(&mut state, text, is_candidate) {
-                unread = Some(unread.map_or((from, 1), |(first, many)| (first, many + 1)));
+                unread = Some(unread.map_or((at, 1), |(first, many)| (first, many + 1)));
             }
-        };
-        for end in memchr_iter(b'\n', lines) {
-            let text = &lines[at..end];
-            count(at, end + 1, text.strip_suffix(b"\r").unwrap_or(text));
-            at = end + 1;
-        }
-        if at < lines.len() {
-            let text = &lines[at..];
-            count(at, lines.len(), text.strip_suffix(b"\r").unwrap_or(text));
-        }
+        });
         self.candidates = candidates;
         self.counting.ledger.add(&mut self.events, &mut self.visits);
         self.events.clear();
@@ -230,6 +213,34 @@ impl Drop for Counter<'_> {
         }
         let mut all = self.counting.tally.lock().unwrap_or_else(PoisonError::into_inner);
         all.add(&self.tally);
+    }
+}
+
+/// Gives each line, without its end, with where it begins and whether it may hold an attempt. `candidates` is room that is used
+/// again.
+pub(super) fn each_line(
+    sieve: &Sieve,
+    lines: &[u8],
+    candidates: &mut Vec<usize>,
+    mut line: impl FnMut(usize, &[u8], bool),
+) {
+    candidates.clear();
+    sieve.candidates(lines, candidates);
+    let mut waiting = candidates.iter().copied().peekable();
+    let mut look = |from: usize, next: usize, text: &[u8]| {
+        let mut is_candidate = false;
+        while waiting.next_if(|offset| *offset < next).is_some() {
+            is_candidate = true;
+        }
+        line(from, text.strip_suffix(b"\r").unwrap_or(text), is_candidate);
+    };
+    let mut at = 0;
+    for end in memchr_iter(b'\n', lines) {
+        look(at, end + 1, &lines[at..end]);
+        at = end + 1;
+    }
+    if at < lines.len() {
+        look(at, lines.len(), &lines[at..]);
     }
 }
 
