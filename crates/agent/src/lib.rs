@@ -9,6 +9,7 @@
 
 pub mod apt;
 pub mod enrol;
+pub mod follow;
 pub mod hand;
 pub mod identity;
 pub mod observe;
@@ -17,6 +18,7 @@ pub mod program;
 pub mod settings;
 pub mod state;
 pub mod token;
+pub mod unpack;
 mod check_in;
 mod dnf;
 mod hint;

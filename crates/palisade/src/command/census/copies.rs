@@ -6,7 +6,8 @@
 
 use super::engine::{Chunk, Manner, head};
 use super::inputs::Input;
-use super::unpack::Bytes;
+use super::unpack::open;
+use agent::unpack::Bytes;
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -180,7 +181,7 @@ impl Copies {
     }
 
     fn from(&self, number: usize, at: u64) -> io::Result<Bytes> {
-        let mut bytes = Bytes::open(&self.inputs[number]).map_err(io::Error::other)?;
+        let mut bytes = open(&self.inputs[number]).map_err(io::Error::other)?;
         io::copy(&mut bytes.by_ref().take(at), &mut io::sink())?;
         Ok(bytes)
     }

@@ -6,8 +6,9 @@
 use super::copies::Copies;
 use super::inputs::{Input, Origin};
 use super::progress::Meter;
-use super::unpack::Bytes;
+use super::unpack::open;
 use advisory::Problem;
+use agent::unpack::Bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,7 +74,7 @@ impl Stream {
         Ok(Self {
             number,
             name: input.name(),
-            bytes: Bytes::open(input)?,
+            bytes: open(input)?,
             state: manner.state(),
             carry: Vec::new(),
             offset: 0,
@@ -347,7 +348,7 @@ pub(super) fn logs_only(inputs: Vec<Input>, manner: &Manner<'_>, notes: &mut Vec
 /// The beginning of an input, unpacked.
 pub(super) fn head(input: &Input) -> Option<Vec<u8>> {
     let mut head = vec![0; HEAD_BYTES];
-    let (read, _) = Bytes::open(input).ok()?.fill(&mut head);
+    let (read, _) = open(input).ok()?.fill(&mut head);
     head.truncate(read);
     Some(head)
 }
