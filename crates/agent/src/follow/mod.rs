@@ -96,7 +96,7 @@ impl Follower {
         let mut follower = Self::new(wanted);
         let Some(v1) = V1::from_bytes(bytes) else {
             let problem =
-                Problem::new("read checkpoint", name.display().to_string(), "it is damaged, or none");
+                Problem::new("read checkpoint", name.display().to_string(), "it is no checkpoint, or a damaged one");
             return Err(problem.remedy("remove it, or name another; everything that is there is read anew"));
         };
         follower.places = v1.places(|log| follower.fresh(log));

@@ -225,7 +225,7 @@ fn play(seed: u64) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn every_line_is_taken_once_whatever_rotation_and_crashes_do() {
-    for seed in 0..400 {
+    for seed in 0..200 {
         let (taken, written) = play(seed);
         let lost: Vec<_> = written.iter().filter(|line| taken.binary_search(line).is_err()).collect();
         assert!(lost.is_empty(), "seed {seed}: lost {lost:?}");
@@ -249,7 +249,7 @@ fn a_damaged_checkpoint_is_refused_and_never_a_panic() {
         damaged[at] ^= 0x20;
         for damaged in [&damaged[..], &whole[..at]] {
             let refused = Follower::resume(vec![wanted(&log)], &log, damaged).unwrap_err().to_string();
-            assert!(refused.contains("damaged"), "{refused}");
+            assert!(refused.contains("a damaged one"), "{refused}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod copies;
 mod engine;
+mod follow;
 mod inputs;
 mod key;
 mod lines;
@@ -26,7 +27,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use traffic::census::report::{self, Asked};
-use traffic::census::{Census, Counting, Key, Limits, Zone, outlook};
+use traffic::census::{Census, Counting, Key, Limits, Report, Zone, outlook};
 use traffic::forecast;
 use traffic::format::Custom;
 
@@ -57,6 +58,9 @@ pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
     if let Some(line) = &asking.explain {
         tell_problems(&problems);
         return lines::explain(line, &manner, &rules, asking.telling.json);
+    }
+    if asking.follow {
+        return follow::follow(asking, &manner, &rules, &zone, problems);
     }
     let (inputs, missing) = inputs::expand(&asking.files, &asking.journal);
     problems.extend(missing);
@@ -123,18 +127,8 @@ fn tell(
     if let Some(path) = &telling.partial {
         partials::write(path, &census.to_bytes())?;
     }
-    let sources_max = if telling.all { usize::MAX } else { SOURCES_LISTED };
-    let exposure = telling.exposure.map(std::num::NonZeroU64::get);
-    let mut report = report::report(&census, &rules.rules, Asked { exposure, sources_max });
+    let mut report = reported(&census, rules, telling);
     report.origins = origins;
-    if telling.forecast || telling.html.is_some() {
-        let asked = forecast::Asked {
-            below: telling.over_below,
-            horizon_days: telling.ahead,
-            calendar: forecast::Calendar::default(),
-        };
-        outlook::look_ahead(&mut report, &asked);
-    }
     if let Some(path) = &telling.html {
         std::fs::write(path, page::page(&report, what, notes))
             .with_context(|| format!("write the page {}", path.display()))?;
@@ -144,10 +138,34 @@ fn tell(
     } else if telling.csv {
         csv::rows(&report)
     } else {
-        let look =
-            Look { width: terminal::width(), colours: terminal::colours(telling.color), all: telling.all };
-        table::report(&report, what, notes, look)
+        table::report(&report, what, notes, look(telling))
     };
+    print(&text)
+}
+
+/// What a census comes to.
+fn reported(census: &Census, rules: &Ruleset, telling: &Telling) -> Report {
+    let sources_max = if telling.all { usize::MAX } else { SOURCES_LISTED };
+    let exposure = telling.exposure.map(std::num::NonZeroU64::get);
+    let mut report = report::report(census, &rules.rules, Asked { exposure, sources_max });
+    if telling.forecast || telling.html.is_some() {
+        let asked = forecast::Asked {
+            below: telling.over_below,
+            horizon_days: telling.ahead,
+            calendar: forecast::Calendar::default(),
+        };
+        outlook::look_ahead(&mut report, &asked);
+    }
+    report
+}
+
+/// How a table looks here.
+fn look(telling: &Telling) -> Look {
+    Look { width: terminal::width(), colours: terminal::colours(telling.color), all: telling.all }
+}
+
+/// Whoever reads no more has what they wanted.
+fn print(text: &str) -> Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("write the answer"),
