@@ -8,6 +8,7 @@
 //! names in its [`settings`]; `rehearse` says what a change would do.
 
 pub mod apt;
+pub mod census;
 pub mod enrol;
 pub mod follow;
 pub mod hand;

@@ -27,20 +27,24 @@ impl Bell {
         Self((watched > 0 && watched == directories.len()).then_some(watch))
     }
 
-    /// Waits until something was written, at most so long; or so short that a person does not wait, where nothing rings.
-    pub fn wait(&self, most: Duration, without: Duration) {
+    /// Waits until something was written, at most so long; or so short that a person does not wait, where nothing rings. Says
+    /// whether it is worth while to look.
+    pub fn wait(&self, most: Duration, without: Duration) -> bool {
         let Some(watch) = &self.0 else {
-            return std::thread::sleep(without);
+            std::thread::sleep(without);
+            return true;
         };
         let began = Instant::now();
         let seconds = i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
         let until = Timespec { tv_sec: seconds, tv_nsec: most.subsec_nanos().into() };
         // A signal ends the wait: whoever waits looks whether to stop.
         let rang = poll(&mut [PollFd::new(watch, PollFlags::IN)], Some(&until));
-        if rang.is_ok_and(|rang| rang > 0) {
+        let rang = rang.is_ok_and(|rang| rang > 0);
+        if rang {
             std::thread::sleep(BETWEEN.saturating_sub(began.elapsed()));
             let mut room = [0; 4096];
             while rustix::io::read(watch, &mut room).is_ok_and(|read| read > 0) {}
         }
+        rang
     }
 }

@@ -5,6 +5,7 @@
 //! its first eight bytes.
 
 use super::place::{Id, Mark, Place, Stand, Whereabouts};
+use crate::state::TEMPORARY;
 use advisory::Problem;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -128,7 +129,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
 /// Writes a file at once, for its owner's eyes only: a crash leaves what was there, or all of what is.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut fresh = tempfile::NamedTempFile::new_in(directory)?;
+    let mut fresh = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     fresh.write_all(bytes)?;
     fresh.as_file().sync_all()?;
     fresh.persist(path).map_err(|error| error.error)?;

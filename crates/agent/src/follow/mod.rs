@@ -22,11 +22,10 @@ pub use checkpoint::{read, write};
 use advisory::Problem;
 use checkpoint::V1;
 use family::{Directories, Found};
-use place::{Id, MARK_BYTES, Place, Stand, Take, Went, Whereabouts, fill_at, head, id, unpacked};
+use place::{Id, MARK_BYTES, Place, Stand, Take, Went, Whereabouts, head, id, unpacked};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use traffic::format::State;
@@ -35,10 +34,6 @@ use traffic::format::State;
 const COPY_LINES_MIN: u64 = 8;
 /// Files that are gone are remembered, so that what holds the same is not read again.
 const GONE_MAX: usize = 64;
-/// A removed file may be written to by a program that has it open: so long after it was quiet it is let go.
-const GONE_AFTER: Duration = Duration::from_secs(60);
-/// A rotated file is not held open any more when nothing was written to it for so long.
-const QUIET_AFTER: Duration = Duration::from_secs(600);
 /// Rotation may take so long to pack a file before it is told that the rest of it was not found.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
@@ -95,8 +90,11 @@ impl Follower {
     pub fn resume(wanted: Vec<Wanted>, name: &Path, bytes: &[u8]) -> Result<(Self, Vec<u8>), Problem> {
         let mut follower = Self::new(wanted);
         let Some(v1) = V1::from_bytes(bytes) else {
-            let problem =
-                Problem::new("read checkpoint", name.display().to_string(), "it is no checkpoint, or a damaged one");
+            let problem = Problem::new(
+                "read checkpoint",
+                name.display().to_string(),
+                "it is no checkpoint, or a damaged one",
+            );
             return Err(problem.remedy("remove it, or name another; everything that is there is read anew"));
         };
         follower.places = v1.places(|log| follower.fresh(log));
@@ -118,6 +116,35 @@ impl Follower {
         let mut looking = Looking { take: &mut take, goes_on: true, problems: Vec::new() };
         self.look(&mut looking);
         looking.problems
+    }
+
+    /// Follows these from now on; what was read of others is forgotten.
+    pub fn want(&mut self, wanted: Vec<Wanted>) {
+        self.wanted = wanted.into_iter().map(absolute).collect();
+        let is_wanted = |log: &Path| self.fresh(log).is_some();
+        let logs: BTreeSet<PathBuf> = self.floors.keys().filter(|log| is_wanted(log)).cloned().collect();
+        let places = std::mem::take(&mut self.places);
+        self.places = places.into_iter().filter(|place| self.fresh(&place.log).is_some()).collect();
+        self.floors.retain(|log, _| logs.contains(log));
+        self.troubles.retain(|log, _| logs.contains(log));
+        self.settled.clear();
+    }
+
+    /// Notes which rotated files are older than our following, without reading anything.
+    pub fn note(&mut self) {
+        let logs = self.named();
+        let found = self.directories.find(&logs);
+        self.set_floors(&logs, &found);
+    }
+
+    fn set_floors(&mut self, logs: &BTreeSet<PathBuf>, found: &[Found]) {
+        for log in logs {
+            if !self.floors.contains_key(log) {
+                let siblings = found.iter().filter(|found| !found.is_named && found.log == *log);
+                let newest = siblings.map(|found| found.stand.written).max().unwrap_or(i64::MIN);
+                self.floors.insert(log.clone(), newest);
+            }
+        }
     }
 
     /// Logs that are there and can be read.
@@ -142,13 +169,7 @@ impl Follower {
         let logs = self.named();
         let found = self.directories.find(&logs);
         self.note_missing(&logs, looking);
-        for log in &logs {
-            if !self.floors.contains_key(log) {
-                let siblings = found.iter().filter(|found| !found.is_named && found.log == *log);
-                let newest = siblings.map(|found| found.stand.written).max().unwrap_or(i64::MIN);
-                self.floors.insert(log.clone(), newest);
-            }
-        }
+        self.set_floors(&logs, &found);
         for file in &found {
             self.find_again(file, looking);
         }
@@ -438,51 +459,6 @@ enum Whose {
     Copy,
     /// What was read, which is nowhere else.
     Continued(usize),
-}
-
-impl Place {
-    fn written(&self) -> i64 {
-        self.stand.map_or(i64::MIN, |stand| stand.written)
-    }
-
-    /// Whether everything in a file, which is shorter than what was read, is what was read first.
-    fn begins_with(&self, file: &File, head: &[u8], size: u64) -> io::Result<bool> {
-        let Some(own) = &self.file else { return Ok(false) };
-        let (mut ours, mut theirs) = (vec![0; MARK_BYTES], vec![0; MARK_BYTES]);
-        fill_at(own, &mut ours, 0)?;
-        if ours != head {
-            return Ok(false);
-        }
-        let at = size - MARK_BYTES as u64;
-        Ok(fill_at(own, &mut ours, at)? == fill_at(file, &mut theirs, at)? && ours == theirs)
-    }
-
-    /// Whether it has no name any more.
-    fn is_removed(&self) -> bool {
-        let found = self.file.as_ref().and_then(|file| file.metadata().ok());
-        found.is_some_and(|found| found.nlink() == 0)
-    }
-
-    /// Says where it is, when files with these ids were found; lets go of a file that is quiet.
-    fn let_go(&mut self, ids: &BTreeSet<Id>) {
-        if self.whereabouts != Whereabouts::Here {
-            return;
-        }
-        let is_found = ids.contains(&self.id);
-        if self.file.is_none() {
-            if !is_found {
-                // A rotated file that is removed was read long ago.
-                let away = if self.is_current { Whereabouts::Lost } else { Whereabouts::Gone };
-                self.whereabouts = away(Instant::now());
-            }
-            return;
-        }
-        let patience = if self.is_removed() { GONE_AFTER } else { QUIET_AFTER };
-        if !is_found && self.quiet.elapsed() >= patience {
-            self.file = None;
-            self.whereabouts = Whereabouts::Gone(Instant::now());
-        }
-    }
 }
 
 /// Opens a file, if it is still the one that was found.

@@ -1,17 +1,17 @@
 //! One file, and how far it was read. What was read is known again by its content, wherever it is found.
 
 use super::Taken;
+use crate::unpack::Bytes;
 use memchr::{memchr, memchr_iter, memrchr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use traffic::format::State;
-
-use crate::unpack::Bytes;
 
 /// So much of the beginning, and of what was read last, tells a file from others.
 pub(super) const MARK_BYTES: usize = 1 << 10;
@@ -19,6 +19,11 @@ pub(super) const MARK_BYTES: usize = 1 << 10;
 const CHUNK_BYTES: usize = 256 << 10;
 /// A longer line is no log line. It is passed over.
 const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// A removed file may be written to by a program that has it open: so long after it was quiet it is let go.
+const GONE_AFTER: Duration = Duration::from_secs(60);
+/// A rotated file that was moved away is not held open any more when nothing was written to it for so long.
+const QUIET_AFTER: Duration = Duration::from_secs(600);
 
 /// Device and inode.
 pub(super) type Id = (u64, u64);
@@ -285,6 +290,49 @@ impl Place {
             if ended {
                 return Ok(Went::ToTheEnd);
             }
+        }
+    }
+
+    pub(super) fn written(&self) -> i64 {
+        self.stand.map_or(i64::MIN, |stand| stand.written)
+    }
+
+    /// Whether everything in a file, which is shorter than what was read, is what was read first.
+    pub(super) fn begins_with(&self, file: &File, head: &[u8], size: u64) -> io::Result<bool> {
+        let Some(own) = &self.file else { return Ok(false) };
+        let (mut ours, mut theirs) = (vec![0; MARK_BYTES], vec![0; MARK_BYTES]);
+        fill_at(own, &mut ours, 0)?;
+        if ours != head {
+            return Ok(false);
+        }
+        let at = size - MARK_BYTES as u64;
+        Ok(fill_at(own, &mut ours, at)? == fill_at(file, &mut theirs, at)? && ours == theirs)
+    }
+
+    /// Whether it has no name any more.
+    pub(super) fn is_removed(&self) -> bool {
+        let found = self.file.as_ref().and_then(|file| file.metadata().ok());
+        found.is_some_and(|found| found.nlink() == 0)
+    }
+
+    /// Says where it is, when files with these ids were found; lets go of a file that is quiet.
+    pub(super) fn let_go(&mut self, ids: &BTreeSet<Id>) {
+        if self.whereabouts != Whereabouts::Here {
+            return;
+        }
+        let is_found = ids.contains(&self.id);
+        if self.file.is_none() {
+            if !is_found {
+                // A rotated file that is removed was read long ago.
+                let away = if self.is_current { Whereabouts::Lost } else { Whereabouts::Gone };
+                self.whereabouts = away(Instant::now());
+            }
+            return;
+        }
+        let patience = if self.is_removed() { GONE_AFTER } else { QUIET_AFTER };
+        if !is_found && self.quiet.elapsed() >= patience {
+            self.file = None;
+            self.whereabouts = Whereabouts::Gone(Instant::now());
         }
     }
 

@@ -60,29 +60,32 @@ impl<'a> Hours<'a> {
     }
 
     /// Counts whole lines that stand after each other in a log that said `state` before them. `hour` is where lines that cannot
-    /// be read are counted before the first that can; it is left at that of the last request.
-    pub fn count(&mut self, mut state: State, lines: &[u8], hour: &mut i64) {
+    /// be read are counted before the first that can; it is left at that of the last request. Gives how many cannot be read.
+    pub fn count(&mut self, mut state: State, lines: &[u8], hour: &mut i64) -> u64 {
+        let mut unread = 0;
         let mut candidates = std::mem::take(&mut self.candidates);
         each_line(self.rules.sieve(), lines, &mut candidates, |_, line, is_candidate| {
-            self.line(&mut state, line, is_candidate, hour);
+            unread += u64::from(!self.line(&mut state, line, is_candidate, hour));
         });
         self.candidates = candidates;
+        unread
     }
 
-    fn line(&mut self, state: &mut State, line: &[u8], is_candidate: bool, hour: &mut i64) {
+    /// Whether the line could be read.
+    fn line(&mut self, state: &mut State, line: &[u8], is_candidate: bool, hour: &mut i64) -> bool {
         let brief = match state.brief(line) {
             Seen::Request(brief) => brief,
-            Seen::Nothing => return,
+            Seen::Nothing => return true,
             Seen::Unread => {
                 self.counted.entry(*hour).or_default().unread += 1;
-                return;
+                return false;
             }
         };
         *hour = brief.when.seconds.div_euclid(HOUR_SECONDS);
         let counted = self.counted.entry(*hour).or_default();
         counted.requests += 1;
         if !is_candidate {
-            return;
+            return true;
         }
         let Self { rules, judging, hits, scratch, .. } = self;
         hits.clear();
@@ -96,6 +99,7 @@ impl<'a> Hours<'a> {
             attempts.answered += u64::from(matches!(status, Some(Some(200..=299))));
             attempts.sources.insert(&self.hasher, brief.source);
         }
+        true
     }
 }
 
@@ -125,8 +129,8 @@ mod tests {
         let mut last = 0;
         // In two parts, as they are taken from a log that grows.
         let cut = log.find("no line").unwrap();
-        hours.count(State::default(), &log.as_bytes()[..cut], &mut last);
-        hours.count(State::default(), &log.as_bytes()[cut..], &mut last);
+        assert_eq!(hours.count(State::default(), &log.as_bytes()[..cut], &mut last), 0);
+        assert_eq!(hours.count(State::default(), &log.as_bytes()[cut..], &mut last), 1);
         let told: Vec<_> = hours
             .counted
             .iter()

@@ -4,11 +4,11 @@
 //! lines would have counted, to the byte.
 
 use super::engine::Manner;
-use super::ruleset::Ruleset;
 use super::{ended, key, look, partials, print, reported, tell, tell_problems, usage};
 use crate::cli::census::Census as Asking;
 use crate::output::census as table;
 use advisory::Problem;
+use agent::census::Ruleset;
 use agent::follow::{self, Bell, Follower, Wanted};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
