@@ -3,6 +3,7 @@
 //! What is installed is left to a hand ([`crate::job`]). Each round does the same whatever happened before: what was not sent waits in the
 //! spool, what was not renewed is asked for again.
 
+mod census;
 mod orders;
 mod renew;
 mod send;
@@ -96,6 +97,7 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
         dropped: 0,
         problem: None,
         job: None,
+        census: None,
     };
     let source = Arc::<Source>::default();
     let part =
@@ -111,6 +113,7 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
         part: None,
         hints: None,
         rehearsal: Rehearsal::default(),
+        census: census::Part::default(),
         spoke: None,
         spool,
         status,
@@ -134,6 +137,7 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
             running.trouble(problem);
         }
     }
+    running.begin_census();
     Ok(running.live())
 }
 
@@ -164,6 +168,7 @@ struct Running<'a> {
     part: Option<Converging>,
     hints: Option<Hints>,
     rehearsal: Rehearsal,
+    census: census::Part,
     /// When we last spoke to the server.
     spoke: Option<Instant>,
     spool: Spool,
@@ -195,7 +200,11 @@ impl Running<'_> {
         // The first look comes after the first check-in: the server should hear soon that we are here.
         let mut look_at = None;
         let mut drive_at = start;
+        let mut census_at = start;
         loop {
+            if Instant::now() >= census_at {
+                census_at = self.drive_census();
+            }
             if Instant::now() >= drive_at {
                 let driven = self.drive();
                 drive_at = Instant::now() + driven.again;
@@ -226,11 +235,12 @@ impl Running<'_> {
                 }
                 // `speaks` looks again just before the next check-in; meanwhile only what could not be told goes on.
                 look_at = look_at.or(Some(Instant::now()));
-                // What was heard may be an order.
+                // What was heard may be an order; and a server that answers may be told what was counted.
                 drive_at = Instant::now();
+                census_at = drive_at;
                 continue;
             }
-            let next = look_at.map_or(speak_at, |at| at.min(speak_at)).min(drive_at);
+            let next = look_at.map_or(speak_at, |at| at.min(speak_at)).min(drive_at).min(census_at);
             if !self.sleep_until(next) {
                 return Ended::Stopped;
             }

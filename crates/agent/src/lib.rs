@@ -8,7 +8,9 @@
 //! names in its [`settings`]; `rehearse` says what a change would do.
 
 pub mod apt;
+pub mod census;
 pub mod enrol;
+pub mod follow;
 pub mod hand;
 pub mod identity;
 pub mod observe;
@@ -17,6 +19,7 @@ pub mod program;
 pub mod settings;
 pub mod state;
 pub mod token;
+pub mod unpack;
 mod check_in;
 mod dnf;
 mod hint;

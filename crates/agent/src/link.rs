@@ -148,7 +148,14 @@ impl Link {
             request = request.header("content-encoding", "gzip");
         }
         // No settings of this request's own: with them ureq would not resume sessions.
-        let mut answer = request.send(body.bytes.as_slice()).map_err(|problem| self.failed(&problem))?;
+        self.answered(request.send(body.bytes.as_slice()))
+    }
+
+    fn answered<T: DeserializeOwned>(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<T, Error> {
+        let mut answer = answer.map_err(|problem| self.failed(&problem))?;
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|value| self::retry_after(value, Timestamp::now()));
@@ -158,6 +165,12 @@ impl Link {
             return serde_json::from_slice(&bytes).map_err(|problem| Error::Unreadable(problem.to_string()));
         }
         Err(refused(status, &bytes, retry_after))
+    }
+
+    /// Asks; gives the server's answer.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let request = self.agent.get(format!("{}{path}", self.server)).header("connection", "close");
+        self.answered(request.call())
     }
 
     /// Opens a file. [`ErrorKind::NotFound`] when the server has none of that name.

@@ -8,7 +8,8 @@ use rollout::window::Calendar;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use traffic::format::Custom;
 
 /// Where the file is unless told otherwise. None at all allows everything that a plan may ask.
 pub const FILE: &str = "/etc/palisade/agent.toml";
@@ -23,6 +24,40 @@ pub struct Settings {
     pub plans: Plans,
     /// The agent itself.
     pub agent: Agent,
+    /// What is counted in this host's web logs.
+    pub census: Census,
+}
+
+/// What is counted in this host's web logs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Census {
+    /// Whether anything is read and counted.
+    pub on: bool,
+    /// Whether the configurations of nginx and Apache are asked for logs.
+    pub find: bool,
+    /// Logs, or patterns for them, besides those that are found.
+    pub logs: Vec<PathBuf>,
+    /// How lines of `logs` are written, in the web server's own words; none: lines tell.
+    pub format: Option<String>,
+    /// Files and directories of rules, besides our own.
+    pub rules: Vec<PathBuf>,
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Self { on: false, find: true, logs: Vec::new(), format: None, rules: Vec::new() }
+    }
+}
+
+impl Census {
+    fn check(&self) -> Result<(), String> {
+        if let Some(path) = self.logs.iter().chain(&self.rules).find(|path| !path.is_absolute()) {
+            return Err(format!("census: {} does not begin with /; give the whole path", path.display()));
+        }
+        let format = self.format.as_deref().map(Custom::parse).transpose();
+        format.map(drop).map_err(|problem| format!("census: {problem}"))
+    }
 }
 
 /// What plans may do here.
@@ -93,6 +128,7 @@ impl Settings {
         let text = std::fs::read_to_string(path).map_err(|problem| error(problem.to_string()))?;
         let settings: Self = advisory::settings::parse(&text).map_err(error)?;
         settings.calendar().map_err(error)?;
+        settings.census.check().map_err(error)?;
         Ok(settings)
     }
 

@@ -41,10 +41,30 @@ pub(crate) const PRETENCE: &str = "dry.json";
 pub(crate) const FAULTS: &str = "dry-faults.json";
 /// What was seen of jobs that are over.
 pub(crate) const EVIDENCE: &str = "evidence";
+/// The terms of the fleet's census, with its key.
+pub(crate) const CENSUS_TERMS: &str = "census.json";
+/// How far logs were read, and what was counted in them.
+pub(crate) const CENSUS: &str = "census.state";
+/// The same, where it was damaged.
+const CENSUS_DAMAGED: &str = "census.state.damaged";
 /// Everything that the agent writes, or is given there.
-const NAMES: [&str; 13] = [
-    IDENTITY, NEXT_KEY, MACHINE, STATUS, CACHE, SPOOL, TRUST, PLANS, JOURNAL, PACKAGES, PRETENCE, FAULTS,
+const NAMES: [&str; 16] = [
+    IDENTITY,
+    NEXT_KEY,
+    MACHINE,
+    STATUS,
+    CACHE,
+    SPOOL,
+    TRUST,
+    PLANS,
+    JOURNAL,
+    PACKAGES,
+    PRETENCE,
+    FAULTS,
     EVIDENCE,
+    CENSUS_TERMS,
+    CENSUS,
+    CENSUS_DAMAGED,
 ];
 /// Bytes of a small file: 1 MiB, a hundred times a chain of certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -1,5 +1,6 @@
 //! What the agent says while it works: to a log, and for `palisade agent status`.
 
+use crate::census::CensusStatus;
 use crate::job::{JobStatus, Receipt};
 use crate::settings::HandKind;
 use advisory::Problem;
@@ -176,4 +177,7 @@ pub struct Status {
     /// How it stands with rollouts.
     #[serde(default)]
     pub job: Option<JobStatus>,
+    /// How the census of its logs stands; `None`: the owner wants none.
+    #[serde(default)]
+    pub census: Option<CensusStatus>,
 }

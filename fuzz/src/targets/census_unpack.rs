@@ -1,7 +1,7 @@
 //! Packed logs: damaged ones end with an error, and one that would unpack without end is cut.
 
-// The unpacker belongs to the command; the command is no library.
-#[path = "../../../crates/palisade/src/command/census/unpack.rs"]
+// The unpacker belongs to the agent, which is much to build for this alone.
+#[path = "../../../crates/agent/src/unpack.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod unpack;
 

@@ -39,6 +39,18 @@ pub(crate) struct Census {
     #[arg(long, conflicts_with_all = ["files", "journal", "json", "csv", "partial", "sample", "explain"])]
     pub(crate) partition: bool,
 
+    /// Go on when everything was counted: count what is written to the files, through rotation, until interrupted
+    #[arg(long, conflicts_with_all = ["journal", "partition", "sample", "explain", "csv", "threads"], requires = "files")]
+    pub(crate) follow: bool,
+
+    /// Keep here how far --follow came and what it counted, and go on from there
+    #[arg(long, value_name = "FILE", requires = "follow", value_hint = ValueHint::FilePath)]
+    pub(crate) checkpoint: Option<PathBuf>,
+
+    /// How often --follow tells and keeps what it counted [default: 5 on a terminal, otherwise 60]
+    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) every: Option<u32>,
+
     /// Print lines that this signature recognises instead of counting
     #[arg(long, value_name = "SIGNATURE", conflicts_with_all = ["explain", "partial", "csv", "json"])]
     pub(crate) sample: Option<String>,
@@ -241,6 +253,7 @@ Examples:
   palisade census --zone Europe/Berlin --json /var/log/apache2 > census.json
   zcat old/*.gz | palisade census
   palisade census --journal caddy
+  palisade census --follow --checkpoint web.checkpoint /var/log/nginx/access.log
   palisade census --format '$remote_addr [$time_local] \"$request\" $status' access.log
   palisade census --over-below 5 --calendar worms.yaml access.log*
   palisade census --sample zyxel-viewlog access.log

@@ -67,7 +67,7 @@ fn gather(which: &Which) -> Result<(Vec<Rule>, Vec<String>)> {
             take(name, text);
         }
     }
-    let (theirs, unread) = rule_files::read(&which.rules);
+    let (theirs, unread) = agent::census::rule_files::read(&which.rules);
     if let Some(problem) = unread.into_iter().next() {
         bail!("{problem}");
     }

@@ -7,7 +7,7 @@ use super::zone::{Clock, Day, Zone};
 use super::{Census, Setup, VisitKind};
 use crate::format::{Brief, Lines, Scratch, Seen, Source, State, line_at};
 use crate::request::Fields;
-use crate::rules::{Found, RuleId, Rules};
+use crate::rules::{Found, RuleId, Rules, Sieve};
 use memchr::memchr_iter;
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
@@ -132,30 +132,14 @@ impl Counter<'_> {
     /// Counts whole lines that stand after each other in a log that said `state` before them. Gives where the first line
     /// begins that could not be read, and how many such there are.
     pub fn count(&mut self, mut state: State, lines: &[u8]) -> Option<(usize, u64)> {
-        let mut found = std::mem::take(&mut self.found);
-        found.clear();
-        self.counting.rules.sieve().candidates(lines, &mut found);
-        let mut waiting = &found[..];
         self.tally.lines.bytes += lines.len() as u64;
         let mut unread: Option<(usize, u64)> = None;
-        let mut at = 0;
-        let mut count = |from: usize, next: usize, text: &[u8]| {
-            let many = waiting.iter().take_while(|found| found.at < next).count();
-            let (own, others) = waiting.split_at(many);
-            waiting = others;
-            if !self.line(&mut state, text, own) {
-                unread = Some(unread.map_or((from, 1), |(first, many)| (first, many + 1)));
+        let mut found = std::mem::take(&mut self.found);
+        each_line(self.counting.rules.sieve(), lines, &mut found, |at, text, found| {
+            if !self.line(&mut state, text, found) {
+                unread = Some(unread.map_or((at, 1), |(first, many)| (first, many + 1)));
             }
-        };
-        for end in memchr_iter(b'\n', lines) {
-            let text = &lines[at..end];
-            count(at, end + 1, text.strip_suffix(b"\r").unwrap_or(text));
-            at = end + 1;
-        }
-        if at < lines.len() {
-            let text = &lines[at..];
-            count(at, lines.len(), text.strip_suffix(b"\r").unwrap_or(text));
-        }
+        });
         self.found = found;
         self.counting.ledger.add(&mut self.events, &mut self.visits);
         self.events.clear();
@@ -238,6 +222,33 @@ impl Drop for Counter<'_> {
         }
         let mut all = self.counting.tally.lock().unwrap_or_else(PoisonError::into_inner);
         all.add(&self.tally);
+    }
+}
+
+/// Gives each line, without its end, with where it begins and what the sieve found in it. `found` is room that is used again.
+#[inline]
+pub(super) fn each_line(
+    sieve: &Sieve,
+    lines: &[u8],
+    found: &mut Vec<Found>,
+    mut line: impl FnMut(usize, &[u8], &[Found]),
+) {
+    found.clear();
+    sieve.candidates(lines, found);
+    let mut waiting = &found[..];
+    let mut look = |from: usize, next: usize, text: &[u8]| {
+        let many = waiting.iter().take_while(|found| found.at < next).count();
+        let (own, others) = waiting.split_at(many);
+        waiting = others;
+        line(from, text.strip_suffix(b"\r").unwrap_or(text), own);
+    };
+    let mut at = 0;
+    for end in memchr_iter(b'\n', lines) {
+        look(at, end + 1, &lines[at..end]);
+        at = end + 1;
+    }
+    if at < lines.len() {
+        look(at, lines.len(), &lines[at..]);
     }
 }
 

@@ -92,6 +92,14 @@ impl State {
         }
     }
 
+    /// Directives that bring a new state to where this one is, so that a log can be read on from its middle; empty where the
+    /// log said nothing.
+    pub fn directives(&self) -> Vec<u8> {
+        let Some(columns) = &self.columns else { return Vec::new() };
+        let clock = self.clock.directive().filter(|_| self.clock.runs).unwrap_or_default();
+        [b"#Fields:", columns.text.as_slice(), b"\n", clock.as_bytes()].concat()
+    }
+
     /// Who and when. Moves the clock of a W3C log without dates, so each line is given once and in order.
     pub fn brief(&mut self, line: &[u8]) -> Seen {
         let Some(&first) = line.first() else { return Seen::Nothing };
@@ -206,4 +214,27 @@ pub fn line_at(bytes: &[u8], offset: usize) -> Line<'_> {
 
 fn trimmed(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\n").unwrap_or(line).strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_without_dates_is_read_on_after_midnight_as_if_it_had_not_been_laid_aside() {
+        let log = "#Date: 2001-09-18 23:58:00\n#Fields: time c-ip cs-method cs-uri-stem sc-status\n\
+                   23:59:00 192.0.2.1 GET /a 200\n00:01:00 192.0.2.1 GET /b 200\n00:02:00 192.0.2.1 GET /c 200\n";
+        let moments = |state: &mut State, text: &str| -> Vec<Seen> {
+            Lines::new(text.as_bytes()).map(|line| state.brief(line.text)).collect()
+        };
+        let whole = moments(&mut State::default(), log);
+        let (before, after) = log.split_at(log.find("00:02").unwrap());
+        let mut state = State::default();
+        moments(&mut state, before);
+        let mut again = State::default();
+        again.advance(&state.directives());
+        assert_eq!(moments(&mut again, after), whole[4..]);
+        assert!(matches!(whole[4], Seen::Request(Brief { when, .. }) if when.seconds == 1_000_857_720));
+        assert_eq!(State::default().directives(), b"");
+    }
 }

@@ -35,6 +35,8 @@ enum Column {
 #[derive(Debug)]
 pub(super) struct Columns {
     names: Vec<Column>,
+    /// As the log wrote them.
+    pub(super) text: Vec<u8>,
 }
 
 /// Which day it is in a log whose lines have only a time of day.
@@ -56,6 +58,12 @@ impl Clock {
         }
     }
 
+    /// A directive that sets a clock like this one.
+    pub(super) fn directive(&self) -> Option<String> {
+        let moment = jiff::Timestamp::from_second(self.day? * 86_400 + self.last).ok()?;
+        Some(format!("#Date: {}\n", moment.strftime("%Y-%m-%d %H:%M:%S")))
+    }
+
     /// The moment of a time of day.
     fn at(&mut self, time: i64) -> Option<Stamp> {
         let mut day = self.day?;
@@ -71,7 +79,7 @@ impl Clock {
 impl Columns {
     pub(super) fn new(names: &[u8]) -> Self {
         let words = names.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
-        Self { names: words.take(COLUMNS_MAX).map(column).collect() }
+        Self { names: words.take(COLUMNS_MAX).map(column).collect(), text: names.to_vec() }
     }
 
     /// Whether lines have a time and no date.

@@ -6,7 +6,7 @@ use super::inputs::{self, Origin};
 use super::own::Own;
 use super::partials;
 use super::rdap::Rdap;
-use super::ruleset::Ruleset;
+
 use super::{EXIT_INCOMPLETE, EXIT_OWN, engine, manner, tell_problems, usage};
 use crate::EXIT_INTERRUPTED;
 use crate::cli::census::Abuse;
@@ -14,6 +14,7 @@ use crate::output::census::own as incident;
 use crate::output::census::xarf::{Draft, Lines, Party, Source};
 use crate::output::lines::{aligned, count};
 use advisory::Problem;
+use agent::census::Ruleset;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;

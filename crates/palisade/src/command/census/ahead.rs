@@ -1,9 +1,10 @@
 //! What is asked of the days to come, and the work of telling them.
 
 use super::progress::Meter;
-use super::ruleset::Ruleset;
+
 use crate::cli::census::Telling;
 use advisory::Problem;
+use agent::census::Ruleset;
 use traffic::census::outlook;
 use traffic::census::report::Report;
 use traffic::forecast::{Asked, Calendar, Calendars};

@@ -6,7 +6,7 @@
 
 use super::engine::{Chunk, Manner, head};
 use super::inputs::Input;
-use super::unpack::Bytes;
+use agent::unpack::Bytes;
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 use std::io::{self, Read};

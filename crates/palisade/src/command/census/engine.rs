@@ -6,8 +6,8 @@
 use super::copies::Copies;
 use super::inputs::{Input, Origin};
 use super::progress::Meter;
-use super::unpack::Bytes;
 use advisory::Problem;
+use agent::unpack::Bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

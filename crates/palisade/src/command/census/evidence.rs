@@ -3,8 +3,9 @@
 use super::copies::Copies;
 use super::engine::{Chunk, Manner, Stream};
 use super::inputs::Input;
-use super::ruleset::Ruleset;
+
 use advisory::Problem;
+use agent::census::Ruleset;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use traffic::census::attempts;

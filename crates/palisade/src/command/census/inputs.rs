@@ -1,7 +1,7 @@
 //! What is read: files, patterns, directories, standard input, the journal. Each becomes one stream of lines.
 
-use super::unpack::{Bytes, Caps};
 use advisory::Problem;
+use agent::unpack::{Bytes, Caps};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -54,7 +54,7 @@ impl Input {
             Origin::Stdin => Box::new(io::stdin()),
             Origin::Journal(units) => Box::new(journal(units)?),
         };
-        Bytes::of(raw, Caps::OF_LOGS)
+        Bytes::of(raw, Caps::OF_LOGS).context("read")
     }
 }
 

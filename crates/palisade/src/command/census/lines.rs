@@ -3,9 +3,9 @@
 use super::EXIT_INCOMPLETE;
 use super::engine::{Chunk, Manner, Stream};
 use super::inputs::Input;
-use super::ruleset::Ruleset;
 use crate::EXIT_USAGE;
 use crate::command::rule_files;
+use agent::census::Ruleset;
 use anyhow::{Context, Result};
 use std::io::Write;
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ mod contacts;
 mod copies;
 mod engine;
 mod evidence;
+mod follow;
 mod inputs;
 mod key;
 mod lines;
@@ -15,9 +16,7 @@ mod partials;
 mod prefix;
 mod progress;
 mod rdap;
-mod ruleset;
 mod tables;
-mod unpack;
 
 use crate::cli::census::{Census as Asking, Telling, What};
 use crate::output::census::tables::Form;
@@ -25,18 +24,18 @@ use crate::output::census::{self as table, csv, page};
 use crate::output::table::Look;
 use crate::{EXIT_INTERRUPTED, EXIT_USAGE, terminal};
 use advisory::Problem;
+use agent::census::Ruleset;
 use ahead::Ahead;
 use anyhow::{Context, Result};
 use copies::Copies;
 use engine::Manner;
 use jiff::tz::TimeZone;
 use progress::Meter;
-use ruleset::Ruleset;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use traffic::census::report::{self, Asked};
-use traffic::census::{Census, Counting, Key, Limits, Zone};
+use traffic::census::{Census, Counting, Key, Limits, Report, Zone};
 use traffic::format::Custom;
 
 /// One of our own hosts is among the sources.
@@ -66,6 +65,9 @@ pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
     if let Some(line) = &asking.explain {
         tell_problems(&problems);
         return lines::explain(line, &manner, &rules, asking.telling.json);
+    }
+    if asking.follow {
+        return follow::follow(asking, &manner, &rules, &zone, problems);
     }
     let (inputs, missing) = inputs::expand(&asking.files, &asking.journal);
     problems.extend(missing);
@@ -139,6 +141,20 @@ fn tell(
     ahead: Option<&Ahead>,
     problems: &mut Vec<Problem>,
 ) -> Result<ExitCode> {
+    let end = written(read, telling, ahead, problems)?;
+    if end != Some(EXIT_INTERRUPTED) {
+        tell_problems(problems);
+    }
+    Ok(end.map_or_else(|| ended(problems), ExitCode::from))
+}
+
+/// Tells a census as it was asked for; how the program ends, unless that is by what went wrong.
+fn written(
+    read: Read<'_>,
+    telling: &Telling,
+    ahead: Option<&Ahead>,
+    problems: &mut Vec<Problem>,
+) -> Result<Option<u8>> {
     let Read { census, rules, key, what, notes } = read;
     let (own, told) = own::Own::gather(&telling.own)?;
     problems.extend(told);
@@ -158,15 +174,13 @@ fn tell(
     if let Some(path) = &telling.partial {
         partials::write(path, &census.to_bytes())?;
     }
-    let sources_max = if telling.all { usize::MAX } else { SOURCES_LISTED };
-    let exposure = telling.exposure.map(std::num::NonZeroU64::get);
-    let mut report = report::report(&census, &rules.rules, Asked { exposure, sources_max });
+    let mut report = reported(&census, rules, telling);
     report.origins = origins;
     report.own = own;
     if let Some(ahead) = ahead {
         ahead.look(&mut report, telling.quiet);
         if agent::program::is_stopped() {
-            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+            return Ok(Some(EXIT_INTERRUPTED));
         }
     }
     for (directory, form) in [(&telling.parquet, Form::Parquet), (&telling.csv_tables, Form::Csv)] {
@@ -183,16 +197,30 @@ fn tell(
     } else if telling.csv {
         csv::rows(&report)
     } else {
-        let look =
-            Look { width: terminal::width(), colours: terminal::colours(telling.color), all: telling.all };
-        table::report(&report, what, notes, look)
+        table::report(&report, what, notes, look(telling))
     };
+    print(&text)?;
+    Ok((!report.own.is_empty()).then_some(EXIT_OWN))
+}
+
+/// What a census comes to, without what lies ahead.
+fn reported(census: &Census, rules: &Ruleset, telling: &Telling) -> Report {
+    let sources_max = if telling.all { usize::MAX } else { SOURCES_LISTED };
+    let exposure = telling.exposure.map(std::num::NonZeroU64::get);
+    report::report(census, &rules.rules, Asked { exposure, sources_max })
+}
+
+/// How a table looks here.
+fn look(telling: &Telling) -> Look {
+    Look { width: terminal::width(), colours: terminal::colours(telling.color), all: telling.all }
+}
+
+/// Whoever reads no more has what they wanted.
+fn print(text: &str) -> Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        written => written.context("write the answer")?,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("write the answer"),
     }
-    tell_problems(problems);
-    Ok(if report.own.is_empty() { ended(problems) } else { ExitCode::from(EXIT_OWN) })
 }
 
 fn zone(name: &str) -> Result<Zone, Problem> {

@@ -1,9 +1,9 @@
 //! Censuses as files: written so that a reader never sees half of one, and added up.
 
-use super::ruleset::Ruleset;
 use super::{Read as Told, ahead, key, tell, usage};
 use crate::cli::census::Merge;
 use advisory::Problem;
+use agent::census::Ruleset;
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

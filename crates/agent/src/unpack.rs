@@ -1,8 +1,7 @@
 //! Unpacks a log on the way. What it is packed with is told by its first bytes.
 //!
-//! Nothing here knows of files or of the command: a fuzz target takes this file as it is.
+//! Nothing here knows of files or of the agent: a fuzz target takes this file as it is.
 
-use anyhow::{Context, Result};
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
@@ -18,27 +17,27 @@ const PACKED_BYTES: usize = 128 << 10;
 
 /// How far unpacking goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Caps {
+pub struct Caps {
     /// Up to here the ratio is not looked at: a small log of one line again and again packs very well.
-    pub(super) free_bytes: u64,
+    pub free_bytes: u64,
     /// A packed log may unpack to so many times its size.
-    pub(super) ratio_max: u64,
+    pub ratio_max: u64,
     /// What an archive may ask an unpacker to hold in memory; a power of two.
-    pub(super) memory_bytes_max: u64,
+    pub memory_bytes_max: u64,
 }
 
 impl Caps {
     /// Logs pack to a tenth or a thirtieth; deflate cannot do more than 1,032 times, and what does is made to keep us busy.
     /// The memory is what `zstd --long=27` needs, which every version unpacks without being asked to; `xz -9` needs half.
-    pub(super) const OF_LOGS: Self =
+    pub const OF_LOGS: Self =
         Self { free_bytes: 1 << 30, ratio_max: 1_000, memory_bytes_max: 128 << 20 };
 }
 
 /// Bytes of a log, unpacked.
-pub(super) struct Bytes {
+pub struct Bytes {
     reader: Box<dyn Read + Send>,
     /// Whether it is unpacked on the way.
-    pub(super) is_packed: bool,
+    pub is_packed: bool,
     /// Bytes taken from the file itself.
     taken: Arc<AtomicU64>,
     unpacked: u64,
@@ -67,11 +66,11 @@ impl<R: Read> Read for Counted<R> {
 
 impl Bytes {
     /// Of what is read from a file, a pipe or a program.
-    pub(super) fn of(raw: Box<dyn Read + Send>, caps: Caps) -> Result<Self> {
+    pub fn of(raw: Box<dyn Read + Send>, caps: Caps) -> io::Result<Self> {
         let taken = Arc::new(AtomicU64::new(0));
         let mut raw = Counted { inner: raw, taken: taken.clone() };
         let mut magic = Vec::with_capacity(MAGIC_BYTES);
-        raw.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic).context("read")?;
+        raw.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic)?;
         let packed =
             |raw, magic: Vec<u8>| BufReader::with_capacity(PACKED_BYTES, Cursor::new(magic).chain(raw));
         let (reader, is_packed): (Box<dyn Read + Send>, bool) = match &magic[..] {
@@ -79,7 +78,7 @@ impl Bytes {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => (Box::new(zstd_reader(packed(raw, magic), caps)?), true),
             [0xfd, b'7', b'z', b'X', b'Z', 0] => {
                 let stream = Stream::new_stream_decoder(caps.memory_bytes_max, CONCATENATED);
-                let stream = stream.context("unpack xz")?;
+                let stream = stream.map_err(io::Error::other)?;
                 (Box::new(XzDecoder::new_stream(packed(raw, magic), stream)), true)
             }
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => (Box::new(MultiBzDecoder::new(packed(raw, magic))), true),
@@ -89,7 +88,7 @@ impl Bytes {
     }
 
     /// Reads until the room is full or the log ends; how much, and what broke off.
-    pub(super) fn fill(&mut self, room: &mut [u8]) -> (usize, io::Result<()>) {
+    pub fn fill(&mut self, room: &mut [u8]) -> (usize, io::Result<()>) {
         let mut filled = 0;
         while filled < room.len() {
             match self.read(&mut room[filled..]) {
@@ -103,7 +102,7 @@ impl Bytes {
     }
 
     /// Bytes taken from the file so far, as they are packed there.
-    pub(super) fn taken(&self) -> u64 {
+    pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 }
@@ -120,8 +119,70 @@ impl Read for Bytes {
     }
 }
 
-fn zstd_reader<R: BufRead>(raw: R, caps: Caps) -> Result<zstd::stream::read::Decoder<'static, R>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(raw).context("unpack zstd")?;
-    decoder.window_log_max(caps.memory_bytes_max.ilog2()).context("unpack zstd")?;
+fn zstd_reader<R: BufRead>(raw: R, caps: Caps) -> io::Result<zstd::stream::read::Decoder<'static, R>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
+    decoder.window_log_max(caps.memory_bytes_max.ilog2())?;
     Ok(decoder)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use std::io::Write;
+
+    /// The same byte over and over, in every packing, with their names.
+    fn packed(bytes: usize) -> [(&'static str, Vec<u8>); 4] {
+        let plain = vec![b'a'; bytes];
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gz.write_all(&plain).unwrap();
+        let mut bz2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+        bz2.write_all(&plain).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 6);
+        xz.write_all(&plain).unwrap();
+        [
+            ("gzip", gz.finish().unwrap()),
+            ("bzip2", bz2.finish().unwrap()),
+            ("xz", xz.finish().unwrap()),
+            ("zstd", zstd::encode_all(&plain[..], 1).unwrap()),
+        ]
+    }
+
+    /// How much came out, and what ended it.
+    fn unpacked(packed: &[u8], caps: Caps) -> (usize, Result<()>) {
+        let mut bytes = match Bytes::of(Box::new(Cursor::new(packed.to_vec())), caps) {
+            Ok(bytes) => bytes,
+            Err(error) => return (0, Err(error)),
+        };
+        let mut out = Vec::new();
+        let mut room = vec![0; 64 << 10];
+        loop {
+            let (read, ended) = bytes.fill(&mut room);
+            out.extend_from_slice(&room[..read]);
+            if ended.is_err() || read < room.len() {
+                return (out.len(), ended.map_err(Into::into));
+            }
+        }
+    }
+
+    #[test]
+    fn an_archive_that_unpacks_without_end_is_cut() {
+        let caps = Caps { free_bytes: 1 << 20, ratio_max: 100, ..Caps::OF_LOGS };
+        for (name, packed) in packed(16 << 20) {
+            let (bytes, ended) = unpacked(&packed, caps);
+            assert!(ended.unwrap_err().to_string().contains("more than 100 times"), "{name}");
+            assert!(bytes < 3 << 20, "{name}: {bytes} bytes came out");
+            let (bytes, ended) = unpacked(&packed, Caps::OF_LOGS);
+            assert!(ended.is_ok() && bytes == 16 << 20, "{name}: a log of one line again and again is one");
+        }
+    }
+
+    #[test]
+    fn an_archive_that_asks_for_much_memory_is_refused() {
+        // It was packed with a window of 8 MiB.
+        let [.., (_, xz), _] = packed(16 << 20);
+        let (bytes, ended) = unpacked(&xz, Caps { memory_bytes_max: 1 << 20, ..Caps::OF_LOGS });
+        assert!(ended.is_err() && bytes == 0, "{bytes} bytes came out");
+    }
 }

@@ -1,6 +1,6 @@
 //! The rules that a census counts with: ours, and those of the user.
 
-use crate::command::rule_files;
+use super::rule_files;
 use advisory::Problem;
 use advisory::digest::sha256;
 use std::path::PathBuf;
@@ -8,15 +8,16 @@ use traffic::rules::{Rules, builtin, read};
 
 /// Rules, and what tells them from others.
 #[derive(Debug)]
-pub(super) struct Ruleset {
-    pub(super) rules: Rules,
+pub struct Ruleset {
+    /// Made ready.
+    pub rules: Rules,
     /// Of every file's name and text.
-    pub(super) digest: String,
+    pub digest: String,
 }
 
 impl Ruleset {
     /// Ours, and those in files and directories. What cannot be read is told, and the others are used.
-    pub(super) fn read(named: &[PathBuf]) -> (Self, Vec<Problem>) {
+    pub fn read(named: &[PathBuf]) -> (Self, Vec<Problem>) {
         let mut files: Vec<(String, String)> =
             builtin().iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         let (theirs, mut problems) = rule_files::read(named);
