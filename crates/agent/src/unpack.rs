@@ -29,8 +29,7 @@ pub struct Caps {
 impl Caps {
     /// Logs pack to a tenth or a thirtieth; deflate cannot do more than 1,032 times, and what does is made to keep us busy.
     /// The memory is what `zstd --long=27` needs, which every version unpacks without being asked to; `xz -9` needs half.
-    pub const OF_LOGS: Self =
-        Self { free_bytes: 1 << 30, ratio_max: 1_000, memory_bytes_max: 128 << 20 };
+    pub const OF_LOGS: Self = Self { free_bytes: 1 << 30, ratio_max: 1_000, memory_bytes_max: 128 << 20 };
 }
 
 /// Bytes of a log, unpacked.
