@@ -125,3 +125,65 @@ fn zstd_reader<R: BufRead>(raw: R, caps: Caps) -> Result<zstd::stream::read::Dec
     decoder.window_log_max(caps.memory_bytes_max.ilog2()).context("unpack zstd")?;
     Ok(decoder)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use std::io::Write;
+
+    /// The same byte over and over, in every packing, with their names.
+    fn packed(bytes: usize) -> [(&'static str, Vec<u8>); 4] {
+        let plain = vec![b'a'; bytes];
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gz.write_all(&plain).unwrap();
+        let mut bz2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+        bz2.write_all(&plain).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 6);
+        xz.write_all(&plain).unwrap();
+        [
+            ("gzip", gz.finish().unwrap()),
+            ("bzip2", bz2.finish().unwrap()),
+            ("xz", xz.finish().unwrap()),
+            ("zstd", zstd::encode_all(&plain[..], 1).unwrap()),
+        ]
+    }
+
+    /// How much came out, and what ended it.
+    fn unpacked(packed: &[u8], caps: Caps) -> (usize, Result<()>) {
+        let mut bytes = match Bytes::of(Box::new(Cursor::new(packed.to_vec())), caps) {
+            Ok(bytes) => bytes,
+            Err(error) => return (0, Err(error)),
+        };
+        let mut out = Vec::new();
+        let mut room = vec![0; 64 << 10];
+        loop {
+            let (read, ended) = bytes.fill(&mut room);
+            out.extend_from_slice(&room[..read]);
+            if ended.is_err() || read < room.len() {
+                return (out.len(), ended.map_err(Into::into));
+            }
+        }
+    }
+
+    #[test]
+    fn an_archive_that_unpacks_without_end_is_cut() {
+        let caps = Caps { free_bytes: 1 << 20, ratio_max: 100, ..Caps::OF_LOGS };
+        for (name, packed) in packed(16 << 20) {
+            let (bytes, ended) = unpacked(&packed, caps);
+            assert!(ended.unwrap_err().to_string().contains("more than 100 times"), "{name}");
+            assert!(bytes < 3 << 20, "{name}: {bytes} bytes came out");
+            let (bytes, ended) = unpacked(&packed, Caps::OF_LOGS);
+            assert!(ended.is_ok() && bytes == 16 << 20, "{name}: a log of one line again and again is one");
+        }
+    }
+
+    #[test]
+    fn an_archive_that_asks_for_much_memory_is_refused() {
+        // It was packed with a window of 8 MiB.
+        let [.., (_, xz), _] = packed(16 << 20);
+        let (bytes, ended) = unpacked(&xz, Caps { memory_bytes_max: 1 << 20, ..Caps::OF_LOGS });
+        assert!(ended.is_err() && bytes == 0, "{bytes} bytes came out");
+    }
+}
