@@ -198,7 +198,9 @@ fn registries_are_asked_once_for_a_network_and_what_they_say_is_read_with_care()
     let known = br#"{"startAddress": "198.51.100.0", "endAddress": "198.51.101.255", "entities": [{"roles": ["registrant"],
         "entities": [{"roles": ["abuse"], "vcardArray": ["vcard", [["fn", {}, "text", "Desk"], ["email", {}, "text", "desk@example.org"]]]}]}]}"#;
     let elsewhere = br#"{"startAddress": "10.0.0.0", "endAddress": "10.0.0.255", "entities": []}"#;
-    let endless = [&b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"[..], &vec![b' '; 4 << 20]].concat();
+    // It would be an answer, if anybody read on for so long.
+    let late = br#"{"startAddress": "192.0.2.0", "endAddress": "192.0.2.127", "entities": []}"#;
+    let endless = [&b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"[..], &vec![b' '; 4 << 20], late].concat();
     let injected =
         br#"{"cidr0_cidrs": [{"v4prefix": "203.0.113.0", "length": 24}], "entities": [{"roles": ["abuse"],
         "vcardArray": ["vcard", [["email", {}, "text", "a@b.example\r\nBcc: all@b.example"]]]}]}"#;

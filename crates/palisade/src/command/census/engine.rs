@@ -48,6 +48,8 @@ pub(super) struct Stream {
     offset: u64,
     /// Inside a line that is too long.
     passing_over: bool,
+    /// Reading failed: what is broken is told once.
+    broken: bool,
     problems: Vec<Problem>,
 }
 
@@ -78,6 +80,7 @@ impl Stream {
             carry: Vec::new(),
             offset: 0,
             passing_over: false,
+            broken: false,
             problems: Vec::new(),
         })
     }
@@ -137,8 +140,12 @@ impl Stream {
 
     /// Reads until the room is full; says whether the log ended.
     fn fill(&mut self, room: &mut [u8]) -> (usize, bool) {
+        if self.broken {
+            return (0, true);
+        }
         let (read, done) = self.bytes.fill(room);
         if let Err(error) = done {
+            self.broken = true;
             self.problems.push(self.cut(&error));
             return (read, true);
         }
