@@ -58,10 +58,13 @@ def signatures(table):
 
 
 def cut(log, to):
-    """The beginning of the log, up to the end of a line."""
-    with open(log, "rb") as whole:
-        beginning = whole.read(CUT_BYTES)
-    to.write_bytes(beginning[: beginning.rindex(b"\n") + 1])
+    """The beginning of the log, up to the end of a line. By pieces: what is held here counts as a tool's memory too."""
+    with open(log, "rb") as whole, open(to, "wb") as beginning:
+        while beginning.tell() < CUT_BYTES:
+            lines = whole.readlines(1 << 20)
+            if not lines:
+                break
+            beginning.writelines(lines)
     return to
 
 

@@ -82,6 +82,10 @@ fn rules() -> Rules {
 
 /// Writes a log where it is whole or not there at all.
 fn log(file: &Path, wanted: Wanted, real: Option<&Path>) -> io::Result<()> {
+    // Root may put a file in the place of a device.
+    if file.exists() && !file.is_file() {
+        return Err(io::Error::other(format!("write log {}: it is no file; name one", file.display())));
+    }
     let base = Base::new(&rules(), real)?;
     eprintln!("{}", base.told);
     let unfinished = file.with_extension("unfinished");
