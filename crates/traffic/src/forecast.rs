@@ -172,6 +172,8 @@ struct Known {
     calendar: Vec<bool>,
     /// Whether its days do not care about the calendar, which is then laid aside.
     belied: bool,
+    /// The last day awake, if the calendar has one.
+    until: Option<Date>,
     horizon: u32,
 }
 
@@ -211,6 +213,7 @@ impl Known {
             courses,
             calendar,
             belied,
+            until: asked.calendar.until.filter(|_| !belied),
             horizon,
         })
     }
@@ -249,6 +252,10 @@ impl Known {
             changes: real(self.courses.changes(evening).len()),
             days: real(evening + 1),
             asleep: (seen, expected),
+            until: self.until.map(|until| {
+                let last = add_days(self.first_day, evening);
+                f64::from((until - last).get_days())
+            }),
         }
     }
 

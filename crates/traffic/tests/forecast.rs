@@ -166,6 +166,20 @@ fn a_worm_that_sleeps_by_the_calendar_has_not_died() {
 }
 
 #[test]
+fn a_worm_that_kills_itself_is_over_on_that_day_whatever_its_decay_says() {
+    let calendar = Calendar { asleep: vec![], until: Some(date(2001, 9, 30)) };
+    // Steady until 25 September: without the calendar no end is in sight.
+    let series = daily(date(2001, 8, 16), (0..41).map(|place| scattered(place, 60.0)));
+    let told = |calendar: Calendar| forecast(&series, &Asked { calendar, ..asked(30.0, 28) }, 1);
+    assert!(matches!(reasons(&told(Calendar::default())), [Reason::Steady]));
+    let Outlook::Told { end, course } = told(calendar) else { panic!("the calendar tells the end") };
+    assert_eq!(end.day.low, Some(date(2001, 10, 1)), "{end:?}");
+    assert_eq!(end.day.middle, Some(date(2001, 10, 1)), "{end:?}");
+    let day = |day: Date| course.ahead.iter().find(|ahead| ahead.day == day).unwrap().sources;
+    assert!(day(date(2001, 9, 30)).low_90 > 30.0 && day(date(2001, 10, 1)).middle < 30.0);
+}
+
+#[test]
 fn a_worm_that_lost_its_kill_date_is_believed_and_not_the_calendar() {
     let calendar = Calendar { asleep: vec![], until: Some(date(2001, 9, 30)) };
     // A variant of March 2003: no day of the log should have seen it.

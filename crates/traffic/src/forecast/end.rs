@@ -97,9 +97,11 @@ pub(super) fn end(
     if observed < DAYS_NEEDED {
         reasons.push(Reason::FewDays { observed, needed: DAYS_NEEDED });
     }
-    let already = share(paths, |path| path.ln_level(0.0) < ln(below));
+    let already = share(paths, |path| path.ln_left(0.0) < ln(below));
     let phase = phase(paths, past);
     match phase {
+        // An end that the calendar tells needs no decay to be seen.
+        Phase::Growing | Phase::Dying | Phase::AtFloor | Phase::Steady if past.until.is_some() => {}
         Phase::Growing => reasons.push(Reason::Growing { probability: growing(paths, past) }),
         // What is below the limit already needs no half-life to be seen.
         Phase::Dying | Phase::AtFloor | Phase::Steady if already >= OVER => {}
@@ -152,7 +154,7 @@ fn days_below(paths: &[Path], below: f64, stretch: &Stretch) -> Vec<f64> {
     let mut days = vec![f64::INFINITY; paths.len()];
     let mut ahead = 0;
     while ahead <= END_DAYS_MAX {
-        let levels: Vec<f64> = paths.iter().map(|path| path.ln_level(f64::from(ahead))).collect();
+        let levels: Vec<f64> = paths.iter().map(|path| path.ln_left(f64::from(ahead))).collect();
         let middle = super::number::median(&mut levels.clone());
         let factor = wider(stretch, ahead);
         for (level, day) in levels.iter().zip(&mut days) {
@@ -189,7 +191,7 @@ mod tests {
     fn path(half_life: f64, fade: f64) -> Path {
         let curve = Curve { level: ln(1000.0), rate: ln(2.0) / half_life, tail: Tail::Floor { fade } };
         let belief = Belief { curve, weekday: [0.0; 7], spread: 0.0, clump: -3.0 };
-        let past = Past { since: 10.0, changes: 0.0, days: 10.0, asleep: (0.0, 0.0) };
+        let past = Past { since: 10.0, changes: 0.0, days: 10.0, asleep: (0.0, 0.0), until: None };
         Path::new(&belief, &past, 0.0, &mut Chance::new(1, 0))
     }
 

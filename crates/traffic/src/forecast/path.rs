@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::curve::{Belief, Curve, Prior};
-use super::number::exp;
+use super::number::{exp, ln};
 
 /// Changes of course that are expected beforehand: one in 800 days, as firmly as if 250 had been seen.
 const CHANGES_BEFORE: (f64, f64) = (0.3, 250.0);
@@ -25,6 +25,8 @@ pub(super) struct Past {
     pub(super) days: f64,
     /// Sources on days on which the attack should have slept, and such days' sources had it been awake.
     pub(super) asleep: (f64, f64),
+    /// Days from the last evening to the last one on which the attack is awake, where its calendar has one; negative if that is past.
+    pub(super) until: Option<f64>,
 }
 
 /// One possible future.
@@ -38,6 +40,7 @@ pub(super) struct Path {
     jumps: Vec<(f64, f64)>,
     /// The share that stays on days on which the attack sleeps.
     asleep: f64,
+    until: Option<f64>,
 }
 
 impl Path {
@@ -60,7 +63,7 @@ impl Path {
         let (seen, expected) = past.asleep;
         // Before any such day: a tenth, as if 0.3 of 3 had been seen.
         let asleep = (chance.gamma(0.3 + seen) / (3.0 + expected)).min(1.0);
-        Self { belief: *belief, since: past.since, turn, jumps, asleep }
+        Self { belief: *belief, since: past.since, turn, jumps, asleep, until: past.until }
     }
 
     /// ln of the sources on the `ahead`th day after the last, without weekdays and changes of course.
@@ -78,7 +81,13 @@ impl Path {
 
     /// ln of the sources a day that never end; −∞ if nothing stays.
     pub(super) fn ln_floor(&self) -> f64 {
-        self.last_curve().ln_floor()
+        self.last_curve().ln_floor() + self.until.map_or(0.0, |_| ln(self.asleep))
+    }
+
+    /// The level, and after the last day awake what is left of it.
+    pub(super) fn ln_left(&self, ahead: f64) -> f64 {
+        let over = self.until.is_some_and(|until| ahead > until);
+        self.ln_level(ahead) + if over { ln(self.asleep) } else { 0.0 }
     }
 
     /// Sources expected on that day, everything included.
@@ -93,7 +102,6 @@ impl Path {
 mod tests {
     use super::*;
     use crate::forecast::curve::Tail;
-    use crate::forecast::number::ln;
 
     fn belief(rate: f64, fade: f64) -> Belief {
         let curve = Curve { level: ln(1000.0), rate, tail: Tail::Floor { fade } };
@@ -102,7 +110,7 @@ mod tests {
 
     #[test]
     fn growth_turns_some_day_and_never_passes_every_address() {
-        let past = Past { since: 5.0, changes: 0.0, days: 5.0, asleep: (0.0, 0.0) };
+        let past = Past { since: 5.0, changes: 0.0, days: 5.0, asleep: (0.0, 0.0), until: None };
         for number in 0..200 {
             let path = Path::new(&belief(-3.0, 2.0), &past, 0.0, &mut Chance::new(2, number));
             let most = (0..400).map(|day| path.ln_level(f64::from(day))).fold(0.0, f64::max);

@@ -85,8 +85,11 @@ pub(super) fn said(outlook: &Outlook) -> String {
         let bands = last.sources;
         let _ = write!(
             text,
-            "; {:.0} sources ({:.0} to {:.0}) on {}",
-            bands.middle, bands.low_90, bands.high_90, last.day
+            "; {} ({:.0} to {:.0}) on {}",
+            sources(bands.middle),
+            bands.low_90,
+            bands.high_90,
+            last.day
         );
     }
     text
@@ -110,7 +113,7 @@ fn tested(backtest: &Backtest) -> String {
 }
 
 fn ended(end: &End) -> String {
-    let limit = format!("below {} sources a day", end.below);
+    let limit = format!("below {} a day", sources(end.below));
     let sure = format!("already {:.0} %, never {:.0} %", 100.0 * end.already, 100.0 * end.never);
     let date = |day: Option<Date>| day.map_or("not in sight".to_owned(), |day| day.to_string());
     if end.already >= ALREADY {
@@ -123,6 +126,12 @@ fn ended(end: &End) -> String {
             format!("{limit} by {middle} ({low} to {}), {sure}", date(end.day.high))
         }
     }
+}
+
+/// `1 source`, `2.5 sources`.
+fn sources(count: f64) -> String {
+    let text = count.to_string();
+    if text == "1" { "1 source".to_owned() } else { format!("{text} sources") }
 }
 
 fn days(span: &Span<f64>) -> String {
