@@ -1,5 +1,6 @@
 //! `palisade agent`: this host's part in a fleet.
 
+mod census;
 mod hand;
 mod orders;
 
@@ -42,6 +43,8 @@ pub(crate) enum AgentCommand {
     Run(Run),
     /// Tell how this host stands with its server
     Status(Status),
+    /// Show the web logs that are followed, or would be
+    Census(census::Census),
     /// Make this host no part of a fleet any more
     Uninstall(Uninstall),
     /// Answer an order of the agent's, as root
@@ -186,6 +189,7 @@ pub(crate) fn run(command: &AgentCommand) -> Result<ExitCode> {
         AgentCommand::Enroll(arguments) => enroll(arguments),
         AgentCommand::Run(arguments) => work(arguments),
         AgentCommand::Status(arguments) => status(arguments),
+        AgentCommand::Census(arguments) => census::run(arguments),
         AgentCommand::Uninstall(arguments) => uninstall(arguments),
         AgentCommand::Hand(arguments) => hand::hand(arguments),
         AgentCommand::Deed => Ok(hand::deed()),
@@ -347,6 +351,9 @@ fn lines(
         }
         if let Some(job) = &told.job {
             rows.extend(orders::rows(job));
+        }
+        if let Some(status) = &told.census {
+            rows.extend(census::rows(status));
         }
     }
     let mut text = String::new();

@@ -77,7 +77,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::at(&directory.path().join("hand")).unwrap();
         place.remember(&Host { host: HOST, group: String::new() }, None).unwrap();
-        let settings = Settings { agent: Agent { hand: HandKind::Apt }, plans: Plans::default() };
+        let settings = Settings { agent: Agent { hand: HandKind::Apt }, ..Settings::default() };
         Self { _directory: directory, place, settings, publisher, files, plan, now }
     }
 
