@@ -83,6 +83,8 @@ struct Shared {
 /// What the thread has to say besides counts.
 #[derive(Debug, Default)]
 struct Seen {
+    /// Whether there was a look yet.
+    has_looked: bool,
     logs: usize,
     problems: Vec<String>,
     /// For the log; told once.
@@ -118,8 +120,8 @@ impl Counter {
         Some(Self { shared, thread: Some(thread) })
     }
 
-    /// What is to be told next; nothing where that is nothing.
-    pub(crate) fn due(&self) -> Option<(Counted, Due)> {
+    /// What is to be told next; nothing where that is no hour, and all else is as it was `told` last.
+    pub(crate) fn due(&self, told: Option<&Counted>) -> Option<(Counted, Due)> {
         let book = lock(&self.shared.book);
         let mut due = book.due(&self.shared.rules.rules);
         let hours = std::mem::take(&mut due.hours);
@@ -130,7 +132,9 @@ impl Counter {
             problems: seen.problems.clone(),
             hours,
         };
-        (!counted.hours.is_empty()).then_some((counted, due))
+        let is_news =
+            told.is_none_or(|told| (told.logs, &told.problems) != (counted.logs, &counted.problems));
+        (seen.has_looked && (is_news || !counted.hours.is_empty())).then_some((counted, due))
     }
 
     /// The server has these.
@@ -330,14 +334,14 @@ impl Working {
             .map(|(log, many)| format!("{}: {many} lines are in no format that is known", log.display()));
         let untold = (untold > 0).then(|| {
             format!(
-                "{untold} requests came too late for their hour, or are dated ahead; they are not counted"
+                "{untold} requests are of hours that are not told again, or dated ahead; they are not counted"
             )
         });
         let troubles = self.follower.troubles().chain(&self.logs.problems).map(ToString::to_string);
         let problems = troubles.chain(unread).chain(untold).take(PROBLEMS_TOLD);
         let problems = problems.map(|problem| problem.chars().take(PROBLEM_LETTERS).collect()).collect();
         let mut seen = lock(&self.shared.seen);
-        (seen.logs, seen.problems) = (logs, problems);
+        (seen.has_looked, seen.logs, seen.problems) = (true, logs, problems);
         if dropped > 0 {
             let reason = format!("{dropped} hours dropped untold: the fleet's census will have a hole");
             let problem = Problem::new("keep what was counted in", self.kept.display().to_string(), reason);

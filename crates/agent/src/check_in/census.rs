@@ -10,7 +10,7 @@ use advisory::Problem;
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
 use traffic::census::Key;
-use wire::v1::census::{CENSUS_PATH, Taken, Terms};
+use wire::v1::census::{CENSUS_PATH, Counted, Taken, Terms};
 
 /// Bytes of the terms; they have a hundred.
 const TERMS_BYTES_MAX: u64 = 1 << 16;
@@ -25,6 +25,8 @@ pub(super) struct Part {
     at: Option<Instant>,
     failures: u32,
     told: Option<Timestamp>,
+    /// What was told last, without its hours.
+    last: Option<Counted>,
     /// What went wrong last, so that it is told once.
     said: Option<String>,
 }
@@ -101,7 +103,9 @@ impl Running<'_> {
         }
         let mut next = self.census.terms.as_ref().map_or(0, |terms| terms.next_seconds);
         for _ in 0..MESSAGES_MAX {
-            let Some((counted, due)) = self.census.counter.as_ref().and_then(Counter::due) else { break };
+            let counter = self.census.counter.as_ref();
+            let due = counter.and_then(|counter| counter.due(self.census.last.as_ref()));
+            let Some((counted, due)) = due else { break };
             let taken: Taken = self.link()?.post(CENSUS_PATH, &Body::new(&counted))?;
             next = taken.next_seconds;
             if !taken.stored {
@@ -110,6 +114,7 @@ impl Running<'_> {
                 break;
             }
             self.census.told = Some(Timestamp::now());
+            self.census.last = Some(Counted { hours: Vec::new(), ..counted });
             if let Some(counter) = &self.census.counter {
                 counter.told(&due);
             }

@@ -24,8 +24,9 @@ use checkpoint::V1;
 use family::{Directories, Found};
 use place::{Id, MARK_BYTES, Place, Stand, Take, Went, Whereabouts, head, id, unpacked};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use traffic::format::State;
@@ -463,7 +464,9 @@ enum Whose {
 
 /// Opens a file, if it is still the one that was found.
 fn open(found: &Found) -> io::Result<Option<File>> {
-    let file = File::open(&found.path)?;
+    // What has become a pipe since it was found must not keep us waiting for a writer.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(&found.path)?;
     Ok((id(&file.metadata()?) == found.id).then_some(file))
 }
 

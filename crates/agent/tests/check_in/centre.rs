@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use time::{Duration, OffsetDateTime};
+use traffic::census::Key;
+use wire::v1::census::{CENSUS_PATH, Counted, Taken, Terms};
 use wire::v1::{
     CHECK_IN_PATH, ENROL_PATH, HINT_PATH, Hint, Noted, REHEARSAL_PATH, RENEW_PATH, REPORT_PATH, Rehearse,
     Report, TRUST_PATH, Told, hash,
@@ -73,6 +75,10 @@ pub(crate) struct Memory {
     pub(crate) rehearse: Option<Rehearse>,
     /// Given at enrolment.
     pub(crate) root: Option<String>,
+    /// How hosts are to count; `None`: it takes no censuses.
+    pub(crate) terms: Option<Terms>,
+    /// What hosts counted, in the order of messages.
+    pub(crate) counted: Vec<Counted>,
     /// `None`: it keeps nobody waiting for hints.
     pub(crate) hint: Option<Hint>,
 }
@@ -264,6 +270,20 @@ fn work(heard: &Heard, authority: &CertifiedIssuer<'_, KeyPair>, memory: &mut Me
             memory.rehearse = None;
             serde_json::to_value(Noted { wanted: true }).unwrap()
         }
+        CENSUS_PATH => {
+            let Some(terms) = memory.terms.clone() else { return Answer::refusal(404, "unknown", "") };
+            if heard.body.is_null() {
+                serde_json::to_value(terms).unwrap()
+            } else {
+                let counted: Counted = serde_json::from_value(heard.body.clone()).unwrap();
+                let key: Vec<u8> = (0..32).map(|at| hex_byte(&terms.key, at)).collect();
+                let stored = Key::new(key.try_into().unwrap()).id() == counted.key;
+                if stored {
+                    memory.counted.push(counted);
+                }
+                serde_json::to_value(Taken { stored, next_seconds: terms.next_seconds }).unwrap()
+            }
+        }
         REPORT_PATH => {
             let report: Report = serde_json::from_value(heard.body.clone()).unwrap();
             memory.bodies.extend(report.bodies);
@@ -285,6 +305,10 @@ fn sign(request: &str, authority: &CertifiedIssuer<'_, KeyPair>, age_days: i64) 
     request.params.not_before = from;
     request.params.not_after = from + Duration::days(30);
     request.signed_by(authority).unwrap().pem()
+}
+
+fn hex_byte(text: &str, at: usize) -> u8 {
+    u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).unwrap()
 }
 
 /// The public key in a certificate request, DER.

@@ -1,5 +1,6 @@
 //! `palisade agent`: this host's part in a fleet.
 
+mod census;
 mod hand;
 mod orders;
 
@@ -44,6 +45,8 @@ pub(crate) enum AgentCommand {
     Status(Status),
     /// Say whose signatures count here, where the fleet had no root yet when this host was enrolled
     Trust(hand::Trust),
+    /// Show the web logs that are followed, or would be
+    Census(census::Census),
     /// Make this host no part of a fleet any more
     Uninstall(Uninstall),
     /// Answer an order of the agent's, as root
@@ -189,6 +192,7 @@ pub(crate) fn run(command: &AgentCommand) -> Result<ExitCode> {
         AgentCommand::Run(arguments) => work(arguments),
         AgentCommand::Status(arguments) => status(arguments),
         AgentCommand::Trust(arguments) => hand::trust(arguments),
+        AgentCommand::Census(arguments) => census::run(arguments),
         AgentCommand::Uninstall(arguments) => uninstall(arguments),
         AgentCommand::Hand(arguments) => hand::hand(arguments),
         AgentCommand::Deed => Ok(hand::deed()),
@@ -350,6 +354,9 @@ fn lines(
         }
         if let Some(job) = &told.job {
             rows.extend(orders::rows(job));
+        }
+        if let Some(status) = &told.census {
+            rows.extend(census::rows(status));
         }
     }
     let mut text = String::new();

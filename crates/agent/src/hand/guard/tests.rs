@@ -79,7 +79,7 @@ impl World {
         place.remember(&Host { host: HOST, group: String::new() }, None).unwrap();
         let root = publisher.standing().root_bytes();
         place.believe(&root, &publisher.standing().fingerprint()).unwrap();
-        let settings = Settings { agent: Agent { hand: HandKind::Apt }, plans: Plans::default() };
+        let settings = Settings { agent: Agent { hand: HandKind::Apt }, ..Settings::default() };
         Self { _directory: directory, place, settings, publisher, files, plan, now }
     }
 
