@@ -5,6 +5,7 @@
 
 mod counter;
 mod distinct;
+pub mod growth;
 mod ledger;
 pub mod outlook;
 mod partial;
