@@ -258,11 +258,8 @@ pub(super) async fn fleet_days(
         unread: row.unread,
         hosts: row.hosts,
     };
-    let told = FleetDays {
-        first: date_of(first),
-        last: date_of(last),
-        days: rows.into_iter().map(day).collect(),
-    };
+    let told =
+        FleetDays { first: date_of(first), last: date_of(last), days: rows.into_iter().map(day).collect() };
     etag::tagged(&headers, revision, &told)
 }
 
@@ -346,9 +343,8 @@ impl Standing {
     }
 
     fn counted(&self, row: Row) -> Counted {
-        let alarm = |kind| {
-            self.alarms.iter().find(|alarm| alarm.kind == kind && alarm.signature == row.signature)
-        };
+        let alarm =
+            |kind| self.alarms.iter().find(|alarm| alarm.kind == kind && alarm.signature == row.signature);
         let error_percent = |count| if count == 0 { None } else { row.sources.error_percent };
         Counted {
             attempts: row.days.iter().map(|day| day.attempts).sum(),

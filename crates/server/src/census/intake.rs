@@ -39,7 +39,10 @@ pub(crate) fn look(told: said::Counted, taken: Taken) -> Result<(Counted, usize)
             return Err(format!("hour {number} is in the future; it is {} now: set the clock", taken.now));
         }
         if number < taken.first {
-            return Err(format!("hour {number} is older than anything that is kept; the first is {}", taken.first));
+            return Err(format!(
+                "hour {number} is older than anything that is kept; the first is {}",
+                taken.first
+            ));
         }
         let looked = look_at(hour).map_err(|reason| format!("hour {number}: {reason}"))?;
         if number < taken.open {
@@ -48,7 +51,8 @@ pub(crate) fn look(told: said::Counted, taken: Taken) -> Result<(Counted, usize)
             hours.insert(number, looked);
         }
     }
-    let problems = told.problems.iter().take(PROBLEMS_MAX).map(|problem| clean(problem, PROBLEM_BYTES_MAX)).collect();
+    let problems =
+        told.problems.iter().take(PROBLEMS_MAX).map(|problem| clean(problem, PROBLEM_BYTES_MAX)).collect();
     Ok((Counted { logs: told.logs, problems, hours }, late))
 }
 
@@ -65,7 +69,9 @@ fn look_at(hour: said::Hour) -> Result<Hour, String> {
         let name = said.signature;
         if name.is_empty() || name.len() > SIGNATURE_BYTES_MAX || clean(&name, SIGNATURE_BYTES_MAX) != name {
             let shown = clean(&name, 40);
-            return Err(format!("\"{shown}\" is no id of a signature: 1 to {SIGNATURE_BYTES_MAX} printable bytes"));
+            return Err(format!(
+                "\"{shown}\" is no id of a signature: 1 to {SIGNATURE_BYTES_MAX} printable bytes"
+            ));
         }
         let of = |reason: String| format!("{name}: {reason}");
         if said.cves.len() > CVES_MAX {

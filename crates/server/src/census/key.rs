@@ -40,9 +40,11 @@ pub(crate) async fn fleet_key(store: &Store, seal: &Seal, now: Timestamp) -> Res
     let sealed = seal.close(SETTING.as_bytes(), &*bytes).map_err(damaged)?;
     let mut writing = store.begin().await?;
     let query = match &before {
-        None => sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(SETTING)
-            .bind(sealed),
+        None => {
+            sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+                .bind(SETTING)
+                .bind(sealed)
+        }
         Some(before) => sqlx::query("UPDATE settings SET value = $2 WHERE name = $1 AND value = $3")
             .bind(SETTING)
             .bind(sealed)
@@ -75,4 +77,3 @@ async fn read(store: &Store) -> Result<Option<String>, Error> {
         .await
         .doing("read the key of the census")
 }
-

@@ -170,7 +170,8 @@ impl Watch {
                 let asked =
                     Asked { below: OVER_BELOW, horizon_days: AHEAD_DAYS, calendar: Calendar::default() };
                 // Some seconds of a core at most.
-                let told = off_thread(move || series.map(|series| forecast::forecast(&series, &asked, SEED))).await;
+                let told =
+                    off_thread(move || series.map(|series| forecast::forecast(&series, &asked, SEED))).await;
                 json!(told)
             }
         };

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use std::sync::atomic::Ordering;
-use wire::v1::census::{Counted, Terms, Taken as Told};
+use wire::v1::census::{Counted, Taken as Told, Terms};
 
 impl Desk {
     /// GET: how to count. POST: what was counted.

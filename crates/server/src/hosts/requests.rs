@@ -28,8 +28,8 @@ use tracing::{Instrument, info_span};
 use uuid::Uuid;
 use wire::v1::census::CENSUS_PATH;
 use wire::v1::{
-    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, Enrol, Enrolled, HINT_PATH, 
-    REHEARSAL_PATH, RENEW_PATH, REPORT_PATH, Renew, Renewed, Report, Reported, TRUST_PATH,
+    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, Enrol, Enrolled, HINT_PATH, REHEARSAL_PATH, RENEW_PATH,
+    REPORT_PATH, Renew, Renewed, Report, Reported, TRUST_PATH,
 };
 
 /// Bytes of a check-in: ten times a real one.

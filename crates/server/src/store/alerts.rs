@@ -35,13 +35,14 @@ pub const ALERTS_MAX: i64 = 10_000;
 
 /// All that fire, by name.
 pub async fn list(store: &Store, after: &str, most: i64) -> Result<Vec<Alert>, Error> {
-    let rows =
-        sqlx::query("SELECT name, since_at, detail, holds FROM alerts WHERE name > $1 ORDER BY name LIMIT $2")
-            .bind(after.to_owned())
-            .bind(most)
-            .fetch_all(store.reader())
-            .await
-            .doing("list alerts")?;
+    let rows = sqlx::query(
+        "SELECT name, since_at, detail, holds FROM alerts WHERE name > $1 ORDER BY name LIMIT $2",
+    )
+    .bind(after.to_owned())
+    .bind(most)
+    .fetch_all(store.reader())
+    .await
+    .doing("list alerts")?;
     rows.iter()
         .map(|row| {
             let name: String = row.get(0);

@@ -57,7 +57,12 @@ pub fn growth(last: u64, before: &[f64]) -> Option<Growth> {
 }
 
 #[cfg(test)]
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a simulation")]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a simulation"
+)]
 mod tests {
     use super::*;
 
@@ -125,9 +130,8 @@ mod tests {
         for size in [0.5, 1.0, 3.0, 10.0, 1_000.0] {
             for mean in [0.3, 1.0, 3.0, 10.0, 100.0, 1_000.0] {
                 let days = 4_000;
-                let hours: Vec<u64> = (0..days * 24)
-                    .map(|_| chance.negative_binomial(mean / 24.0, size / 24.0))
-                    .collect();
+                let hours: Vec<u64> =
+                    (0..days * 24).map(|_| chance.negative_binomial(mean / 24.0, size / 24.0)).collect();
                 // As the server looks: every hour; an episode ends after a day without growth.
                 let (mut own, mut last) = (0, None);
                 for hour in 15 * 24..=days * 24 {

@@ -2,6 +2,7 @@
 
 mod copies;
 mod engine;
+mod fleet;
 mod inputs;
 mod key;
 mod lines;
@@ -39,6 +40,14 @@ const SOURCES_LISTED: usize = 20;
 pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
     if let Some(What::Merge(merge)) = &asking.what {
         return partials::merge(merge);
+    }
+    if fleet::is_asked(asking) {
+        return fleet::run(asking);
+    }
+    if let Some(option) = fleet::of_the_fleet(asking) {
+        let problem = Problem::new("count logs", option, "it is about the fleet's census")
+            .remedy("leave it out, or name no log");
+        return Ok(usage(&problem));
     }
     let zone = match zone(&asking.zone) {
         Ok(zone) => zone,

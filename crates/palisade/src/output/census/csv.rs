@@ -25,7 +25,7 @@ pub(crate) fn rows(report: &Report) -> String {
 }
 
 /// A field as RFC 4180 has it. Ids of other people's rules may hold anything.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) || text.starts_with(['=', '+', '-', '@']) {
         // Spreadsheets would compute what begins like a formula.
         let text = text.trim_start_matches(['=', '+', '-', '@']);

@@ -59,8 +59,10 @@ pub async fn list(store: &Store) -> Result<Vec<Alarm>, Error> {
 
 fn alarm(row: &AnyRow) -> Result<Alarm, Error> {
     let signature: String = row.get(1);
-    let damaged =
-        |reason: &str| Error::Damaged { object: format!("the alarm of {signature}"), reason: reason.to_owned() };
+    let damaged = |reason: &str| Error::Damaged {
+        object: format!("the alarm of {signature}"),
+        reason: reason.to_owned(),
+    };
     Ok(Alarm {
         kind: Kind::of(row.get(0)).ok_or_else(|| damaged("its kind is not known"))?,
         since: Timestamp::from_microsecond(row.get(2)).map_err(|_| damaged("its time is out of range"))?,
@@ -108,17 +110,20 @@ pub async fn settle(
             "labels": { "alertname": format!("signature-{}", kind.word()), "signature": signature },
             "annotations": { "summary": summary, "figures": detail.to_string() },
         });
-        alerts::fire(writing, now, &Actor::Server, &Alert::of_census(&name(kind, signature), now, detail)).await?;
+        alerts::fire(writing, now, &Actor::Server, &Alert::of_census(&name(kind, signature), now, detail))
+            .await?;
     }
     for signature in standing.iter().filter(|signature| !wanted.contains_key(*signature)) {
         changed = true;
-        sqlx::query("UPDATE census_alarms SET until_at = $3 WHERE kind = $1 AND signature = $2 AND until_at IS NULL")
-            .bind(kind.word())
-            .bind(signature.clone())
-            .bind(now.as_microsecond())
-            .execute(&mut **writing)
-            .await
-            .doing("end an alarm of the census")?;
+        sqlx::query(
+            "UPDATE census_alarms SET until_at = $3 WHERE kind = $1 AND signature = $2 AND until_at IS NULL",
+        )
+        .bind(kind.word())
+        .bind(signature.clone())
+        .bind(now.as_microsecond())
+        .execute(&mut **writing)
+        .await
+        .doing("end an alarm of the census")?;
         let name = format!("{OF_CENSUS}{}", name(kind, signature));
         alerts::end(writing, now, &Actor::Server, &name).await?;
     }

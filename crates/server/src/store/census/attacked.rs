@@ -1,8 +1,8 @@
 //! Attempts meet findings: a host with an open finding of a CVE is sent attempts for that very CVE.
 
 use super::{DAY_HOURS, HOST_DAYS};
-use crate::store::audit::Actor;
 use crate::store::alerts::{self, Alert, OF_CENSUS};
+use crate::store::audit::Actor;
 use crate::store::events::{self, Kind};
 use crate::store::finding_list::words;
 use crate::store::{Doing, Error, Store, Writing, moment};
@@ -38,11 +38,12 @@ impl Attacked {
 pub async fn now(store: &Store, now: Timestamp) -> Result<AttackedNow, Error> {
     let since_day = now.as_second().div_euclid(3_600 * DAY_HOURS) - HOST_DAYS + 1;
     let since = since_day * DAY_HOURS;
-    let texts: Vec<String> = sqlx::query_scalar("SELECT DISTINCT cves FROM census_hosts WHERE last_hour >= $1")
-        .bind(since)
-        .fetch_all(store.reader())
-        .await
-        .doing("read what attempts are about")?;
+    let texts: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT cves FROM census_hosts WHERE last_hour >= $1")
+            .bind(since)
+            .fetch_all(store.reader())
+            .await
+            .doing("read what attempts are about")?;
     let cves: BTreeSet<String> = texts.iter().flat_map(|text| words(text)).collect();
     if cves.is_empty() {
         return Ok(AttackedNow::new());
@@ -82,10 +83,12 @@ pub async fn now(store: &Store, now: Timestamp) -> Result<AttackedNow, Error> {
 
 /// What the store holds as open.
 async fn open(writing: &mut Writing) -> Result<AttackedNow, Error> {
-    let rows = sqlx::query("SELECT topic, host, cves, attempts, last_hour FROM census_attacked WHERE until_at IS NULL")
-        .fetch_all(&mut **writing)
-        .await
-        .doing("read findings under attack")?;
+    let rows = sqlx::query(
+        "SELECT topic, host, cves, attempts, last_hour FROM census_attacked WHERE until_at IS NULL",
+    )
+    .fetch_all(&mut **writing)
+    .await
+    .doing("read findings under attack")?;
     Ok(rows
         .iter()
         .map(|row| {
@@ -124,16 +127,19 @@ pub async fn settle(writing: &mut Writing, at: Timestamp, now: &AttackedNow) -> 
         query.execute(&mut **writing).await.doing("store a finding under attack")?;
     }
     for (topic, host) in before.keys().filter(|key| !now.contains_key(key)) {
-        sqlx::query("UPDATE census_attacked SET until_at = $3 WHERE topic = $1 AND host = $2 AND until_at IS NULL")
-            .bind(*topic)
-            .bind(*host)
-            .bind(moment)
-            .execute(&mut **writing)
-            .await
-            .doing("end a finding under attack")?;
+        sqlx::query(
+            "UPDATE census_attacked SET until_at = $3 WHERE topic = $1 AND host = $2 AND until_at IS NULL",
+        )
+        .bind(*topic)
+        .bind(*host)
+        .bind(moment)
+        .execute(&mut **writing)
+        .await
+        .doing("end a finding under attack")?;
     }
     for (cve, hosts) in begun {
-        let detail = json!({ "what": "attacked", "hosts": names(writing, &hosts).await?, "hosts_count": hosts.len() });
+        let detail =
+            json!({ "what": "attacked", "hosts": names(writing, &hosts).await?, "hosts_count": hosts.len() });
         events::tell(writing, at, Kind::Census, cve, &detail).await?;
     }
     settle_alerts(writing, at, &before, now).await?;
@@ -160,7 +166,8 @@ async fn settle_alerts(
             "labels": { "alertname": "attacked-and-vulnerable", "cve": cve },
             "annotations": { "summary": summary, "hosts": names(writing, hosts).await?.join(", ") },
         });
-        alerts::fire(writing, at, &Actor::Server, &Alert::of_census(&format!("attacked:{cve}"), at, detail)).await?;
+        alerts::fire(writing, at, &Actor::Server, &Alert::of_census(&format!("attacked:{cve}"), at, detail))
+            .await?;
     }
     for cve in then.into_iter().filter(|cve| !still.contains_key(cve)) {
         alerts::end(writing, at, &Actor::Server, &format!("{OF_CENSUS}attacked:{cve}")).await?;
@@ -184,10 +191,11 @@ async fn names(writing: &mut Writing, hosts: &BTreeSet<i64>) -> Result<Vec<Strin
 
 /// How many findings are under attack, on how many hosts.
 pub async fn count(store: &Store) -> Result<(i64, i64), Error> {
-    let row = sqlx::query("SELECT COUNT(*), COUNT(DISTINCT host) FROM census_attacked WHERE until_at IS NULL")
-        .fetch_one(store.reader())
-        .await
-        .doing("count findings under attack")?;
+    let row =
+        sqlx::query("SELECT COUNT(*), COUNT(DISTINCT host) FROM census_attacked WHERE until_at IS NULL")
+            .fetch_one(store.reader())
+            .await
+            .doing("count findings under attack")?;
     Ok((row.get(0), row.get(1)))
 }
 

@@ -10,14 +10,14 @@ mod tell;
 
 pub use alarms::{Alarm, Kind, list as alarms, settle as settle_alarms};
 pub use attacked::{
-    Attacked, AttackedNow, by_signature as attacked_by_signature, count as count_attacked, now as attacked_now,
-    of_host as attacked_of_host, settle as settle_attacked,
+    Attacked, AttackedNow, by_signature as attacked_by_signature, count as count_attacked,
+    now as attacked_now, of_host as attacked_of_host, settle as settle_attacked,
 };
 pub use prune::{Kept, prune};
 pub use sums::{Seen, Windows, first_day, since, windows};
 pub use tell::{
-    Day, HostShare, Requests, Signature, Teller, hosts_of, outlooks_due, put_outlook, requests, revision, signature,
-    signatures, tellers,
+    Day, HostShare, Requests, Signature, Teller, hosts_of, outlooks_due, put_outlook, requests, revision,
+    signature, signatures, tellers,
 };
 
 use super::packed::{pack, unpack};
@@ -102,11 +102,19 @@ type HostDay = BTreeMap<u8, Hour>;
 pub async fn take(store: &Store, now: Timestamp, host: &str, told: &Counted) -> Result<Taken, Error> {
     let number = host_number(store, host).await?;
     let Some(number) = number else { return Ok(Taken::Missing) };
-    let days: Vec<i64> = told.hours.keys().map(|hour| hour.div_euclid(DAY_HOURS)).collect::<BTreeSet<_>>().into_iter().collect();
+    let days: Vec<i64> = told
+        .hours
+        .keys()
+        .map(|hour| hour.div_euclid(DAY_HOURS))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     // Most hosts tell again what has not changed: that takes no turn among those that write.
     let before = host_days(&mut *reading(store).await?, store, number, &days).await?;
     let teller = teller(&mut *reading(store).await?, number).await?;
-    if teller.as_ref().is_some_and(|teller| teller.says(told)) && changed_hours(&before, told).next().is_none() {
+    if teller.as_ref().is_some_and(|teller| teller.says(told))
+        && changed_hours(&before, told).next().is_none()
+    {
         return Ok(Taken::Unchanged);
     }
     let mut writing = store.begin().await?;
@@ -129,7 +137,10 @@ pub async fn take(store: &Store, now: Timestamp, host: &str, told: &Counted) -> 
         }
         let body = serde_json::to_vec(hours).expect("counts have text keys only");
         if body.len() > DAY_BYTES_MAX {
-            return Ok(Taken::TooMuch(format!("one day takes {} bytes; {DAY_BYTES_MAX} are allowed", body.len())));
+            return Ok(Taken::TooMuch(format!(
+                "one day takes {} bytes; {DAY_BYTES_MAX} are allowed",
+                body.len()
+            )));
         }
         bodies.push((*day, pack(&body)));
     }
@@ -149,7 +160,8 @@ pub async fn take(store: &Store, now: Timestamp, host: &str, told: &Counted) -> 
         .await
         .doing("store what a host counted")?;
     }
-    let last = told.hours.keys().next_back().copied().into_iter().chain(teller.map(|teller| teller.last_hour)).max();
+    let last =
+        told.hours.keys().next_back().copied().into_iter().chain(teller.map(|teller| teller.last_hour)).max();
     sqlx::query(
         "INSERT INTO census_tellers (host, told_at, last_hour, logs, problems) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (host) DO UPDATE SET told_at = excluded.told_at, last_hour = excluded.last_hour, \
@@ -175,7 +187,11 @@ pub(super) async fn forget(writing: &mut Writing, host: u32) -> Result<(), Error
         "DELETE FROM census_tellers WHERE host = $1",
         "DELETE FROM census_attacked WHERE host = $1",
     ] {
-        sqlx::query(text).bind(i64::from(host)).execute(&mut **writing).await.doing("forget a host's counts")?;
+        sqlx::query(text)
+            .bind(i64::from(host))
+            .execute(&mut **writing)
+            .await
+            .doing("forget a host's counts")?;
     }
     Ok(())
 }
@@ -186,7 +202,8 @@ pub fn sketch(text: &str) -> Option<Sketch> {
 }
 
 fn kept_sketch(object: impl FnOnce() -> String, text: &str) -> Result<Sketch, Error> {
-    sketch(text).ok_or_else(|| Error::Damaged { object: object(), reason: "its sources are no sketch".to_owned() })
+    sketch(text)
+        .ok_or_else(|| Error::Damaged { object: object(), reason: "its sources are no sketch".to_owned() })
 }
 
 fn text_of(sketch: &Sketch) -> String {
@@ -256,9 +273,15 @@ async fn host_days(
 }
 
 /// Hours that are not as they were told before.
-fn changed_hours<'a>(before: &'a BTreeMap<i64, HostDay>, told: &'a Counted) -> impl Iterator<Item = i64> + 'a {
+fn changed_hours<'a>(
+    before: &'a BTreeMap<i64, HostDay>,
+    told: &'a Counted,
+) -> impl Iterator<Item = i64> + 'a {
     let known = |hour: i64| before.get(&hour.div_euclid(DAY_HOURS))?.get(&hour_of_day(hour));
-    told.hours.iter().filter(move |(hour, said)| !known(**hour).is_some_and(|known| known.is(said))).map(|(hour, _)| *hour)
+    told.hours
+        .iter()
+        .filter(move |(hour, said)| !known(**hour).is_some_and(|known| known.is(said)))
+        .map(|(hour, _)| *hour)
 }
 
 /// The days as they are with what was told.

@@ -45,7 +45,11 @@ pub async fn prune(store: &Store, now: Timestamp, kept: Kept) -> Result<(), Erro
         ("DELETE FROM census_attacked WHERE until_at < $1", days_from * DAY_HOURS * 3_600_000_000),
         ("DELETE FROM census_alarms WHERE until_at < $1", days_from * DAY_HOURS * 3_600_000_000),
     ] {
-        sqlx::query(statement).bind(limit).execute(&mut *writing).await.doing("delete counts that are past")?;
+        sqlx::query(statement)
+            .bind(limit)
+            .execute(&mut *writing)
+            .await
+            .doing("delete counts that are past")?;
     }
     commit(writing, "delete counts that are past").await
 }

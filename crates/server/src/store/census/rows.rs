@@ -1,6 +1,9 @@
 //! What a host's change means for the rows of the fleet: worked out whole, then written by few statements.
 
-use super::{Attempts, Counted, DAY_HOURS, FLEET_SIGNATURES_MAX, HOST_DAYS, HOST_SIGNATURES_MAX, HostDay, kept_sketch, text_of};
+use super::{
+    Attempts, Counted, DAY_HOURS, FLEET_SIGNATURES_MAX, HOST_DAYS, HOST_SIGNATURES_MAX, HostDay, kept_sketch,
+    text_of,
+};
 use crate::store::{Dialect, Doing, Error, Writing};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
@@ -93,7 +96,8 @@ impl Change {
             }
         }
         let sum = |hours: Option<&HostDay>, name: &String| {
-            let of_name = hours.into_iter().flat_map(|hours| hours.values()).filter_map(|hour| hour.attempts.get(name));
+            let of_name =
+                hours.into_iter().flat_map(|hours| hours.values()).filter_map(|hour| hour.attempts.get(name));
             of_name.fold((0, 0), |sum, one| (sum.0 + one.attempts, sum.1 + one.answered))
         };
         for ((day, name), fleet) in &mut change.days {
@@ -117,7 +121,9 @@ impl Change {
         host: i64,
     ) -> Result<Option<String>, Error> {
         let Self { requests, days, hours, own } = self;
-        let rows = requests.into_iter().map(|(day, (requests, unread, hosts))| json!([day, requests, unread, hosts]));
+        let rows = requests
+            .into_iter()
+            .map(|(day, (requests, unread, hosts))| json!([day, requests, unread, hosts]));
         let text = format!(
             "INSERT INTO census_requests (day, requests, unread, hosts) \
              SELECT {}, {}, {}, {} FROM {} WHERE true \
@@ -241,17 +247,17 @@ async fn write_own(
     host: i64,
     mut own: BTreeMap<String, Own>,
 ) -> Result<Option<String>, Error> {
-    let rows = sqlx::query("SELECT signature, cves, first_hour, last_hour, days FROM census_hosts WHERE host = $1")
-        .bind(host)
-        .fetch_all(&mut **writing)
-        .await
-        .doing("read a host's sums")?;
+    let rows =
+        sqlx::query("SELECT signature, cves, first_hour, last_hour, days FROM census_hosts WHERE host = $1")
+            .bind(host)
+            .fetch_all(&mut **writing)
+            .await
+            .doing("read a host's sums")?;
     let mut cves: BTreeMap<String, String> = BTreeMap::new();
     for row in rows {
         let Some(own) = own.get_mut(row.get::<&str, _>(0)) else { continue };
-        let days: Vec<(i64, i64, i64)> = serde_json::from_str(row.get(4)).map_err(|problem| Error::Damaged {
-            object: format!("the sums of host {host}"),
-            reason: problem.to_string(),
+        let days: Vec<(i64, i64, i64)> = serde_json::from_str(row.get(4)).map_err(|problem| {
+            Error::Damaged { object: format!("the sums of host {host}"), reason: problem.to_string() }
         })?;
         for (day, attempts, answered) in days {
             own.days.entry(day).or_insert((attempts, answered));
@@ -263,9 +269,9 @@ async fn write_own(
         }
     }
     let rows = own.into_iter().filter(|(_, own)| own.is_seen()).map(|(name, own)| {
-        let cves = cves.remove(&name).unwrap_or_else(|| {
-            own.cves.iter().fold(" ".to_owned(), |text, cve| text + cve + " ")
-        });
+        let cves = cves
+            .remove(&name)
+            .unwrap_or_else(|| own.cves.iter().fold(" ".to_owned(), |text, cve| text + cve + " "));
         let last_day = own.last_hour.div_euclid(DAY_HOURS);
         let days: Vec<(i64, i64, i64)> = own
             .days

@@ -55,13 +55,12 @@ pub async fn windows(store: &Store, end: i64, before: usize) -> Result<Windows, 
     }
     drop(rows);
     found.put(at);
-    let rows = sqlx::query(
-        "SELECT signature, COUNT(*) FROM census_hosts WHERE last_hour >= $1 GROUP BY signature",
-    )
-    .bind(end - DAY_HOURS)
-    .fetch_all(store.reader())
-    .await
-    .doing("count hosts by signature")?;
+    let rows =
+        sqlx::query("SELECT signature, COUNT(*) FROM census_hosts WHERE last_hour >= $1 GROUP BY signature")
+            .bind(end - DAY_HOURS)
+            .fetch_all(store.reader())
+            .await
+            .doing("count hosts by signature")?;
     for row in rows {
         if let Some(seen) = found.signatures.get_mut(row.get::<&str, _>(0)) {
             seen.hosts = row.get::<i64, _>(1).unsigned_abs();

@@ -104,7 +104,12 @@ pub async fn requests(store: &Store, first: i64, last: i64) -> Result<Vec<Reques
     .fetch_all(store.reader())
     .await
     .doing("read the fleet's days")?;
-    let of = |row: &AnyRow| Requests { day: row.get(0), requests: row.get(1), unread: row.get(2), hosts: row.get(3) };
+    let of = |row: &AnyRow| Requests {
+        day: row.get(0),
+        requests: row.get(1),
+        unread: row.get(2),
+        hosts: row.get(3),
+    };
     Ok(rows.iter().map(of).collect())
 }
 
@@ -138,13 +143,16 @@ pub async fn signature(
 ) -> Result<Option<(Signature, Option<Value>)>, Error> {
     let found = among(store, days, &[name.to_owned()]).await?.into_iter().next();
     let Some(found) = found else { return Ok(None) };
-    let outlook: Option<String> = sqlx::query_scalar("SELECT outlook FROM census_signatures WHERE signature = $1")
-        .bind(name.to_owned())
-        .fetch_one(store.reader())
-        .await
-        .doing("read a signature's outlook")?;
-    let damaged =
-        |problem: serde_json::Error| Error::Damaged { object: format!("the outlook of {name}"), reason: problem.to_string() };
+    let outlook: Option<String> =
+        sqlx::query_scalar("SELECT outlook FROM census_signatures WHERE signature = $1")
+            .bind(name.to_owned())
+            .fetch_one(store.reader())
+            .await
+            .doing("read a signature's outlook")?;
+    let damaged = |problem: serde_json::Error| Error::Damaged {
+        object: format!("the outlook of {name}"),
+        reason: problem.to_string(),
+    };
     let outlook = outlook.as_deref().map(serde_json::from_str).transpose().map_err(damaged)?;
     Ok(Some((found, outlook)))
 }
