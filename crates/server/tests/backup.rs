@@ -103,7 +103,8 @@ async fn a_backup_of_the_schema_before_the_census_is_restored_and_counts_go_on()
             line["rows"] = rows.into();
         }
         rows += i32::from(line.get("table").is_some());
-        before += &format!("{line}\n");
+        before.push_str(&line.to_string());
+        before.push('\n');
     }
     let there = fresh(&directory, "there.db").await;
     backup::restore(&there, packed(&before).as_slice(), &mut |_, _| {}).await.unwrap();
