@@ -96,7 +96,7 @@ fn the_same_lines_are_the_same_counts_however_they_come() {
 #[test]
 fn a_census_tells_attempts_and_sources_of_each_day_and_no_addresses() {
     let directory = tempfile::tempdir().unwrap();
-    let output = census(directory.path(), &["--json"], log().as_bytes());
+    let output = census(directory.path(), &["-", "--json"], log().as_bytes());
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let signatures = report["signatures"].as_array().unwrap();
     assert_eq!(signatures.len(), 1, "{signatures:?}");
@@ -105,7 +105,7 @@ fn a_census_tells_attempts_and_sources_of_each_day_and_no_addresses() {
     // Two hours of five, of 672.
     assert_eq!(signatures[0]["attempts"], 270);
     assert!(!String::from_utf8_lossy(&output.stdout).contains("198.51.100."));
-    let shown = census(directory.path(), &["--json", "--show-sources"], log().as_bytes());
+    let shown = census(directory.path(), &["-", "--json", "--show-sources"], log().as_bytes());
     assert!(String::from_utf8_lossy(&shown.stdout).contains("198.51.100."));
 }
 

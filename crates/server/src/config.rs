@@ -28,6 +28,8 @@ pub struct Config {
     pub identity: Identity,
     /// Who approves plans.
     pub trust: Trust,
+    /// What hosts count in their web logs.
+    pub census: Census,
     /// Where advisories come from.
     #[serde(rename = "feed")]
     pub feeds: Vec<Feed>,
@@ -91,6 +93,9 @@ impl Config {
         within("agents.certificate_days", self.agents.certificate_days, 1, 30)?;
         within("agents.silent_minutes", self.agents.silent_minutes, 1, 525_600)?;
         within("agents.hints_max", self.agents.hints_max, 0, 1_000_000)?;
+        within("census.every_seconds", self.census.every_seconds, 1, 86_400)?;
+        within("census.hours_days", self.census.hours_days, 15, 90)?;
+        within("census.days", self.census.days, 90, 3_650)?;
         if self.server.names.is_empty() {
             return Err("server.names is empty: name at least one address by which agents reach the server"
                 .to_owned());
@@ -172,6 +177,18 @@ pub struct Trust {
     /// The server holds the approvers' key, too, and founds the trust with it: whoever captures the server can install what
     /// they like. Has no effect once people approve.
     pub one_key: bool,
+}
+
+/// What hosts count in their web logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Census {
+    /// How often a host tells what it counted, seconds.
+    pub every_seconds: u32,
+    /// For how long hours are kept, days: at least the fortnight that growth is measured against, and the day itself.
+    pub hours_days: u32,
+    /// For how long the fleet's days are kept.
+    pub days: u32,
 }
 
 /// One feed.
@@ -289,6 +306,12 @@ impl Default for Server {
 impl Default for Agents {
     fn default() -> Self {
         Self { check_in_seconds: 60, certificate_days: 30, silent_minutes: 15, hints_max: 20_000 }
+    }
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Self { every_seconds: 300, hours_days: 15, days: 400 }
     }
 }
 

@@ -2,7 +2,7 @@
 //! of its own, without a login, so it tells numbers only: no names of hosts.
 
 use crate::app::App;
-use crate::store::{Doing, Error};
+use crate::store::{Doing, Error, census};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -115,6 +115,17 @@ async fn text(watched: &Watched) -> Result<String, Error> {
             .await
             .doing("count silent hosts")?;
     gauge(&mut registry, "hosts_silent", "Active hosts not heard of for agents.silent_minutes", silent);
+
+    let (findings, hosts) = census::count_attacked(&watched.app.store).await?;
+    gauge(&mut registry, "findings_attacked", "Open findings whose host is sent attempts for them", findings);
+    gauge(&mut registry, "hosts_attacked", "Hosts with such findings", hosts);
+    let mut alarms = [(census::Kind::Growing, 0), (census::Kind::New, 0)];
+    for alarm in census::alarms(&watched.app.store).await? {
+        alarms.iter_mut().filter(|(kind, _)| *kind == alarm.kind).for_each(|(_, count)| *count += 1);
+    }
+    let [growing, new] = alarms.map(|(_, count)| count);
+    gauge(&mut registry, "signatures_growing", "Signatures that start to grow in the fleet", growing);
+    gauge(&mut registry, "signatures_new", "Signatures that are new in the fleet", new);
 
     let ages = Family::<FeedName, Gauge>::default();
     let alarms = Family::<FeedName, Gauge>::default();

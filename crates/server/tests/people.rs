@@ -43,8 +43,9 @@ async fn each_role_gets_exactly_the_endpoints_of_its_row() {
                 let row = expected.remove(&(method.clone(), path.clone()));
                 let least = row.unwrap_or_else(|| panic!("{method} {path} has no row in the table"));
                 assert_eq!(operation["x-least-role"], json!(least), "{method} {path} as documented");
-                let address =
-                    path.replace("{id}", "none").replace("{name}", "none").replace("{host}", "none");
+                let address = ["{id}", "{name}", "{host}", "{signature}"]
+                    .into_iter()
+                    .fold(path.clone(), |address, place| address.replace(place, "none"));
                 let body = json!({});
                 let body = (method != "GET" && method != "DELETE").then_some(&body);
                 let anonymous = ask(&centre, &method, &address, None, body).await;

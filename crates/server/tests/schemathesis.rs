@@ -10,7 +10,14 @@ mod fleet;
 use api_for_tests::Centre;
 use server::people::roles::Role;
 use server::store::Store;
+use server::store::census::{self, Attempts, Counted, Hour};
 use tokio::net::TcpListener;
+
+/// Of one source: register 1 has rank 5.
+fn attempts() -> Attempts {
+    let cves = ["CVE-2026-1001".to_owned()].into();
+    Attempts { attempts: 3, answered: 1, sources: "AAABBQ==".to_owned(), cves }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_does_what_its_document_says() {
@@ -23,6 +30,11 @@ async fn the_api_does_what_its_document_says() {
     let centre = Centre::new(Store::open(&url).await.unwrap()).await;
     fleet::fleet(&centre).await;
     fleet::inventory(&centre, fleet::WEB, "6.1.0-1").await;
+    let hour =
+        Hour { requests: 9, attempts: [("codered1".to_owned(), attempts())].into(), ..Hour::default() };
+    let counted =
+        Counted { logs: 1, hours: [(api_for_tests::BEGIN / 3_600, hour)].into(), ..Counted::default() };
+    census::take(&centre.store, centre.now(), fleet::WEB, &counted).await.unwrap();
     let (_, token) = centre.user(Role::Admin).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use server::store::audit::{self, Actor};
 use server::store::commit;
 use server::store::events::{self, Kind};
-use server::store::leases;
-use sqlx::Executor;
-use store_for_tests::on_each_store;
+use server::store::{Store, alerts, census, leases};
+use sqlx::{AssertSqlSafe, Executor};
+use store_for_tests::{Fresh, on_each_store};
 
 #[tokio::test]
 async fn what_is_told_and_recorded_is_read_back_in_order() {
@@ -80,6 +80,45 @@ async fn whoever_gives_up_while_beginning_to_write_holds_nobody_up_and_hides_not
                 .unwrap();
             assert_eq!(known, holder);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_of_the_schema_before_the_census_is_brought_up_to_date_and_keeps_what_it_has() {
+    on_each_store(async |fresh| {
+        let Fresh { store, url } = fresh;
+        let mut writing = store.begin().await.unwrap();
+        let tables = [
+            "hours",
+            "hosts",
+            "tellers",
+            "signatures",
+            "requests",
+            "days",
+            "fleet_hours",
+            "attacked",
+            "alarms",
+        ];
+        for table in tables {
+            writing.execute(AssertSqlSafe(format!("DROP TABLE census_{table}"))).await.unwrap();
+        }
+        for text in [
+            "ALTER TABLE alerts DROP COLUMN holds",
+            "DELETE FROM counters WHERE name = 'census'",
+            "DELETE FROM _sqlx_migrations WHERE version = 3",
+            "INSERT INTO alerts (name, since_at, detail) VALUES ('disk', 1, '{}')",
+        ] {
+            writing.execute(text).await.unwrap();
+        }
+        commit(writing, "go back").await.unwrap();
+        store.close().await;
+        let store = Store::open(&url).await.unwrap();
+        let alerts = alerts::list(&store, "", 10).await.unwrap();
+        assert_eq!((alerts[0].name.as_str(), alerts[0].holds), ("disk", true), "it holds gates still");
+        assert_eq!(census::revision(&store).await.unwrap(), 0);
+        assert!(census::signatures(&store, (0, i64::MAX), "", 10).await.unwrap().is_empty());
+        store.close().await;
     })
     .await;
 }

@@ -4,6 +4,9 @@ use super::Colour;
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
 
+/// Days of the fleet that are told, if nobody asks for more or fewer.
+pub(crate) const DAYS: u32 = 30;
+
 /// Counts attempts in web logs: which attacks, how many a day, from how many sources. Reads common and combined logs of
 /// nginx and Apache, IIS and other W3C logs, JSON of Caddy, Traefik and nginx, and AWS load balancers', told by their content;
 /// plain or packed with gzip, zstd, xz or bzip2. Rotated copies of the same lines are counted once.
@@ -13,7 +16,8 @@ pub(crate) struct Census {
     #[command(subcommand)]
     pub(crate) what: Option<What>,
 
-    /// Logs: files, patterns in quotes, directories; - or nothing reads standard input
+    /// Logs: files, patterns in quotes, directories; - reads standard input. Without any, what the hosts of the fleet counted
+    /// is told
     #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) files: Vec<PathBuf>,
 
@@ -62,6 +66,18 @@ pub(crate) struct Census {
     /// Explain why rules recognise this line, or that they do not
     #[arg(long, value_name = "LINE", conflicts_with_all = ["files", "journal", "partial", "csv", "json"])]
     pub(crate) explain: Option<String>,
+
+    /// Of the fleet: tell so many days up to today
+    #[arg(long, value_name = "DAYS", default_value_t = DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+
+    /// Of the fleet: tell of this signature which hosts saw it, and what comes of it
+    #[arg(long, value_name = "SIGNATURE", conflicts_with = "csv")]
+    pub(crate) signature: Option<String>,
+
+    /// Of the fleet: file that says where the server is and who we are there [default: ~/.config/palisade/access.toml]
+    #[arg(long, value_name = "FILE", env = "PALISADE_ACCESS", value_hint = ValueHint::FilePath)]
+    pub(crate) access: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) telling: Telling,
@@ -251,7 +267,9 @@ Exit codes:
 Examples:
   palisade census /var/log/nginx/access.log*
   palisade census --zone Europe/Berlin --json /var/log/apache2 > census.json
-  zcat old/*.gz | palisade census
+  zcat old/*.gz | palisade census -
+  palisade census                                  what the hosts of the fleet counted
+  palisade census --signature codered1             which hosts saw it, and what comes of it
   palisade census --journal caddy
   palisade census --follow --checkpoint web.checkpoint /var/log/nginx/access.log
   palisade census --format '$remote_addr [$time_local] \"$request\" $status' access.log

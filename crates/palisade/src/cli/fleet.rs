@@ -198,6 +198,9 @@ pub(crate) struct Findings {
     /// Only with this verdict
     #[arg(long, value_enum)]
     pub(crate) verdict: Option<Verdict>,
+    /// Only those whose host is sent attempts for them
+    #[arg(long, conflicts_with_all = ["host", "at"])]
+    pub(crate) attacked: bool,
     /// As it stood then: 2026-11-01T00:00:00Z
     #[arg(long, value_name = "TIME", requires = "host")]
     pub(crate) at: Option<String>,

@@ -13,8 +13,13 @@ pub(crate) fn run(command: &Alert, asking: &Asking) -> Result<ExitCode> {
     let session = Session::open(asking)?;
     match command {
         Alert::List => {
-            let columns =
-                [("alert", "/name"), ("since", "/since"), ("labels", "/labels"), ("note", "/annotations")];
+            let columns = [
+                ("alert", "/name"),
+                ("since", "/since"),
+                ("holds gates", "/holds"),
+                ("labels", "/labels"),
+                ("note", "/annotations"),
+            ];
             session.list(&session.client.list("/alerts", &[], 10_000)?, &columns, "no alert is firing")
         }
         Alert::Raise { name, label, note } => {

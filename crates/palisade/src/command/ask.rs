@@ -26,8 +26,10 @@ const HOST_COLUMNS: [Column; 7] = [
     ("labels", "/labels"),
     ("reason", "/reason"),
 ];
-const FINDING_COLUMNS: [Column; 6] = [
+const FINDING_COLUMNS: [Column; 8] = [
     ("host", "/host/name"),
+    ("attempts", "/attacked/attempts"),
+    ("last attempt", "/attacked/last"),
     ("advisory", "/advisory"),
     ("package", "/package"),
     ("verdict", "/verdict"),
@@ -136,7 +138,7 @@ pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
     let session = Session::open(asking)?;
     match command {
         Finding::List(wanted) => {
-            let Findings { select, host, advisory, package, verdict, at, most } = wanted;
+            let Findings { select, host, advisory, package, verdict, attacked, at, most } = wanted;
             let verdict = verdict.as_ref().map(word);
             let mut query = Vec::new();
             for (name, value) in [
@@ -147,6 +149,9 @@ pub(crate) fn finding(command: &Finding, asking: &Asking) -> Result<ExitCode> {
                 ("at", at),
             ] {
                 query.extend(value.as_deref().map(|value| (name, value)));
+            }
+            if *attacked {
+                query.push(("attacked", "true"));
             }
             let path = match host {
                 Some(host) => format!("/hosts/{}/findings", escaped(&session.host(host)?)),
@@ -370,6 +375,7 @@ pub(crate) fn status(asking: &Asking) -> Result<ExitCode> {
         ("hosts", "/hosts"),
         ("silent hosts", "/silent"),
         ("open findings", "/findings"),
+        ("of them attacked", "/findings_attacked"),
         ("alarms", "/alarms"),
     ];
     session.card(&status, &rows)

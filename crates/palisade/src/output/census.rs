@@ -1,6 +1,7 @@
 //! The census for people: a plot of days, a line per signature, campaigns, sources, and what could not be judged.
 
 pub(crate) mod csv;
+pub(crate) mod fleet;
 mod outlook;
 pub(crate) mod own;
 pub(crate) mod page;

@@ -1,11 +1,11 @@
-//! `/alerts`: what monitoring says is wrong. Gates hold while anything fires.
+//! `/alerts`: what monitoring says is wrong, and what the census does. Gates hold while anything fires that monitoring said.
 
 use super::State;
 use super::body::{Ask, Named, Strict};
 use super::guard::Caller;
 use super::page::{self, Page};
 use super::problem::{Kind, Problem};
-use crate::store::alerts::{self, ALERTS_MAX, Alert as Row};
+use crate::store::alerts::{self, ALERTS_MAX, Alert as Row, OF_CENSUS};
 use axum::extract::State as At;
 use axum::response::Response;
 use http::{StatusCode, Uri};
@@ -32,12 +32,14 @@ pub(super) struct Alert {
     labels: Value,
     /// What it says for people.
     annotations: Value,
+    /// Whether gates hold while it fires. What the census says holds none.
+    holds: bool,
 }
 
 impl From<Row> for Alert {
     fn from(mut row: Row) -> Self {
         let (labels, annotations) = (row.detail["labels"].take(), row.detail["annotations"].take());
-        Self { name: row.name, since: row.since, labels, annotations }
+        Self { name: row.name, since: row.since, labels, annotations, holds: row.holds }
     }
 }
 
@@ -133,11 +135,15 @@ pub(super) async fn raise(
             return Err(Problem::malformed(&field, reason).field(field));
         }
         super::body::line(&field, &name, NAME_MAX)?;
+        if name.starts_with(OF_CENSUS) {
+            let reason = format!("names that begin with \"{OF_CENSUS}\" are the census's own");
+            return Err(Problem::malformed(&field, reason).field(field));
+        }
         match alert.status {
             AlertStatus::Resolved => resolved.push(name),
             AlertStatus::Firing => {
                 let detail = json!({ "labels": alert.labels, "annotations": alert.annotations });
-                firing.push(Row { name, since: alert.starts_at.unwrap_or(now), detail });
+                firing.push(Row { name, since: alert.starts_at.unwrap_or(now), detail, holds: true });
             }
         }
     }

@@ -6,6 +6,8 @@ use super::hosts::find;
 use super::page::{self, Page};
 use super::problem::Problem;
 use super::select;
+use crate::census::moment_of;
+use crate::store::census::{self, Attacked as Seen};
 use crate::store::finding_list::{self, Finding as Row, FindingFilter, Place};
 use crate::store::findings::Finding as Stored;
 use axum::extract::State as At;
@@ -35,6 +37,28 @@ pub(super) struct Finding {
     evidence: String,
     /// On which host.
     host: HostName,
+    /// What comes for it; absent: it is not under attack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attacked: Option<Attacked>,
+}
+
+/// A host is sent attempts for a CVE to which it is vulnerable.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Attacked {
+    /// CVEs that attempts are about.
+    cves: Vec<String>,
+    /// Attempts within a month.
+    attempts: i64,
+    /// The hour of the last one.
+    #[schema(value_type = String, format = DateTime)]
+    last: Timestamp,
+}
+
+impl From<Seen> for Attacked {
+    fn from(seen: Seen) -> Self {
+        let last = moment_of(seen.last_hour);
+        Self { cves: seen.cves.into_iter().collect(), attempts: seen.attempts, last }
+    }
 }
 
 /// A host, named.
@@ -56,6 +80,7 @@ impl From<Row> for Finding {
             until: row.until,
             evidence: row.evidence,
             host: HostName { id: row.host.id, name: row.host.name },
+            attacked: row.attacked.map(Attacked::from),
         }
     }
 }
@@ -116,6 +141,9 @@ pub(super) struct List {
     verdict: Option<Verdict>,
     /// On hosts that it selects only.
     selector: Option<String>,
+    /// Only those under attack; not with `at`.
+    #[serde(default)]
+    attacked: bool,
     /// As it was then; now if absent.
     #[param(value_type = Option<String>, format = DateTime)]
     at: Option<Timestamp>,
@@ -129,7 +157,8 @@ pub(super) struct List {
 /// A page, by a name: see [`Page`].
 type FindingPage = Page<Finding>;
 
-/// List findings, by advisory, package, verdict and host.
+/// List findings: first those under attack, then the others; each by advisory, package, verdict and host. With `at` attacks are
+/// not told.
 #[utoipa::path(get, path = "/api/v1/findings", tag = "findings", params(List), responses(
     (status = 200, description = "A page of findings", body = FindingPage)
 ))]
@@ -142,7 +171,13 @@ pub(super) async fn list(At(state): At<State>, uri: Uri, Ask(asked): Ask<List>) 
         cve: asked.cve.as_deref().map(cve).transpose()?,
         package: asked.package,
         verdict: asked.verdict.map(Verdict::word),
+        attacked_at: None,
+        only_attacked: asked.attacked,
     };
+    if asked.attacked && asked.at.is_some() {
+        let reason = "what was under attack at a time is not told; leave out one of attacked and at";
+        return Err(Problem::malformed("attacked", reason).field("attacked"));
+    }
     let selector = asked.selector.as_deref();
     page(&state, &uri, filter, selector, asked.limit, asked.after.as_deref()).await
 }
@@ -180,19 +215,28 @@ pub(super) async fn of_host(
         return page(&state, &uri, filter, None, asked.limit, after).await;
     }
     let (limit, after) = (page::limit(asked.limit)?, place(after)?);
+    let moment = after.as_ref().map_or(state.now().as_microsecond(), |(moment, _)| *moment);
+    let after = after.map(|(_, after)| after);
+    let attacked = census::attacked_of_host(&state.app.store, host.number, moment).await?;
+    let of = |found: &Stored| {
+        attacked.get(&(found.advisory.clone(), found.package.clone(), found.verdict.clone())).cloned()
+    };
     let mut found = match u32::try_from(host.number) {
         Ok(number) => state.fleet.stored_findings_of(number).await?,
         Err(_) => Vec::new(),
     };
     let key = |found: &Stored| Place {
+        calm: of(found).is_none(),
         advisory: found.advisory.clone(),
         package: found.package.clone(),
         verdict: found.verdict.clone(),
         host: host.number,
         from: found.from.as_microsecond(),
     };
+    found.sort_by_cached_key(key);
     found.retain(|found| after.as_ref().is_none_or(|after| key(found) > *after));
     let finding = |found: Stored| Finding {
+        attacked: of(&found).map(Attacked::from),
         advisory: found.advisory,
         package: found.package,
         verdict: found.verdict,
@@ -201,26 +245,35 @@ pub(super) async fn of_host(
         evidence: found.evidence,
         host: HostName { id: host.id.clone(), name: host.name.clone() },
     };
-    Ok(page::cut(found, limit, |found| told(&key(found))).map(finding).answer(&uri))
+    Ok(page::cut(found, limit, |found| told(moment, &key(found))).map(finding).answer(&uri))
 }
 
-/// A place as it was told.
-fn place(after: Option<&str>) -> Result<Option<Place>, Problem> {
-    let Some([advisory, package, verdict, host, from]) = page::parts::<5>(after)? else { return Ok(None) };
+/// A place as it was told, and at which moment attacks were looked at.
+fn place(after: Option<&str>) -> Result<Option<(i64, Place)>, Problem> {
+    let Some([moment, calm, advisory, package, verdict, host, from]) = page::parts::<7>(after)? else {
+        return Ok(None);
+    };
     let number = |text: String| text.parse().map_err(|_| page::wrong());
-    Ok(Some(Place { advisory, package, verdict, host: number(host)?, from: number(from)? }))
+    let calm = match calm.as_str() {
+        "calm" => true,
+        "attacked" => false,
+        _ => return Err(page::wrong()),
+    };
+    let place = Place { calm, advisory, package, verdict, host: number(host)?, from: number(from)? };
+    Ok(Some((number(moment)?, place)))
 }
 
 /// A place as it is told.
-fn told(place: &Place) -> String {
+fn told(moment: i64, place: &Place) -> String {
     let (host, from) = (place.host.to_string(), place.from.to_string());
-    page::place(&[&place.advisory, &place.package, &place.verdict, &host, &from])
+    let calm = if place.calm { "calm" } else { "attacked" };
+    page::place(&[&moment.to_string(), calm, &place.advisory, &place.package, &place.verdict, &host, &from])
 }
 
 async fn page(
     state: &State,
     uri: &Uri,
-    filter: FindingFilter,
+    mut filter: FindingFilter,
     selector: Option<&str>,
     limit: Option<u32>,
     after: Option<&str>,
@@ -228,6 +281,9 @@ async fn page(
     let limit = page::limit(limit)?;
     let selector = select::parse(state, selector)?;
     let after = place(after)?;
+    let moment = after.as_ref().map_or(state.now().as_microsecond(), |(moment, _)| *moment);
+    let after = after.map(|(_, after)| after);
+    filter.attacked_at = filter.at.is_none().then_some(moment);
     let store = &state.app.store;
     let filter = &filter;
     let fetch = |after: Option<Place>, most| async move {
@@ -235,7 +291,7 @@ async fn page(
     };
     let (rows, next) =
         select::scan(limit, after, selector.as_ref(), fetch, |row| &row.host, Row::place).await?;
-    let next = next.map(|place| told(&place));
+    let next = next.map(|place| told(moment, &place));
     Ok(Page { items: rows.into_iter().map(Finding::from).collect(), next }.answer(uri))
 }
 

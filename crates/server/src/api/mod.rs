@@ -11,6 +11,7 @@ mod api_tokens;
 mod audit;
 mod authority;
 pub mod body;
+mod census;
 mod enrolment;
 mod etag;
 mod events;
@@ -258,6 +259,10 @@ fn endpoints() -> OpenApiRouter<State> {
         .routes(needs(P::ReadFleet, routes!(alerts::list)))
         .routes(needs(P::RaiseAlerts, routes!(alerts::raise)))
         .routes(needs(P::RaiseAlerts, routes!(alerts::remove)))
+        .routes(needs(P::ReadFleet, routes!(census::list)))
+        .routes(needs(P::ReadFleet, routes!(census::get)))
+        .routes(needs(P::ReadFleet, routes!(census::fleet_days)))
+        .routes(needs(P::ReadFleet, routes!(census::tellers)))
         .routes(needs(P::ReadFleet, routes!(events::stream)))
         .routes(needs(P::ReadFleet, routes!(authority::get)))
         .routes(needs(P::ReadFleet, routes!(status::status)))

@@ -3,7 +3,7 @@
 use super::State;
 use super::hosts::silent_since;
 use super::problem::Problem;
-use crate::store::{Dialect, feed_list, findings, host_list};
+use crate::store::{Dialect, census, feed_list, findings, host_list};
 use axum::Json;
 use axum::extract::State as At;
 use jiff::Timestamp;
@@ -31,6 +31,10 @@ pub(super) struct Status {
     silent: i64,
     /// How many open findings there are of each verdict.
     findings: BTreeMap<String, i64>,
+    /// Findings under attack: a host is sent attempts for a CVE to which it is vulnerable.
+    findings_attacked: i64,
+    /// On how many hosts.
+    hosts_attacked: i64,
     /// What is wrong with which feed.
     alarms: Vec<Alarm>,
     /// Who approves plans, and what must be signed anew.
@@ -63,6 +67,7 @@ pub(super) struct Alarm {
 ))]
 pub(super) async fn status(At(state): At<State>) -> Result<Json<Status>, Problem> {
     let store = &state.app.store;
+    let (findings_attacked, hosts_attacked) = census::count_attacked(store).await?;
     let alarms = feed_list::list(store, true, "", ALARMS_MAX).await?;
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -74,6 +79,8 @@ pub(super) async fn status(At(state): At<State>) -> Result<Json<Status>, Problem
         hosts: host_list::by_state(store).await?,
         silent: host_list::silent(store, silent_since(&state)).await?,
         findings: findings::counts(store).await?,
+        findings_attacked,
+        hosts_attacked,
         alarms: alarms.into_iter().map(|feed| Alarm { feed: feed.name, alarm: feed.alarm }).collect(),
         trust: TrustStatus {
             founded: state.signing.is_founded(),

@@ -155,7 +155,7 @@ impl Fleet {
                     let ids = ids.filter_map(|id| id.as_str().map(str::to_owned));
                     feeds.entry(&event.object).or_default().extend(ids);
                 }
-                Kind::Feed | Kind::Findings | Kind::Access | Kind::Plan | Kind::Rollout => {}
+                Kind::Feed | Kind::Findings | Kind::Access | Kind::Plan | Kind::Rollout | Kind::Census => {}
             }
         }
         hosts.extend(&reported);

@@ -4,11 +4,13 @@
 //! host in memory, so that the check-in of an unchanged host touches nothing else; what changes goes to the store.
 
 mod body;
+mod census;
 mod door;
 mod refusal;
 mod requests;
 mod rollouts;
 mod roster;
+mod turn;
 
 pub use door::{Limits, serve, serve_within};
 pub use roster::{Barred, Census, Heard, Roster};
@@ -37,6 +39,12 @@ pub struct Counters {
     pub reports: AtomicU64,
     /// Reports of what was stored already.
     pub reports_unchanged: AtomicU64,
+    /// Counts of web logs that were stored.
+    pub census: AtomicU64,
+    /// Counts that were stored already.
+    pub census_unchanged: AtomicU64,
+    /// Hours of counts that came when their day was closed.
+    pub census_late: AtomicU64,
     /// Hosts enrolled.
     pub enrolments: AtomicU64,
     /// Certificates renewed.
@@ -71,6 +79,9 @@ impl Counters {
             ("agent_check_ins", "Check-ins answered", of(&self.check_ins)),
             ("agent_reports", "Reports stored", of(&self.reports)),
             ("agent_reports_unchanged", "Reports of what was stored already", of(&self.reports_unchanged)),
+            ("agent_census", "Counts of web logs stored", of(&self.census)),
+            ("agent_census_unchanged", "Counts of what was stored already", of(&self.census_unchanged)),
+            ("agent_census_late", "Hours counted too late to be added up", of(&self.census_late)),
             ("agent_enrolments", "Hosts enrolled", of(&self.enrolments)),
             ("agent_renewals", "Certificates renewed", of(&self.renewals)),
             ("agent_clones", "Hosts quarantined as copies", of(&self.clones)),

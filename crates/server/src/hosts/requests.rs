@@ -6,6 +6,7 @@ use super::refusal::{Answer, Refuse, json};
 use super::roster::{Barred, Heard, Roster, digest};
 use super::{Duties, add, clean};
 use crate::App;
+use crate::census::key::FleetKey;
 use crate::identity::{self, Authority, Peer};
 use crate::planning::Planning;
 use crate::rollouts::{Checked, Rollouts};
@@ -21,22 +22,20 @@ use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
+use wire::v1::census::CENSUS_PATH;
 use wire::v1::{
-    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, EVIDENCE_PATH, Enrol, Enrolled, HINT_PATH,
-    INFLATED_BYTES_MAX, REHEARSAL_PATH, RENEW_PATH, REPORT_PATH, REQUEST_BYTES_MAX, Renew, Renewed, Report,
-    Reported, TRUST_PATH,
+    CHECK_IN_PATH, CheckIn, CheckedIn, ENROL_PATH, EVIDENCE_PATH, Enrol, Enrolled, HINT_PATH, REHEARSAL_PATH,
+    RENEW_PATH, REPORT_PATH, Renew, Renewed, Report, Reported, TRUST_PATH,
 };
 
 /// Bytes of a check-in: ten times a real one.
 const CHECK_IN_BYTES_MAX: usize = 4 << 10;
 /// Bytes of an enrolment or a renewal: ten times a real one.
 const SIGNING_BYTES_MAX: usize = 16 << 10;
-/// Bytes of a report after unpacking, up to which several are read at once: 2,500 packages with all they map.
-const REPORT_BYTES_ORDINARY: usize = 8 << 20;
 /// Reports that are read and stored at once.
 const REPORTS_AT_ONCE: usize = 4;
 /// Bytes of a host's name, as in DNS.
@@ -62,11 +61,12 @@ pub(super) struct Desk {
     pub(super) stop: CancellationToken,
     failures: Mutex<HashMap<IpAddr, (u32, Timestamp)>>,
     /// Hosts whose report is being read: one at a time each.
-    reporting: Mutex<HashSet<Uuid>>,
+    pub(super) reporting: Mutex<HashSet<Uuid>>,
     pub(super) room: Room,
-    reports: Semaphore,
-    /// One report over [`REPORT_BYTES_ORDINARY`] at a time: unpacked, it takes up to half a gigabyte.
-    large: Semaphore,
+    pub(super) reports: Semaphore,
+    /// One report over [`ORDINARY_BYTES`](super::turn) at a time: unpacked, it takes up to half a gigabyte.
+    pub(super) large: Semaphore,
+    pub(super) census_key: OnceCell<FleetKey>,
 }
 
 impl Desk {
@@ -91,6 +91,7 @@ impl Desk {
             room: Room::default(),
             reports: Semaphore::new(REPORTS_AT_ONCE),
             large: Semaphore::new(1),
+            census_key: OnceCell::new(),
         }
     }
 
@@ -130,6 +131,7 @@ impl Desk {
             ENROL_PATH => self.enrol(request.into_body(), address, now).await,
             RENEW_PATH => self.renew(request.into_body(), peer, now).await,
             CHECK_IN_PATH => self.check_in(request.into_body(), peer, address, now).await,
+            CENSUS_PATH => self.census(request, peer, now).await,
             REPORT_PATH => {
                 let host = peer.map_or_else(Uuid::nil, |peer| peer.host);
                 let trace = info_span!(target: TARGET, "report", otel.kind = "server", host.id = %host);
@@ -275,25 +277,7 @@ impl Desk {
         now: Timestamp,
     ) -> Result<Answer, Refuse> {
         let peer = self.active(peer, now)?;
-        let encoding = Encoding::of(request.headers())?;
-        let _reporting = Reporting::begin(&self.reporting, peer.host)?;
-        let (bytes, room) =
-            body::read(request.into_body(), REQUEST_BYTES_MAX, &self.limits, Some(&self.room)).await?;
-        let closed = |_| Refuse::busy(StatusCode::SERVICE_UNAVAILABLE, "read the report: the server stops");
-        let _turn = self.reports.acquire().await.map_err(closed)?;
-        let bytes = Arc::new(bytes);
-        let ordinary: Option<Report> = unpack(&bytes, encoding, REPORT_BYTES_ORDINARY).await?;
-        let (report, _large) = if let Some(report) = ordinary {
-            (report, None)
-        } else {
-            let large = self.large.acquire().await.map_err(closed)?;
-            let report = unpack(&bytes, encoding, INFLATED_BYTES_MAX).await?.ok_or_else(|| {
-                let detail = format!("read the report: unpacked, it is over {INFLATED_BYTES_MAX} bytes");
-                Refuse::malformed(StatusCode::PAYLOAD_TOO_LARGE, detail)
-            })?;
-            (report, Some(large))
-        };
-        drop((bytes, room));
+        let (report, _turn): (Report, _) = self.large_body(request, peer.host, "report").await?;
         let observed = Timestamp::from_microsecond(report.observed_at).map_err(|_| {
             Refuse::malformed(StatusCode::BAD_REQUEST, "read the report: observed_at is out of range")
         })?;
@@ -406,28 +390,6 @@ impl Desk {
             (*count, *since) = (0, now);
         }
         *count += 1;
-    }
-}
-
-/// A host's report under way.
-struct Reporting<'a> {
-    among: &'a Mutex<HashSet<Uuid>>,
-    host: Uuid,
-}
-
-impl<'a> Reporting<'a> {
-    fn begin(among: &'a Mutex<HashSet<Uuid>>, host: Uuid) -> Result<Self, Refuse> {
-        if among.lock().unwrap_or_else(PoisonError::into_inner).insert(host) {
-            return Ok(Self { among, host });
-        }
-        let detail = "read the report: another one of this host is under way";
-        Err(Refuse::busy(StatusCode::TOO_MANY_REQUESTS, detail))
-    }
-}
-
-impl Drop for Reporting<'_> {
-    fn drop(&mut self) {
-        self.among.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.host);
     }
 }
 

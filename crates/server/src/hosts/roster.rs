@@ -172,7 +172,13 @@ impl Roster {
                     self.has(&event.object, hash);
                 }
             }
-            Kind::Feed | Kind::Advisories | Kind::Findings | Kind::Access | Kind::Plan | Kind::Rollout => {}
+            Kind::Feed
+            | Kind::Advisories
+            | Kind::Findings
+            | Kind::Access
+            | Kind::Plan
+            | Kind::Rollout
+            | Kind::Census => {}
         }
         Ok(())
     }

@@ -178,7 +178,13 @@ impl Rollouts {
                 Ok(plan) => self.follow_plan(PlanId(plan)).await,
                 Err(_) => Ok(()),
             },
-            Kind::Host | Kind::Inventory | Kind::Feed | Kind::Findings | Kind::Access | Kind::Plan => Ok(()),
+            Kind::Host
+            | Kind::Inventory
+            | Kind::Feed
+            | Kind::Findings
+            | Kind::Access
+            | Kind::Plan
+            | Kind::Census => Ok(()),
         }
     }
 

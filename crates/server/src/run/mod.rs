@@ -5,6 +5,7 @@ mod sweep;
 
 use crate::api;
 use crate::app::App;
+use crate::census;
 use crate::config::{self, Config};
 use crate::feeds;
 use crate::fleet::{self, Fleet};
@@ -205,6 +206,13 @@ pub async fn start(config: Config) -> Result<Running, Failed> {
         let (app, stop) = (Arc::clone(&app), stop.clone());
         async move {
             feeds::run(app, stop).await;
+            Ok(())
+        }
+    });
+    parts.spawn({
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        async move {
+            census::run(app, stop).await;
             Ok(())
         }
     });

@@ -3,6 +3,7 @@
 
 use super::Failed;
 use crate::app::App;
+use crate::census;
 use crate::identity::{self, Authority};
 use crate::store::{Doing, Error, Store, commit, inventories};
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +32,9 @@ pub(super) async fn run(
         // The next time is the retry.
         let now = Timestamp::now();
         if let Err(problem) = sweep(&app.store, now).await {
+            tracing::warn!("{problem}");
+        }
+        if let Err(problem) = census::prune(&app, now).await {
             tracing::warn!("{problem}");
         }
         if let Err(problem) = retire(&app, &authority, now).await {

@@ -66,7 +66,7 @@ impl Held {
 
 /// Opens keys that lie sealed in the store, and makes new ones.
 #[derive(Debug)]
-pub(super) struct Safe(Seal);
+pub(super) struct Safe(pub(super) Seal);
 
 impl Safe {
     pub(super) fn open(key_file: &Path) -> Result<Self, Error> {

@@ -23,6 +23,7 @@ pub(crate) use publish::{names_in, signed_by};
 pub use settle::run;
 
 use crate::identity;
+use crate::seal::Seal;
 use crate::store::events::{Event, Kind};
 use crate::store::leases::{self, Lease};
 use crate::store::{self, Store, plans, trust_files, words};
@@ -147,6 +148,11 @@ struct Known {
 }
 
 impl Signing {
+    /// What else of the server's lies sealed in the store is sealed with this.
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.safe.0
+    }
+
     /// Reads what is in force. Makes the server's key where there is none, and in one-key mode founds the repository, if nobody
     /// has. `key_file`: the authority's.
     pub async fn open(

@@ -19,7 +19,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 const FORMAT: &str = "palisade.backup/1";
 /// Tables in an order in which references are met. Not kept: who holds leases, sessions and logins under way, stored
 /// answers to writes: a restored server begins those anew.
-const TABLES: [&str; 34] = [
+const TABLES: [&str; 43] = [
     "counters",
     "settings",
     "audit_head",
@@ -53,6 +53,15 @@ const TABLES: [&str; 34] = [
     "denied",
     "evidence",
     "alerts",
+    "census_signatures",
+    "census_requests",
+    "census_days",
+    "census_fleet_hours",
+    "census_tellers",
+    "census_hosts",
+    "census_attacked",
+    "census_alarms",
+    "census_hours",
     // Most of the lines.
     "finding_hosts",
 ];
@@ -224,6 +233,11 @@ pub async fn restore(
             writing = store.begin().await?;
         }
     }
+    // A backup of an earlier schema has not all of them.
+    sqlx::query("INSERT INTO counters (name, value) VALUES ('census', 0) ON CONFLICT (name) DO NOTHING")
+        .execute(&mut *writing)
+        .await
+        .doing("restore counters")?;
     commit(writing, "restore rows").await?;
     if let Some(broken) = audit::verify_store(store).await? {
         return Err(lines.damaged(format!("its audit log is broken: {broken}")));

@@ -26,6 +26,8 @@ pub enum Kind {
     Plan,
     /// A rollout changed. Object: its plan's id.
     Rollout,
+    /// Hosts are attacked that are vulnerable to it, or a signature starts to grow or is new. Object: a CVE or a signature.
+    Census,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             Self::Access => "access",
             Self::Plan => "plan",
             Self::Rollout => "rollout",
+            Self::Census => "census",
         }
     }
 
@@ -53,6 +56,7 @@ impl Kind {
             Self::Access,
             Self::Plan,
             Self::Rollout,
+            Self::Census,
         ];
         all.into_iter().find(|kind| kind.word() == word)
     }

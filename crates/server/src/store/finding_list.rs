@@ -1,11 +1,13 @@
 //! Findings as people list and count them.
 
+use super::census::Attacked;
 use super::filter::Select;
 use super::host_list::{Host, host_of};
 use super::{Dialect, Error, Store};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 /// A finding with its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +26,16 @@ pub struct Finding {
     pub evidence: String,
     /// On which host.
     pub host: Host,
+    /// What comes for it, if it is under attack.
+    pub attacked: Option<Attacked>,
 }
 
-/// Where a list goes on: advisory, package, verdict, host's number, since when. In this order they lie in the store.
+/// Where a list goes on: those under attack first; then advisory, package, verdict, host's number, since when. In this order
+/// they lie in the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
+    /// Whether it is not under attack.
+    pub calm: bool,
     /// See [`Finding::advisory`].
     pub advisory: String,
     /// See [`Finding::package`].
@@ -45,6 +52,7 @@ impl Finding {
     /// Its place in the list.
     pub fn place(&self) -> Place {
         Place {
+            calm: self.attacked.is_none(),
             advisory: self.advisory.clone(),
             package: self.package.clone(),
             host: self.host.number,
@@ -71,6 +79,11 @@ pub struct FindingFilter {
     pub package: Option<String>,
     /// Of this verdict only.
     pub verdict: Option<String>,
+    /// Those first that were under attack at this moment, microseconds; the same for all pages of a list, so that none is told
+    /// twice or left out when an attack begins between two of them. `None`: attacks are not looked at.
+    pub attacked_at: Option<i64>,
+    /// Only those.
+    pub only_attacked: bool,
 }
 
 impl FindingFilter {
@@ -112,20 +125,65 @@ impl FindingFilter {
     }
 }
 
-/// Up to `most` findings after a place, in order of advisory, package, verdict, host and time.
+/// The columns of a finding and its host, as [`finding`] reads them.
+macro_rules! columns {
+    ($attacked:literal, $from:literal) => {
+        concat!(
+            "SELECT f.advisory, f.package, f.verdict, f.from_at, f.until_at, f.evidence, \
+             h.id, h.number, h.name, h.state, h.reason, h.host_group, h.labels, h.release, h.agent, h.address, \
+             h.enrolled_at, h.seen_at, h.revision",
+            $attacked,
+            " FROM findings f JOIN hosts h ON h.number = f.host",
+            $from
+        )
+    };
+}
+
+/// Up to `most` findings after a place: those under attack, if they are asked for, then the others; each in order of advisory,
+/// package, verdict, host and time.
 pub async fn list(
     store: &Store,
     filter: &FindingFilter,
     after: Option<&Place>,
     most: i64,
 ) -> Result<Vec<Finding>, Error> {
-    let mut select = Select::new(
-        "SELECT f.advisory, f.package, f.verdict, f.from_at, f.until_at, f.evidence,
-                h.id, h.number, h.name, h.state, h.reason, h.host_group, h.labels, h.release, h.agent, h.address,
-                h.enrolled_at, h.seen_at, h.revision
-         FROM findings f JOIN hosts h ON h.number = f.host",
-    );
+    let mut found = Vec::new();
+    if let Some(moment) = filter.attacked_at
+        && after.is_none_or(|after| !after.calm)
+    {
+        let mut select = Select::new(columns!(
+            ", a.cves, a.attempts, a.last_hour",
+            " JOIN census_attacked a ON a.topic = f.topic AND a.host = f.host"
+        ));
+        filter.apply(&mut select, store.dialect());
+        let moment = [moment.into(), moment.into()];
+        select.only("a.since_at <= ? AND (a.until_at IS NULL OR a.until_at > ?)", moment);
+        found = page(store, select, after, most, true).await?;
+    }
+    let left = most - i64::try_from(found.len()).unwrap_or(most);
+    if left <= 0 || filter.only_attacked {
+        return Ok(found);
+    }
+    let mut select = Select::new(columns!("", ""));
     filter.apply(&mut select, store.dialect());
+    if let Some(moment) = filter.attacked_at {
+        select.only(
+            "NOT EXISTS (SELECT 1 FROM census_attacked a WHERE a.topic = f.topic AND a.host = f.host AND a.since_at <= ? \
+             AND (a.until_at IS NULL OR a.until_at > ?))",
+            [moment.into(), moment.into()],
+        );
+    }
+    found.extend(page(store, select, after.filter(|after| after.calm), left, false).await?);
+    Ok(found)
+}
+
+async fn page(
+    store: &Store,
+    mut select: Select,
+    after: Option<&Place>,
+    most: i64,
+    is_attacked: bool,
+) -> Result<Vec<Finding>, Error> {
     if let Some(after) = after {
         let topic = || {
             let (advisory, package) = (after.advisory.as_str(), after.package.as_str());
@@ -139,29 +197,35 @@ pub async fn list(
         );
     }
     select.push("ORDER BY f.advisory, f.package, f.verdict, f.host, f.from_at LIMIT ?", [most.into()]);
-    select
-        .fetch(store, "list findings")
-        .await?
-        .iter()
-        .map(|row| {
-            let advisory: String = row.get(0);
-            let time = |microseconds| {
-                Timestamp::from_microsecond(microseconds).map_err(|_| Error::Damaged {
-                    object: format!("a finding of {advisory}"),
-                    reason: "a time is out of range".to_owned(),
-                })
-            };
-            Ok(Finding {
-                package: row.get(1),
-                verdict: row.get(2),
-                from: time(row.get(3))?,
-                until: row.get::<Option<i64>, _>(4).map(time).transpose()?,
-                evidence: row.get(5),
-                host: host_of(row, 6)?,
-                advisory,
-            })
+    let rows = select.fetch(store, "list findings").await?;
+    rows.iter().map(|row| finding(row, is_attacked)).collect()
+}
+
+fn finding(row: &AnyRow, is_attacked: bool) -> Result<Finding, Error> {
+    /// Columns of the finding and of its host.
+    const BEFORE_ATTACKED: usize = 19;
+    let advisory: String = row.get(0);
+    let time = |microseconds| {
+        Timestamp::from_microsecond(microseconds).map_err(|_| Error::Damaged {
+            object: format!("a finding of {advisory}"),
+            reason: "a time is out of range".to_owned(),
         })
-        .collect()
+    };
+    let attacked = || Attacked {
+        cves: words(row.get(BEFORE_ATTACKED)).into_iter().collect(),
+        attempts: row.get(BEFORE_ATTACKED + 1),
+        last_hour: row.get(BEFORE_ATTACKED + 2),
+    };
+    Ok(Finding {
+        package: row.get(1),
+        verdict: row.get(2),
+        from: time(row.get(3))?,
+        until: row.get::<Option<i64>, _>(4).map(time).transpose()?,
+        evidence: row.get(5),
+        host: host_of(row, 6)?,
+        attacked: is_attacked.then(attacked),
+        advisory,
+    })
 }
 
 /// How many hosts one advisory's open findings are on.

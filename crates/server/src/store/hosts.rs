@@ -2,7 +2,7 @@
 
 use super::audit::{self, Actor};
 use super::events::{self, Kind};
-use super::{Doing, Error, Store, Writing, commit};
+use super::{Doing, Error, Store, Writing, census, commit};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -320,6 +320,7 @@ pub async fn remove(
     ] {
         sqlx::query(text).bind(id.to_owned()).execute(&mut *writing).await.doing("remove a host")?;
     }
+    census::forget(&mut writing, host.number).await?;
     tell(writing, now, actor, "host.remove", &host, json!({ "reason": reason, "name": host.name })).await?;
     Ok(Changed::Done(host))
 }

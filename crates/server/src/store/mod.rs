@@ -12,6 +12,7 @@ pub mod advisory_list;
 pub mod alerts;
 pub mod audit;
 pub mod backup;
+pub mod census;
 pub mod certificates;
 pub mod enrolment;
 pub mod enrolment_list;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a program of tests has no outside")]
 
 mod attacks;
+mod census;
 mod clones;
 mod fleet;
 mod inventories;

@@ -5,6 +5,7 @@
 
 mod counter;
 mod distinct;
+pub mod growth;
 pub mod hours;
 mod ledger;
 pub mod outlook;

@@ -6,6 +6,7 @@ mod contacts;
 mod copies;
 mod engine;
 mod evidence;
+mod fleet;
 mod follow;
 mod inputs;
 mod key;
@@ -52,6 +53,14 @@ pub(crate) fn run(asking: &Asking) -> Result<ExitCode> {
         Some(What::Merge(merge)) => return partials::merge(merge),
         Some(What::Report(abuse)) => return abuse::run(abuse),
         None => {}
+    }
+    if fleet::is_asked(asking) {
+        return fleet::run(asking);
+    }
+    if let Some(option) = fleet::of_the_fleet(asking) {
+        let problem = Problem::new("count logs", option, "it is about the fleet's census")
+            .remedy("leave it out, or name no log");
+        return Ok(usage(&problem));
     }
     let zone = match zone(&asking.zone) {
         Ok(zone) => zone,

@@ -53,7 +53,10 @@ pub async fn back(reading: &mut AnyConnection, plan: PlanId) -> Result<u32, Erro
 
 /// Alerts that fire.
 pub async fn alerts(reading: &mut AnyConnection) -> Result<u32, Error> {
-    let row = sqlx::query("SELECT COUNT(*) FROM alerts").fetch_one(reading).await.doing("count alerts")?;
+    let row = sqlx::query("SELECT COUNT(*) FROM alerts WHERE holds = 1")
+        .fetch_one(reading)
+        .await
+        .doing("count alerts")?;
     small(&row, 0)
 }
 
