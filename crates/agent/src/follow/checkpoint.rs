@@ -29,6 +29,7 @@ pub(super) struct V1 {
 }
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as it lies in the file")]
 struct PlaceV1 {
     id: Id,
     log: Vec<u8>,
