@@ -149,7 +149,7 @@ mod tests {
     }
 
     /// How much came out, and what ended it.
-    fn unpacked(packed: &[u8], caps: Caps) -> (usize, Result<()>) {
+    fn unpacked(packed: &[u8], caps: Caps) -> (usize, io::Result<()>) {
         let mut bytes = match Bytes::of(Box::new(Cursor::new(packed.to_vec())), caps) {
             Ok(bytes) => bytes,
             Err(error) => return (0, Err(error)),
@@ -160,7 +160,7 @@ mod tests {
             let (read, ended) = bytes.fill(&mut room);
             out.extend_from_slice(&room[..read]);
             if ended.is_err() || read < room.len() {
-                return (out.len(), ended.map_err(Into::into));
+                return (out.len(), ended);
             }
         }
     }
