@@ -97,7 +97,8 @@ impl Book {
 
     /// Notes that logs were followed up to now: an hour without requests is told, one without a log is not.
     pub(super) fn cover(&mut self, now: i64, is_followed: bool) {
-        let first = self.covered.max(now - i64::try_from(HOURS_KEPT_MAX).unwrap_or(i64::MAX));
+        let month = i64::try_from(HOURS_KEPT_MAX).unwrap_or(i64::MAX);
+        let first = self.covered.max(now - month + 1);
         if is_followed {
             for hour in first.max(self.from)..=now {
                 self.hours.entry(hour).or_insert_with(|| Kept { changes: 1, ..Kept::default() });

@@ -5,7 +5,7 @@ use crate::follow::Wanted;
 use crate::settings::Census;
 use advisory::Problem;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -15,8 +15,8 @@ use traffic::format::{Custom, State};
 
 /// Bytes of a file of configuration: 4 MiB.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// Files of one web server's configuration; includes that lead in a circle end here.
-const FILES_MAX: usize = 2_000;
+/// Files of web servers' configurations.
+const FILES_MAX: usize = 500;
 /// Files that a pattern finds.
 const FOUND_MAX: usize = 10_000;
 
@@ -50,13 +50,14 @@ impl Told {
 /// Files of a host, by the names that they have there.
 pub(super) struct Files<'r> {
     root: &'r Path,
-    left: usize,
+    /// Each file is read once: includes may lead in a circle.
+    read: BTreeSet<PathBuf>,
     problems: Vec<Problem>,
 }
 
 impl<'r> Files<'r> {
     pub(super) fn new(root: &'r Path) -> Self {
-        Self { root, left: FILES_MAX, problems: Vec::new() }
+        Self { root, read: BTreeSet::new(), problems: Vec::new() }
     }
 
     fn place(&self, path: &Path) -> PathBuf {
@@ -72,7 +73,9 @@ impl<'r> Files<'r> {
     }
 
     pub(super) fn read(&mut self, path: &Path) -> Option<String> {
-        self.left = self.left.checked_sub(1)?;
+        if self.read.len() >= FILES_MAX || !self.read.insert(path.to_owned()) {
+            return None;
+        }
         let mut bytes = Vec::new();
         let read =
             File::open(self.place(path)).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));

@@ -1,11 +1,12 @@
 //! From a web server's configuration to the hours that the centre is told.
 
 use crate::centre::{Answer, Centre};
-use crate::{Host, Running, pace, wait};
+use crate::{Host, pace, wait};
 use agent::settings::{self, Settings};
 use agent::state::State;
 use agent::{Contact, Told};
 use base64::Engine;
+use rustix::process::{Pid, Signal};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -70,8 +71,7 @@ fn last(centre: &Centre) -> Option<Counted> {
     centre.memory.lock().unwrap().counted.last().cloned()
 }
 
-fn census(agent: &Running, host: &Host) -> agent::census::CensusStatus {
-    let _ = agent;
+fn census(host: &Host) -> agent::census::CensusStatus {
     agent::status(&State::open(&host.state()).unwrap()).and_then(|status| status.census).unwrap_or_default()
 }
 
@@ -103,7 +103,7 @@ fn what_is_written_while_the_server_or_the_agent_is_away_is_told_once_through_ro
     // The server is away, the log is rotated, and the agent starts again in the middle of a line.
     centre.set_down(true);
     write(&log(&host), 10, 15);
-    wait("they wait", || census(&agent, &host).waiting > 0);
+    wait("they wait", || census(&host).waiting > 0);
     agent.stop().unwrap();
     fs::rename(log(&host).with_extension("log.1"), log(&host).with_extension("log.2")).unwrap();
     fs::rename(log(&host), log(&host).with_extension("log.1")).unwrap();
@@ -136,10 +136,9 @@ fn a_log_that_cannot_be_read_is_a_problem_on_both_sides_and_check_ins_go_on() {
     centre.answer(CENSUS_PATH, Answer::refusal(503, "busy", ""));
     let agent = host.start_with(&pace(), counting());
     wait("the owner and the server are told", || {
-        census(&agent, &host).problems.len() == 2
-            && last(&centre).is_some_and(|told| told.problems.len() == 2)
+        census(&host).problems.len() == 2 && last(&centre).is_some_and(|told| told.problems.len() == 2)
     });
-    let told = census(&agent, &host).problems;
+    let told = census(&host).problems;
     assert_eq!(last(&centre).map(|counted| counted.problems), Some(told.clone()));
     assert!(told[0].contains("it is no file") && told[1].contains("syslog"), "{told:?}");
     // No log, no hour: a hole must not look like silence.
@@ -158,7 +157,8 @@ struct Nginx(Child);
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // Its workers end with it only if it is asked to.
+        let _ = rustix::process::kill_process(Pid::from_child(&self.0), Signal::TERM);
         let _ = self.0.wait();
     }
 }
@@ -195,7 +195,7 @@ fn what_nginx_really_logs_is_counted_through_logrotate() {
     let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
     let mut server = Command::new("nginx");
     server.arg("-p").arg(&prefix).arg("-c").arg(host.root().join("etc/nginx/nginx.conf")).args(["-g", user]);
-    let mut nginx = Nginx(server.stderr(Stdio::null()).spawn().unwrap());
+    let mut nginx = Nginx(server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait("nginx answers", || {
         assert!(nginx.0.try_wait().unwrap().is_none(), "nginx has ended");
         TcpStream::connect(("127.0.0.1", port)).is_ok()
