@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::fleet;
 use crate::identity::{Authority, Successor, Takeover};
 use crate::signing;
-use crate::store::{Dialect, Doing, Error, Store, audit};
+use crate::store::{Dialect, Doing, Error, Store, audit, census};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -39,6 +39,7 @@ pub async fn examine(config: &Config, now: Timestamp) -> Result<Vec<Check>, supe
         intervals(&store).await?,
         findings(&store).await?,
         feeds(&store).await?,
+        counts(&store).await?,
     ];
     if store.dialect() == Dialect::Sqlite {
         checks.push(disk(&config.server.data));
@@ -152,6 +153,17 @@ async fn findings(store: &Store) -> Result<Check, Error> {
     }
     let seen = "compared with a rebuild from inventories and advisories".to_owned();
     Ok(Check { name: "findings", seen, problems })
+}
+
+/// The fleet's census is what its hosts counted.
+async fn counts(store: &Store) -> Result<Check, Error> {
+    let (seen, mut problems) = census::examine(store).await?;
+    if problems.len() > TOLD_MAX {
+        let more = problems.len() - TOLD_MAX;
+        problems.truncate(TOLD_MAX);
+        problems.push(format!("… and {more} more"));
+    }
+    Ok(Check { name: "census", seen, problems })
 }
 
 async fn feeds(store: &Store) -> Result<Check, Error> {

@@ -104,7 +104,7 @@ fn what_grows_tenfold_or_doubles_day_by_day_is_seen() {
         (100.0, 10.0, |_| 10.0, 18),
         (100.0, 10.0, |days: f64| 2.0_f64.powf(days), 96),
         (20.0, 5.0, |days: f64| 2.0_f64.powf(days), 132),
-        (0.5, 1.0, |days: f64| 2.0_f64.powf(days), 192),
+        (0.5, 1.0, |days: f64| 2.0_f64.powf(days), 240),
     ] {
         let mut seen: Vec<usize> = (0..200)
             .map(|_| {

@@ -11,7 +11,7 @@ use serde_json::json;
 use server::people::roles::Role;
 use server::store::audit::Actor;
 use server::store::census::{self, Counted, DAY_HOURS, Kept, Taken};
-use server::store::{backup, hosts};
+use server::store::{backup, commit, hosts};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[tokio::test]
@@ -146,6 +146,16 @@ async fn sums_are_what_a_count_of_everything_told_last_gives() {
                 assert_eq!(sum, 100 * i64::try_from(hours.len()).unwrap());
             }
         }
+        assert_eq!(census::examine(&fresh.store).await.unwrap().1, [""; 0]);
+        let mut writing = fresh.store.begin().await.unwrap();
+        let text = "UPDATE census_days SET attempts = 0 WHERE signature = 'rule-1'";
+        sqlx::query(text).execute(&mut *writing).await.unwrap();
+        assert_eq!(commit(writing, "damage").await.map_err(|problem| problem.to_string()), Ok(()));
+        let wrong = census::examine(&fresh.store).await.unwrap().1;
+        assert!(
+            !wrong.is_empty() && wrong.iter().all(|wrong| wrong.starts_with("rule-1 on day")),
+            "{wrong:?}"
+        );
         // A backup has all of it.
         let mut bytes = Vec::new();
         backup::write(&fresh.store, centre.now(), &mut bytes, &mut |_, _| {}).await.unwrap();

@@ -3,6 +3,7 @@
 
 mod attacked;
 mod alarms;
+mod examine;
 mod prune;
 mod rows;
 mod sums;
@@ -13,6 +14,7 @@ pub use attacked::{
     Attacked, AttackedNow, by_signature as attacked_by_signature, count as count_attacked,
     now as attacked_now, of_host as attacked_of_host, settle as settle_attacked,
 };
+pub use examine::examine;
 pub use prune::{Kept, prune};
 pub use sums::{Seen, Windows, first_day, since, windows};
 pub use tell::{
