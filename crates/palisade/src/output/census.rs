@@ -165,14 +165,14 @@ fn signature(row: &SignatureRow, days: &[DayRow], room: usize) -> [String; 9] {
 }
 
 /// Columns under each other, numbers to the right.
-fn aligned_right(rows: &[[String; 9]]) -> String {
-    let mut widths = [0; 9];
+fn aligned_right<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let padded = |row: &[String; 9]| {
+    let padded = |row: &[String; N]| {
         let mut place = 0;
         row.clone().map(|cell| {
             let width = widths[place];
