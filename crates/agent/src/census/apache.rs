@@ -95,7 +95,7 @@ impl Reading {
                 self.formats.insert(name.clone(), format.clone());
             }
             ("customlog", [target, format, ..]) => {
-                self.logs.push((by(), target.clone(), Some(format.clone())))
+                self.logs.push((by(), target.clone(), Some(format.clone())));
             }
             ("transferlog", [target, ..]) => self.logs.push((by(), target.clone(), None)),
             _ => {}

@@ -103,10 +103,10 @@ impl Running<'_> {
         }
         let mut next = self.census.terms.as_ref().map_or(0, |terms| terms.next_seconds);
         for _ in 0..MESSAGES_MAX {
-            let counter = self.census.counter.as_ref();
-            let due = counter.and_then(|counter| counter.due(self.census.last.as_ref()));
-            let Some((counted, due)) = due else { break };
-            let taken: Taken = self.link()?.post(CENSUS_PATH, &Body::new(&counted))?;
+            let last = self.census.last.as_ref();
+            let found = self.census.counter.as_ref().and_then(|counter| counter.due(last));
+            let Some((message, due)) = found else { break };
+            let taken: Taken = self.link()?.post(CENSUS_PATH, &Body::new(&message))?;
             next = taken.next_seconds;
             if !taken.stored {
                 // The fleet has another key: the terms are asked for anew, at the next round.
@@ -114,7 +114,7 @@ impl Running<'_> {
                 break;
             }
             self.census.told = Some(Timestamp::now());
-            self.census.last = Some(Counted { hours: Vec::new(), ..counted });
+            self.census.last = Some(Counted { hours: Vec::new(), ..message });
             if let Some(counter) = &self.census.counter {
                 counter.told(&due);
             }

@@ -28,6 +28,7 @@ pub(super) struct V1 {
     pub(super) kept: Vec<u8>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each tells something of its own")]
 #[derive(Serialize, Deserialize)]
 struct PlaceV1 {
     id: Id,

@@ -307,10 +307,6 @@ impl Follower {
         self.troubles.remove(&found.path);
         match self.whose(found, &file, &head, is_packed) {
             Ok(Whose::Unknown) => {}
-            Ok(Whose::Copy) => {
-                self.settled.insert(found.id, found.stand);
-                return;
-            }
             Ok(Whose::Continued(number)) => {
                 let place = &mut self.places[number];
                 (place.id, place.log) = (found.id, found.log.clone());
@@ -318,8 +314,8 @@ impl Follower {
                 place.whereabouts = Whereabouts::Here;
                 return self.begin(number, file, found.stand, looking);
             }
-            // It is being packed: it stands otherwise when it is whole.
-            Err(_) => {
+            // What cannot be unpacked is being packed: it stands otherwise when it is whole.
+            Ok(Whose::Copy) | Err(_) => {
                 self.settled.insert(found.id, found.stand);
                 return;
             }

@@ -356,10 +356,10 @@ impl Place {
 
     /// `read` ends with `whole` bytes that were taken now.
     fn advance(&mut self, file: &File, read: &[u8], whole: usize) -> io::Result<()> {
-        let had = self.mark.length();
+        let before = self.mark.length();
         self.mark.offset += whole as u64;
         let length = self.mark.length();
-        if had < MARK_BYTES {
+        if before < MARK_BYTES {
             let mut head = vec![0; length];
             let filled = fill_at(file, &mut head, 0)?;
             self.mark.head = digest(&head[..filled]);

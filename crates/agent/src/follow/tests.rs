@@ -258,7 +258,8 @@ fn a_damaged_checkpoint_is_refused_and_never_a_panic() {
 fn a_copy_is_no_new_log_and_a_log_that_begins_alike_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    let lines = |from: u32, to: u32| (from..to).map(|line| format!("line {line}\n")).collect::<String>();
+    let lines =
+        |from: u32, to: u32| (from..to).map(|line| format!("line {line}\n")).collect::<Vec<_>>().concat();
     fs::write(path("access.log"), lines(0, 400)).unwrap();
     let mut reader = Reader::new(&path("access.log"));
     reader.poll(u64::MAX);
