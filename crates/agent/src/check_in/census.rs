@@ -103,9 +103,9 @@ impl Running<'_> {
         }
         let mut next = self.census.terms.as_ref().map_or(0, |terms| terms.next_seconds);
         for _ in 0..MESSAGES_MAX {
-            let counter = self.census.counter.as_ref();
-            let due = counter.and_then(|counter| counter.due(self.census.last.as_ref()));
-            let Some((message, due)) = due else { break };
+            let last = self.census.last.as_ref();
+            let found = self.census.counter.as_ref().and_then(|counter| counter.due(last));
+            let Some((message, due)) = found else { break };
             let taken: Taken = self.link()?.post(CENSUS_PATH, &Body::new(&message))?;
             next = taken.next_seconds;
             if !taken.stored {

@@ -314,7 +314,7 @@ impl Follower {
                 place.whereabouts = Whereabouts::Here;
                 return self.begin(number, file, found.stand, looking);
             }
-            // One that is no copy is being packed: it stands otherwise when it is whole.
+            // What cannot be unpacked is being packed: it stands otherwise when it is whole.
             Ok(Whose::Copy) | Err(_) => {
                 self.settled.insert(found.id, found.stand);
                 return;
