@@ -28,7 +28,6 @@ pub(super) struct V1 {
     pub(super) kept: Vec<u8>,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each tells something of its own")]
 #[derive(Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "as it lies in the file")]
 struct PlaceV1 {
