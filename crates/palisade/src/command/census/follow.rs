@@ -13,6 +13,7 @@ use agent::follow::{self, Bell, Follower, Wanted};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -214,7 +215,9 @@ impl Following<'_> {
             }
             !agent::program::is_stopped()
         });
-        problems.into_iter().for_each(|problem| self.trouble(problem));
+        for problem in problems {
+            self.trouble(problem);
+        }
     }
 
     fn trouble(&mut self, problem: Problem) {
@@ -260,15 +263,17 @@ impl Following<'_> {
         let mut text = String::new();
         for row in &report.signatures {
             if self.known.insert(row.id.clone()) {
-                text += &format!(
-                    "{now:.0} new: {}, {} attempts from {} sources, {} answered with 2xx\n",
+                let _ = writeln!(
+                    text,
+                    "{now:.0} new: {}, {} attempts from {} sources, {} answered with 2xx",
                     row.id, row.attempts, row.sources.count, row.answered_ok
                 );
             }
         }
         let attempts: u64 = report.signatures.iter().map(|row| row.attempts).sum();
-        text += &format!(
-            "{now:.0} {} requests, {attempts} attempts with {} signatures from {} sources\n",
+        let _ = writeln!(
+            text,
+            "{now:.0} {} requests; attempts: {attempts}, signatures: {}, sources: {}",
             report.log.requests,
             report.signatures.len(),
             report.sources.count
