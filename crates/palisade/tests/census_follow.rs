@@ -57,7 +57,7 @@ impl Following {
     /// Waits until it has told so many requests.
     fn wait(&mut self, requests: u32) {
         let start = Instant::now();
-        let wanted = format!(" {requests} requests, ");
+        let wanted = format!(" {requests} requests; ");
         while !fs::read_to_string(&self.out).unwrap().contains(&wanted) {
             assert!(start.elapsed() < DEADLINE, "no{wanted}in {}", fs::read_to_string(&self.out).unwrap());
             assert!(self.child.try_wait().unwrap().is_none(), "it has ended");

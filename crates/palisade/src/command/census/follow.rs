@@ -273,7 +273,7 @@ impl Following<'_> {
         let attempts: u64 = report.signatures.iter().map(|row| row.attempts).sum();
         let _ = writeln!(
             text,
-            "{now:.0} {} requests, {attempts} attempts with {} signatures from {} sources",
+            "{now:.0} {} requests; attempts: {attempts}, signatures: {}, sources: {}",
             report.log.requests,
             report.signatures.len(),
             report.sources.count
