@@ -113,7 +113,7 @@ fn a_census_tells_attempts_and_sources_of_each_day_and_no_addresses() {
 fn the_end_of_an_attack_is_told_unasked_and_only_where_counts_are_not_all_that_is_wanted() {
     let directory = tempfile::tempdir().unwrap();
     let text = |words: &[&str]| {
-        let output = census(directory.path(), words, log().as_bytes());
+        let output = census(directory.path(), &[&["-"], words].concat(), log().as_bytes());
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
@@ -137,15 +137,15 @@ fn a_calendar_goes_before_the_rules_and_one_that_names_nobody_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     // By its rule the worm sleeps from the 20th on; this log's does not care, and that is told.
-    let told = String::from_utf8(census(path, &[], log().as_bytes()).stdout).unwrap();
+    let told = String::from_utf8(census(path, &["-"], log().as_bytes()).stdout).unwrap();
     assert!(told.contains("does not keep to its calendar"), "{told}");
     fs::write(path.join("days.yaml"), "codered1: {until: 2001-12-31}\n").unwrap();
-    let told = census(path, &["--calendar", "days.yaml"], log().as_bytes());
+    let told = census(path, &["-", "--calendar", "days.yaml"], log().as_bytes());
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.contains("codered1:") && !told.contains("does not keep"), "{told}");
     for (text, named) in [("codered3: {}\n", "codered"), ("codered1: {asleep: [32]}\n", "\"32\"")] {
         fs::write(path.join("days.yaml"), text).unwrap();
-        let refused = census(path, &["--calendar", "days.yaml"], log().as_bytes());
+        let refused = census(path, &["-", "--calendar", "days.yaml"], log().as_bytes());
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(refused.status.code() == Some(64) && said.contains(named), "{said}");
     }

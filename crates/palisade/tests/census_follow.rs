@@ -21,7 +21,8 @@ fn lines(from: u32, to: u32) -> String {
             |second: u32| format!("{:02}/Sep/2026:{:02}:00:{second:02} +0000", 1 + hour / 24, hour % 24);
         for (second, path) in ["/scripts/root.exe?/c+dir", "/MSADC/root.exe?/c+dir", "/"].iter().enumerate() {
             let (source, second) = (hour % 70, u32::try_from(second).unwrap());
-            let _ = writeln!(log, "192.0.2.{source} - - [{}] \"GET {path} HTTP/1.0\" 404 12", time(second));
+            let _ =
+                writeln!(log, "198.51.100.{source} - - [{}] \"GET {path} HTTP/1.0\" 404 12", time(second));
         }
     }
     log
@@ -129,7 +130,7 @@ fn a_log_that_is_followed_through_rotation_a_kill_and_a_restart_is_counted_as_by
     assert!(census(path, &["--partial", "wanted", "whole"]).output().unwrap().status.success());
     let (counted, wanted) = (fs::read(path.join("partial")), fs::read(path.join("wanted")));
     assert!(counted.unwrap() == wanted.unwrap(), "it is not what one run counts");
-    assert!(!fs::read(path.join("checkpoint")).unwrap().windows(8).any(|text| text == b"192.0.2."));
+    assert!(!fs::read(path.join("checkpoint")).unwrap().windows(11).any(|text| text == b"198.51.100."));
 
     // Other rules would count otherwise: refused before anything is counted.
     fs::write(

@@ -96,7 +96,7 @@ fn origins_are_countries_or_networks_and_a_damaged_database_is_refused() {
         .map(|host| attempt(host, 19))
         .concat();
     for (name, origin) in [("country.mmdb", "NL"), ("asn.mmdb", "AS64500 Example Net")] {
-        let report = json(&census(path, &["--mmdb", name, "--json"], &log));
+        let report = json(&census(path, &["-", "--mmdb", name, "--json"], &log));
         let rows: Vec<(&str, u64, u64)> = report["origins"]
             .as_array()
             .unwrap()
@@ -111,7 +111,7 @@ fn origins_are_countries_or_networks_and_a_damaged_database_is_refused() {
             .collect();
         assert_eq!(rows, [(origin, 2, 3), ("unknown", 1, 1)]);
     }
-    let cut = census(path, &["--mmdb", "cut.mmdb"], &log);
+    let cut = census(path, &["-", "--mmdb", "cut.mmdb"], &log);
     assert_eq!(cut.status.code(), Some(70));
     assert!(told(&cut).contains("cut.mmdb"), "{}", told(&cut));
 }
@@ -121,9 +121,9 @@ fn exposure_makes_attempts_on_one_address_a_day() {
     let directory = tempfile::tempdir().unwrap();
     // 8 attempts on 4 addresses within 2 days.
     let log: String = (0..8).map(|place| attempt("198.51.100.7", 19 + place / 4)).collect();
-    let report = json(&census(directory.path(), &["--exposure", "4", "--json"], &log));
+    let report = json(&census(directory.path(), &["-", "--exposure", "4", "--json"], &log));
     assert_eq!(report["exposure"], 4);
     assert_eq!(report["signatures"][0]["attempts_per_address_per_day"], 1.0);
-    let none = census(directory.path(), &["--exposure", "0"], &log);
+    let none = census(directory.path(), &["-", "--exposure", "0"], &log);
     assert_eq!(none.status.code(), Some(64), "{}", told(&none));
 }

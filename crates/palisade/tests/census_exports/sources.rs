@@ -25,14 +25,14 @@ fn an_own_host_among_the_sources_is_said_first_everywhere() {
     let path = directory.path();
     let log = [attempt("198.51.100.7", 19), attempt("203.0.113.1", 19), attempt("2001:db8::7", 20)].concat();
     fs::write(path.join("own"), "# ours\n203.0.113.0/28  # the office\n2001:db8::7\n192.0.2.1\n").unwrap();
-    let table = census(path, &["--own", "own", "--html", "page.html"], &log);
+    let table = census(path, &["-", "--own", "own", "--html", "page.html"], &log);
     assert_eq!(table.status.code(), Some(1), "{}", told(&table));
     let first: Vec<&str> = std::str::from_utf8(&table.stdout).unwrap().lines().take(2).collect();
     assert!(first[0].starts_with("INCIDENT: 203.0.113.1, one of your own, sent 1 attempt"), "{first:?}");
     assert!(first[1].starts_with("INCIDENT: 2001:db8::7"), "{first:?}");
     let page = fs::read_to_string(path.join("page.html")).unwrap();
     assert!(page.find("Incident").unwrap() < page.find("<h2>").unwrap());
-    let output = census(path, &["--own", "own", "--json"], &log);
+    let output = census(path, &["-", "--own", "own", "--json"], &log);
     let report = json(&output);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(report["own"][0]["source"], "203.0.113.1");
@@ -42,7 +42,7 @@ fn an_own_host_among_the_sources_is_said_first_everywhere() {
     );
 
     // In counts that travelled as pseudonyms ours are found by their own pseudonyms, and only under the same key.
-    let part = census(path, &["--partial", "part"], &log);
+    let part = census(path, &["-", "--partial", "part"], &log);
     assert_eq!(part.status.code(), Some(0), "{}", told(&part));
     let merged = census(path, &["merge", "part", "--own", "own", "--json"], "");
     assert_eq!(merged.status.code(), Some(1), "{}", told(&merged));
@@ -53,10 +53,10 @@ fn an_own_host_among_the_sources_is_said_first_everywhere() {
     assert_eq!(other.status.code(), Some(2), "what cannot be told is not none: {}", told(&other));
 
     fs::write(path.join("own"), "203.0.113.1/28\n").unwrap();
-    let wrong = census(path, &["--own", "own"], &log);
+    let wrong = census(path, &["-", "--own", "own"], &log);
     assert_eq!(wrong.status.code(), Some(70));
     assert!(told(&wrong).contains("line 1"), "{}", told(&wrong));
-    let missing = census(path, &["--own", "nowhere"], &log);
+    let missing = census(path, &["-", "--own", "nowhere"], &log);
     assert_eq!(missing.status.code(), Some(70), "a list that is not there is no empty list");
 }
 
@@ -255,13 +255,13 @@ fn hosts_of_the_fleet_are_our_own_and_a_centre_that_is_silent_is_told() {
     .unwrap();
     fs::set_permissions(&access, fs::Permissions::from_mode(0o600)).unwrap();
     let log = [attempt("203.0.113.1", 19), attempt("203.0.113.2", 19)].concat();
-    let output = census(path, &["--json"], &log);
+    let output = census(path, &["-", "--json"], &log);
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     let own: Vec<String> =
         json(&output)["own"].as_array().unwrap().iter().map(|row| row["source"].to_string()).collect();
     assert_eq!(own, ["\"203.0.113.1\""]);
     assert_eq!(asked.join().unwrap(), "GET /api/v1/hosts?limit=1000 HTTP/1.1");
-    let silent = census(path, &["--json"], &log);
+    let silent = census(path, &["-", "--json"], &log);
     assert_eq!(silent.status.code(), Some(2), "{}", told(&silent));
     assert!(told(&silent).contains("the centre"), "{}", told(&silent));
 }

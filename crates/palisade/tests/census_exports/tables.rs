@@ -21,7 +21,7 @@ fn log() -> String {
 fn a_quiet_day_is_none_and_a_day_without_a_log_is_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
-    let output = census(path, &["--csv-tables", "out", "--show-sources"], &log());
+    let output = census(path, &["-", "--csv-tables", "out", "--show-sources"], &log());
     assert!(output.status.success(), "{}", told(&output));
     let table = |name: &str| fs::read_to_string(path.join("out").join(name)).unwrap();
     let own = |table: &str| -> Vec<String> {
@@ -45,7 +45,7 @@ fn a_quiet_day_is_none_and_a_day_without_a_log_is_nothing() {
     ];
     assert_eq!(attempts, wanted.map(str::to_owned).into());
     assert!(table("days.csv").contains("\n2001-07-21,,,,\n"), "{}", table("days.csv"));
-    let hidden = census(path, &["--csv-tables", "hidden"], &log());
+    let hidden = census(path, &["-", "--csv-tables", "hidden"], &log());
     assert!(hidden.status.success());
     let hidden = fs::read_to_string(path.join("hidden/attempts.csv")).unwrap();
     assert!(!hidden.contains("198.51.100.7"), "an address in a table of pseudonyms");
@@ -55,7 +55,7 @@ fn a_quiet_day_is_none_and_a_day_without_a_log_is_nothing() {
 fn a_table_that_cannot_be_written_is_told() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("file"), "").unwrap();
-    let output = census(directory.path(), &["--parquet", "file"], &log());
+    let output = census(directory.path(), &["-", "--parquet", "file"], &log());
     assert_eq!(output.status.code(), Some(70));
     assert!(told(&output).contains("make directory file"), "{}", told(&output));
 }
@@ -81,7 +81,7 @@ fn other_peoples_programs_read_the_same_from_parquet_as_from_csv() {
         .map(|host| attempt(&format!("100.{}.{}.{}", host >> 16, host >> 8 & 255, host & 255), 19 + host % 4))
         .collect();
     for log in [log(), many] {
-        let output = census(path, &["--parquet", "out", "--csv-tables", "out"], &log);
+        let output = census(path, &["-", "--parquet", "out", "--csv-tables", "out"], &log);
         assert!(output.status.success(), "{}", told(&output));
         for name in ["attempts", "signatures", "days"] {
             let file = |ending: &str| path.join(format!("out/{name}.{ending}")).display().to_string();
