@@ -15,7 +15,7 @@ use std::process::ExitCode;
 const EXIT_UNFOLLOWED: u8 = 1;
 
 /// Shows the logs that are found in the configurations of nginx and Apache and those that the settings name, who may read
-/// them, and what of them cannot be followed and why. Reads, and changes nothing; also before [census] on = true. Ask as the
+/// them, and what of them cannot be followed and why. Reads, and changes nothing; also before it is switched on. Ask as the
 /// user that the agent runs as: sudo -u palisade-agent palisade agent census.
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER)]
