@@ -2,6 +2,7 @@
 
 use super::ledger::{Event, Ledger, Limits, Visit};
 use super::pseudonym::Key;
+use super::sketch::Hasher;
 use super::tally::{DayLines, Span, Tally};
 use super::zone::{Clock, Day, Zone};
 use super::{Census, Setup, VisitKind};
@@ -9,7 +10,6 @@ use crate::format::{Brief, Lines, Scratch, Seen, Source, State, line_at};
 use crate::request::Fields;
 use crate::rules::{Found, RuleId, Rules, Sieve};
 use memchr::memchr_iter;
-use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ pub struct Counting<'a> {
     /// Kinds of visits, and by rule which of them its requests are.
     kinds: Vec<VisitKind>,
     kind_of: Vec<Option<u16>>,
-    hasher: SipHasher13,
+    hasher: Hasher,
     ledger: Ledger,
     tally: Mutex<Tally>,
 }
@@ -56,7 +56,7 @@ impl<'a> Counting<'a> {
                 .map(|place| place.and_then(|place| u16::try_from(place).ok()))
                 .collect(),
             kinds,
-            hasher: SipHasher13::new_with_key(&key.hash_key()),
+            hasher: Hasher::new(key),
             ledger: Ledger::new(limits),
             tally: Mutex::new(Tally::new(signatures.len())),
             setup,
@@ -86,10 +86,6 @@ impl<'a> Counting<'a> {
     pub fn finish(self) -> Census {
         let tally = self.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
         Census::of(self.setup, tally, self.ledger, self.kinds)
-    }
-
-    fn hash(&self, source: Source) -> u64 {
-        self.hasher.hash(&source.number().to_be_bytes())
     }
 }
 
@@ -176,7 +172,7 @@ impl Counter<'_> {
         let mut hash = None;
         if self.last_source != Some((brief.source, day)) {
             self.last_source = Some((brief.source, day));
-            let value = self.counting.hash(brief.source);
+            let value = self.counting.hasher.hash(brief.source);
             lines.sources.insert(value);
             today.lines.sources.insert(value);
             hash = Some(value);
@@ -198,7 +194,7 @@ impl Counter<'_> {
         if hits.is_empty() {
             return true;
         }
-        let hash = hash.unwrap_or_else(|| self.counting.hash(brief.source));
+        let hash = hash.unwrap_or_else(|| self.counting.hasher.hash(brief.source));
         for rule in &*hits {
             let place = usize::from(rule.0);
             self.tally.attempts[place].count(day, hour, brief.when, status);

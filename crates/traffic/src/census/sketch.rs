@@ -29,7 +29,8 @@ impl Hasher {
         Self(SipHasher13::new_with_key(&key.hash_key()))
     }
 
-    fn hash(&self, source: Source) -> u64 {
+    #[inline]
+    pub(super) fn hash(&self, source: Source) -> u64 {
         self.0.hash(&source.number().to_be_bytes())
     }
 }
