@@ -3,15 +3,15 @@
 use super::State;
 use super::body::{Ask, Named};
 use super::hosts::find;
-use super::page::{self, Page};
+use super::page::{self, Last, Page};
 use super::problem::Problem;
 use crate::store::evidence;
 use axum::extract::State as At;
 use axum::response::Response;
 use http::Uri;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What a host saw of one job that is over, in its own words.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,18 +26,6 @@ pub(super) struct Evidence {
     /// How it ended, the packages as the package database has them, deeds, restarts, probes; `schema` names the format.
     #[schema(value_type = Object)]
     seen: serde_json::Value,
-}
-
-/// How many.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Last {
-    /// How many, the newest first.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-    /// The `next` of the page before.
-    after: Option<String>,
 }
 
 /// A page, by a name: see [`Page`].
@@ -55,10 +43,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     find(&state, &id).await?;
     let limit = page::limit(asked.limit)?;
-    let before = match page::number(asked.after.as_deref())? {
-        None => Timestamp::MAX,
-        Some(at) => Timestamp::from_microsecond(at).map_err(|_| page::wrong())?,
-    };
+    let before = asked.before()?;
     let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let rows = evidence::of_host(&state.app.store, &id, before, most).await?;
     let page = page::cut(rows, limit, |row| page::place(&[&row.at.as_microsecond().to_string()]));

@@ -3,7 +3,7 @@
 use super::State;
 use super::body::{Ask, Named};
 use super::hosts::find;
-use super::page::{self, Page};
+use super::page::{self, Last, Page};
 use super::problem::{Kind, Problem};
 use crate::store::inventories::{self, Knowing};
 use axum::Json;
@@ -95,18 +95,6 @@ pub(super) struct Interval {
     hash: String,
 }
 
-/// How many.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Last {
-    /// How many, the newest first.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-    /// The `next` of the page before.
-    after: Option<String>,
-}
-
 /// A page, by a name: see [`Page`].
 type IntervalPage = Page<Interval>;
 
@@ -122,10 +110,7 @@ pub(super) async fn history(
 ) -> Result<Response, Problem> {
     find(&state, &id).await?;
     let limit = page::limit(asked.limit)?;
-    let before = match page::number(asked.after.as_deref())? {
-        None => Timestamp::MAX,
-        Some(from) => Timestamp::from_microsecond(from).map_err(|_| page::wrong())?,
-    };
+    let before = asked.before()?;
     let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let rows = inventories::history(&state.app.store, &id, before, most).await?;
     let page = page::cut(rows, limit, |row| page::place(&[&row.from.as_microsecond().to_string()]));

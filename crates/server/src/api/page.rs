@@ -7,12 +7,13 @@ use advisory::digest::hex;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Uri, header};
+use jiff::Timestamp;
 use openidconnect::url::form_urlencoded;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Type};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 /// Things on a page, if nobody asks for more or fewer.
 const LIMIT: u32 = 100;
@@ -54,6 +55,28 @@ impl<T: ToSchema> ToSchema for Page<T> {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((T::name().into_owned(), T::schema()));
         T::schemas(schemas);
+    }
+}
+
+/// What is asked of a list that begins with the newest: places are moments.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Last {
+    /// How many, the newest first.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(super) limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+impl Last {
+    /// Before when what is on the page was.
+    pub(super) fn before(&self) -> Result<Timestamp, Problem> {
+        match number(self.after.as_deref())? {
+            None => Ok(Timestamp::MAX),
+            Some(at) => Timestamp::from_microsecond(at).map_err(|_| wrong()),
+        }
     }
 }
 

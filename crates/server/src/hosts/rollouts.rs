@@ -1,9 +1,8 @@
 //! What rollouts add to the agents' door: files that approvers signed, answers of rehearsals, hints.
 
-use super::body::{self, Encoding};
 use super::door::Place;
 use super::refusal::{Answer, Refuse, json};
-use super::requests::{Desk, unpack, unstored};
+use super::requests::{Desk, unstored};
 use crate::identity::Peer;
 use crate::store::evidence;
 use http_body_util::Full;
@@ -11,7 +10,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use jiff::Timestamp;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -50,11 +48,8 @@ impl Desk {
         now: Timestamp,
     ) -> Result<Answer, Refuse> {
         let peer = self.active(peer, now)?;
-        let encoding = Encoding::of(request.headers())?;
-        let (bytes, room) =
-            body::read(request.into_body(), REHEARSAL_BYTES_MAX, &self.limits, Some(&self.room)).await?;
-        let found: Option<Rehearsed> = unpack(&Arc::new(bytes), encoding, REHEARSAL_INFLATED_MAX).await?;
-        drop(room);
+        let found: Option<Rehearsed> =
+            self.small_body(request, REHEARSAL_BYTES_MAX, REHEARSAL_INFLATED_MAX).await?;
         let found = found.ok_or_else(|| {
             let detail = format!("read the rehearsal: unpacked, it is over {REHEARSAL_INFLATED_MAX} bytes");
             Refuse::malformed(StatusCode::PAYLOAD_TOO_LARGE, detail)
@@ -76,11 +71,8 @@ impl Desk {
         now: Timestamp,
     ) -> Result<Answer, Refuse> {
         let peer = self.active(peer, now)?;
-        let encoding = Encoding::of(request.headers())?;
-        let (bytes, room) =
-            body::read(request.into_body(), EVIDENCE_BYTES_MAX, &self.limits, Some(&self.room)).await?;
-        let told: Option<Evidence> = unpack(&Arc::new(bytes), encoding, 2 * EVIDENCE_BYTES_MAX).await?;
-        drop(room);
+        let told: Option<Evidence> =
+            self.small_body(request, EVIDENCE_BYTES_MAX, 2 * EVIDENCE_BYTES_MAX).await?;
         let told =
             told.filter(|told| told.seen.is_object() && told.seen.to_string().len() <= EVIDENCE_BYTES_MAX);
         let told = told.ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Large bodies take turns: one at a time of each host, few at a time of all.
+//! Bodies that are packed. Large ones take turns: one at a time of each host, few at a time of all.
 
 use super::body::{self, Encoding};
 use super::refusal::Refuse;
@@ -24,6 +24,19 @@ pub(super) struct Turn<'a> {
 }
 
 impl Desk {
+    /// Reads a body of at most `sent_max` bytes as sent; `None`: unpacked, it is over `unpacked_max`.
+    pub(super) async fn small_body<T: DeserializeOwned + Send + 'static>(
+        &self,
+        request: Request<Incoming>,
+        sent_max: usize,
+        unpacked_max: usize,
+    ) -> Result<Option<T>, Refuse> {
+        let encoding = Encoding::of(request.headers())?;
+        let (bytes, _room) =
+            body::read(request.into_body(), sent_max, &self.limits, Some(&self.room)).await?;
+        unpack(&Arc::new(bytes), encoding, unpacked_max).await
+    }
+
     /// Reads a body that may be large; `what` it is, in a word.
     pub(super) async fn large_body<T: DeserializeOwned + Send + 'static>(
         &self,

@@ -102,8 +102,8 @@ type HostDay = BTreeMap<u8, Hour>;
 
 /// Takes what a host told: each hour replaces what the host told of it before.
 pub async fn take(store: &Store, now: Timestamp, host: &str, told: &Counted) -> Result<Taken, Error> {
-    let number = host_number(store, host).await?;
-    let Some(number) = number else { return Ok(Taken::Missing) };
+    let mut reading = store.reader().acquire().await.doing("read what hosts counted")?;
+    let Some(number) = host_number(&mut reading, host).await? else { return Ok(Taken::Missing) };
     let days: Vec<i64> = told
         .hours
         .keys()
@@ -112,8 +112,9 @@ pub async fn take(store: &Store, now: Timestamp, host: &str, told: &Counted) -> 
         .into_iter()
         .collect();
     // Most hosts tell again what has not changed: that takes no turn among those that write.
-    let before = host_days(&mut *reading(store).await?, store, number, &days).await?;
-    let teller = teller(&mut *reading(store).await?, number).await?;
+    let before = host_days(&mut reading, store, number, &days).await?;
+    let teller = teller(&mut reading, number).await?;
+    drop(reading);
     if teller.as_ref().is_some_and(|teller| teller.says(told))
         && changed_hours(&before, told).next().is_none()
     {
@@ -122,12 +123,7 @@ pub async fn take(store: &Store, now: Timestamp, host: &str, told: &Counted) -> 
     let mut writing = store.begin().await?;
     count(&mut writing, "census").await?;
     // Once more, now that nobody else writes; the host may have been removed.
-    let exists: Option<i64> = sqlx::query_scalar("SELECT number FROM hosts WHERE id = $1")
-        .bind(host.to_owned())
-        .fetch_optional(&mut *writing)
-        .await
-        .doing("look for a host")?;
-    if exists != Some(number) {
+    if host_number(&mut writing, host).await? != Some(number) {
         return Ok(Taken::Missing);
     }
     let before = host_days(&mut writing, store, number, &days).await?;
@@ -212,14 +208,10 @@ fn text_of(sketch: &Sketch) -> String {
     BASE64.encode(sketch.to_bytes())
 }
 
-async fn reading(store: &Store) -> Result<sqlx::pool::PoolConnection<sqlx::Any>, Error> {
-    store.reader().acquire().await.doing("read what hosts counted")
-}
-
-async fn host_number(store: &Store, host: &str) -> Result<Option<i64>, Error> {
+async fn host_number(reading: &mut sqlx::AnyConnection, host: &str) -> Result<Option<i64>, Error> {
     sqlx::query_scalar("SELECT number FROM hosts WHERE id = $1")
         .bind(host.to_owned())
-        .fetch_optional(store.reader())
+        .fetch_optional(reading)
         .await
         .doing("look for a host")
 }

@@ -98,7 +98,7 @@ async fn hosts(store: &Store, end: i64, count: i64) -> Result<Vec<u64>, Error> {
         .collect())
 }
 
-/// The first hour of which anything was told; `None`: nothing ever was.
+/// The first day of which anything was told; `None`: nothing ever was.
 pub async fn first_day(store: &Store) -> Result<Option<i64>, Error> {
     sqlx::query_scalar("SELECT MIN(day) FROM census_requests")
         .fetch_one(store.reader())

@@ -6,7 +6,7 @@ use crate::store::{Doing, Error, Store};
 use serde_json::Value;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use traffic::census::{Count, Sketch};
 
 /// The fleet's day.
@@ -194,26 +194,24 @@ async fn among(store: &Store, (first, last): (i64, i64), names: &[String]) -> Re
         .fetch_all(store.reader())
         .await
         .doing("read signatures' days")?;
-    let mut united: BTreeMap<String, Sketch> = BTreeMap::new();
+    let places: HashMap<String, usize> =
+        found.iter().enumerate().map(|(place, found)| (found.signature.clone(), place)).collect();
+    let mut united = vec![Sketch::default(); found.len()];
     for row in rows {
         let name: &str = row.get(0);
         let sketch = kept_sketch(|| format!("the fleet's sources of {name}"), row.get(6))?;
-        match united.get_mut(name) {
-            Some(united) => united.unite(&sketch),
-            None => _ = united.insert(name.to_owned(), sketch),
-        }
-        if let Some(of) = found.iter_mut().find(|found| found.signature == name) {
-            of.days.push(Day {
-                day: row.get(1),
-                attempts: row.get(2),
-                answered: row.get(3),
-                hosts: row.get(4),
-                sources: row.get::<i64, _>(5).unsigned_abs(),
-            });
-        }
+        let Some(&place) = places.get(name) else { continue };
+        united[place].unite(&sketch);
+        found[place].days.push(Day {
+            day: row.get(1),
+            attempts: row.get(2),
+            answered: row.get(3),
+            hosts: row.get(4),
+            sources: row.get::<i64, _>(5).unsigned_abs(),
+        });
     }
-    for found in &mut found {
-        found.sources = united.get(&found.signature).map_or(Count::exact(0), Sketch::count);
+    for (found, united) in found.iter_mut().zip(&united) {
+        found.sources = united.count();
     }
     Ok(found)
 }
