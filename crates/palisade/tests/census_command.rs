@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod census_for_tests;
+
+use census_for_tests::palisade;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 /// A log of four weeks: visitors, Code Red that grows and fades, a look-alike.
 fn log() -> String {
@@ -28,11 +31,7 @@ fn log() -> String {
 }
 
 fn census(directory: &Path, words: &[&str], stdin: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_palisade"))
-        .arg("census")
-        .args(words)
-        .current_dir(directory)
-        .env("XDG_STATE_HOME", directory)
+    let mut child = palisade(directory, words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod census_for_tests;
+
+use census_for_tests::palisade;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -29,13 +32,8 @@ fn lines(from: u32, to: u32) -> String {
 }
 
 fn census(directory: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
-    command
-        .arg("census")
-        .args(words)
-        .current_dir(directory)
-        .env("XDG_STATE_HOME", directory)
-        .stdin(Stdio::null());
+    let mut command = palisade(directory, words);
+    command.stdin(Stdio::null());
     command
 }
 

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../census_for_tests/mod.rs"]
+mod census_for_tests;
 mod inputs;
 mod mmdb;
 mod sources;
 mod spark;
 mod tables;
 
+use census_for_tests::palisade;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -22,19 +25,6 @@ fn attempt(host: &str, day: u32) -> String {
 /// A visit that is no attempt.
 fn visit(host: &str, day: u32) -> String {
     format!("{host} - - [{day:02}/Jul/2001:12:00:01 +0000] \"GET /index.html HTTP/1.0\" 200 297\n")
-}
-
-/// The program with a state and a configuration of its own: no key, no centre.
-fn palisade(directory: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
-    command
-        .arg("census")
-        .args(words)
-        .current_dir(directory)
-        .env("XDG_STATE_HOME", directory)
-        .env("XDG_CONFIG_HOME", directory)
-        .env_remove("PALISADE_ACCESS");
-    command
 }
 
 fn census(directory: &Path, words: &[&str], stdin: &str) -> Output {

@@ -107,7 +107,7 @@ struct Following<'a> {
     shown: Shown,
 }
 
-impl Following<'_> {
+impl<'a> Following<'a> {
     /// Goes on where it was, if there is a checkpoint.
     fn begin(&mut self, wanted: Vec<Wanted>) -> Result<()> {
         self.follower = Follower::new(wanted.clone());
@@ -121,8 +121,7 @@ impl Following<'_> {
         });
         match resumed {
             Ok((follower, census)) => {
-                let key = self.key.clone();
-                let none = self.sealed(self.counting(&key).finish());
+                let none = self.sealed(self.counting().finish());
                 if none.setup() != census.setup() {
                     bail!(
                         "{}",
@@ -153,8 +152,8 @@ impl Following<'_> {
         }
     }
 
-    fn counting<'c>(&'c self, key: &Key) -> Counting<'c> {
-        Counting::new(&self.rules.rules, &self.rules.digest, self.zone, key, Limits::default())
+    fn counting(&self) -> Counting<'a> {
+        Counting::new(&self.rules.rules, &self.rules.digest, self.zone, &self.key, Limits::default())
     }
 
     /// As it is kept and added up.
@@ -181,12 +180,11 @@ impl Following<'_> {
 
     /// Counts what is written, until a moment, or once; then adds it up and keeps it.
     fn count(&mut self, until: Option<(&Bell, Instant)>) -> Result<()> {
-        let key = self.key.clone();
-        let (rules, zone) = (self.rules, self.zone);
-        let counting = Counting::new(&rules.rules, &rules.digest, zone, &key, Limits::default());
+        let counting = self.counting();
         let mut counter = counting.counter();
+        let mut is_more = false;
         loop {
-            self.look(&mut counter);
+            is_more |= self.look(&mut counter);
             let Some((bell, until)) = until else { break };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || agent::program::is_stopped() {
@@ -198,6 +196,8 @@ impl Following<'_> {
         let census = self.sealed(counting.finish());
         self.total = Some(match self.total.take() {
             None => census,
+            // A quiet log is no reason to add everything up anew.
+            Some(total) if !is_more => total,
             Some(total) => {
                 let parts = vec![("before".to_owned(), total), ("now".to_owned(), census)];
                 Census::unite(parts, Limits::default()).map_err(|problem| anyhow::anyhow!("{problem}"))?
@@ -207,9 +207,12 @@ impl Following<'_> {
         Ok(())
     }
 
-    fn look(&mut self, counter: &mut Counter<'_>) {
+    /// Counts what was written; whether anything was.
+    fn look(&mut self, counter: &mut Counter<'_>) -> bool {
         let unread = &mut self.unread;
+        let mut is_any = false;
         let problems = self.follower.poll(|taken| {
+            is_any = true;
             if let Some((_, many)) = counter.count(taken.state.clone(), taken.lines) {
                 *unread.entry(taken.log.to_owned()).or_default() += many;
             }
@@ -218,6 +221,7 @@ impl Following<'_> {
         for problem in problems {
             self.trouble(problem);
         }
+        is_any
     }
 
     fn trouble(&mut self, problem: Problem) {
