@@ -1,6 +1,7 @@
 //! What a package manager's driver does, and which one this host has: one trait, one driver for each kind of hand.
 
 use super::apt::Apt;
+use super::dnf::Dnf;
 use super::task::{Said, Task};
 use crate::observe::root::Root;
 use crate::observe::system_now;
@@ -51,7 +52,8 @@ pub(crate) trait Driver: fmt::Debug + Sync {
 pub(crate) fn driver(kind: HandKind) -> Option<&'static dyn Driver> {
     match kind {
         HandKind::Apt => Some(&Apt),
-        HandKind::Eyes | HandKind::Dry | HandKind::Dnf | HandKind::Zypper | HandKind::Pacman => None,
+        HandKind::Dnf => Some(&Dnf),
+        HandKind::Eyes | HandKind::Dry | HandKind::Zypper | HandKind::Pacman => None,
     }
 }
 

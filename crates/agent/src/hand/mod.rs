@@ -13,11 +13,13 @@ pub(crate) mod order;
 pub(crate) mod place;
 pub(crate) mod units;
 mod apt;
+mod dnf;
 mod grant;
 mod guard;
 mod kept;
 mod nonces;
 mod restart;
+mod rpm;
 mod staged;
 mod task;
 

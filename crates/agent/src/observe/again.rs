@@ -56,7 +56,11 @@ pub(crate) fn packages_now(root: &Root) -> (System, Vec<Package>, Vec<Gap>) {
             system.arch = read.arch;
             read.packages
         }
-        Database::Rpm(database) => database.packages(&mut found),
+        Database::Rpm(database) => {
+            let mut packages = database.packages(&mut found);
+            super::dnf::tell_held(root, &mut packages);
+            packages
+        }
         Database::Apk(bytes) => super::apk::read(bytes, &mut found),
         Database::None => Vec::new(),
     };
