@@ -5,7 +5,7 @@ use crate::apt::{Apt, Network, Outlook};
 use crate::hand::units::{is_deferred, is_service};
 use crate::job::sight::{free_bytes, free_inodes, is_hinted, units_using};
 use crate::observe::root::Root;
-use crate::observe::{packages_now, processes_now};
+use crate::observe::{is_zypps, packages_now, processes_now};
 use crate::state::State;
 use exposure::inventory::{Manager, Package, PackageState, Process};
 use jiff::Timestamp;
@@ -138,10 +138,13 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
                 Outlook { blocks: vec![format!("{}: {}", gap.object, gap.reason)], ..Outlook::default() }
             }
         },
+        Manager::Rpm if is_zypps(&opened) => {
+            crate::zypper::rehearse(&opened, &asked.sources, &packages, network, now)
+        }
         Manager::Rpm => crate::dnf::rehearse(&opened, &asked.sources, &packages, network, now),
         Manager::Apk | Manager::Unknown => {
             let reason =
-                format!("{:?}: this version rehearses changes with apt and dnf only", system.manager);
+                format!("{:?}: this version rehearses changes with apt, dnf and zypper only", system.manager);
             Outlook { blocks: vec![reason.to_lowercase()], ..Outlook::default() }
         }
     };

@@ -3,6 +3,7 @@
 use super::apt::Apt;
 use super::dnf::Dnf;
 use super::task::{Said, Task};
+use super::zypper::Zypper;
 use crate::observe::root::Root;
 use crate::observe::system_now;
 use crate::settings::HandKind;
@@ -53,7 +54,8 @@ pub(crate) fn driver(kind: HandKind) -> Option<&'static dyn Driver> {
     match kind {
         HandKind::Apt => Some(&Apt),
         HandKind::Dnf => Some(&Dnf),
-        HandKind::Eyes | HandKind::Dry | HandKind::Zypper | HandKind::Pacman => None,
+        HandKind::Zypper => Some(&Zypper),
+        HandKind::Eyes | HandKind::Dry | HandKind::Pacman => None,
     }
 }
 

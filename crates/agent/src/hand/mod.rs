@@ -22,6 +22,7 @@ mod restart;
 mod rpm;
 mod staged;
 mod task;
+mod zypper;
 
 pub use deed::carry_out;
 pub use place::{DIRECTORY, Place, SOCKET};

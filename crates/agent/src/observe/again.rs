@@ -58,7 +58,11 @@ pub(crate) fn packages_now(root: &Root) -> (System, Vec<Package>, Vec<Gap>) {
         }
         Database::Rpm(database) => {
             let mut packages = database.packages(&mut found);
-            super::dnf::tell_held(root, &mut packages);
+            if super::repos::is_zypps(root) {
+                super::zypp::tell_held(root, &mut packages);
+            } else {
+                super::dnf::tell_held(root, &mut packages);
+            }
             packages
         }
         Database::Apk(bytes) => super::apk::read(bytes, &mut found),

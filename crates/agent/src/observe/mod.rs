@@ -17,11 +17,13 @@ pub mod rpm;
 pub mod sockets;
 mod again;
 pub(crate) mod dnf;
+pub(crate) mod zypp;
 mod gaps;
 mod kernel;
 
 pub use again::processes_again;
 pub(crate) use again::{kernels_now, packages_now, processes_now, system_now};
+pub(crate) use repos::is_zypps;
 
 use crate::apt::Apt;
 use advisory::{Family, Release};
@@ -200,12 +202,16 @@ fn read_packages(
                 // Opened once to be sure that it is a file, and inside the root.
                 match root.file(path).and_then(|_| root.real_path(path)) {
                     Ok(path) => feeds.push(path),
-                    Err(error) => found.push(gaps::new(Part::Archives, path, error, "run \"dnf makecache\"")),
+                    Err(error) => found.push(gaps::new(Part::Archives, path, error, repos::refresh(root))),
                 }
             }
             progress("candidates");
-            inventory.candidates =
-                dnf::candidates(root, database, &repositories, &mut inventory.packages, found);
+            let packages = &mut inventory.packages;
+            inventory.candidates = if is_zypps(root) {
+                zypp::candidates(root, &repositories, packages, found)
+            } else {
+                dnf::candidates(root, database, &repositories, packages, found)
+            };
         }
         Database::Apk(bytes) => {
             inventory.packages = apk::read(bytes, found);

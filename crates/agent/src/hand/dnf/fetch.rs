@@ -1,8 +1,8 @@
 //! The files of a class from dnf's cache, or from repositories that the host trusts.
 
-use super::library::{self, Exact};
+use super::library;
 use crate::hand::kept::{Wanted, keep, missing, take, why};
-use crate::hand::rpm::exact;
+use crate::hand::rpm::{exact, transaction::Exact};
 use crate::hand::task::{Said, Task};
 use advisory::Problem;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,8 @@ pub(super) fn fetch(task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
     // By the metadata that is there; then by what repositories say now.
     for is_refreshed in [false, true] {
         let wanted: Vec<Exact> = missing.iter().map(wanted).collect();
-        reasons = library::fetch(&wanted, directory.path(), is_refreshed).unwrap_or_else(|reason| vec![reason]);
+        reasons =
+            library::fetch(&wanted, directory.path(), is_refreshed).unwrap_or_else(|reason| vec![reason]);
         take(directory.path(), &packages, &mut missing);
         if missing.is_empty() {
             said.told.append(&mut reasons);

@@ -1,6 +1,7 @@
 //! dnf's library: what it says about files, and what it fetches. No repository is asked where files are at hand.
 
 use crate::dnf::interpreter;
+use crate::hand::rpm::transaction::{Exact, Would};
 use crate::program::Program;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,25 +18,6 @@ const LOOK_WITHIN: Duration = Duration::from_secs(180);
 /// 2 GiB at 1 MiB/s.
 const FETCH_WITHIN: Duration = Duration::from_secs(2_048);
 
-/// A package of exactly one version.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Exact {
-    pub(super) name: String,
-    pub(super) arch: String,
-    /// `epoch:version-release`, a zero epoch left out.
-    pub(super) version: String,
-}
-
-/// What a transaction would do.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Would {
-    pub(super) installs: Vec<Exact>,
-    /// What goes: replaced by an install of the same name and architecture, or for good.
-    pub(super) removes: Vec<Exact>,
-}
-
 /// What installing these files would do; dnf's own words where it refuses.
 pub(super) fn would(files: &[PathBuf], is_back: bool) -> Result<Would, String> {
     #[derive(Serialize)]
@@ -51,9 +33,7 @@ pub(super) fn would(files: &[PathBuf], is_back: bool) -> Result<Would, String> {
     }
     match ask(LOOK, &Question { files, back: is_back }, LOOK_WITHIN)? {
         Answer::Would(would) => Ok(would),
-        Answer::Refused { error } => {
-            Err(format!("dnf would not: {}", error.split_whitespace().collect::<Vec<_>>().join(" ")))
-        }
+        Answer::Refused { error } => Err(error.split_whitespace().collect::<Vec<_>>().join(" ")),
     }
 }
 

@@ -8,8 +8,9 @@ mod transaction;
 use super::driver::{Driver, is_kept_by};
 use super::rpm;
 use super::task::{Said, Task};
+use crate::observe::is_zypps;
 use crate::observe::root::Root;
-use advisory::{Family, Problem};
+use advisory::Problem;
 use exposure::inventory::{Manager, System};
 use rollout::plan::HostClass;
 use std::path::Path;
@@ -23,10 +24,10 @@ impl Driver for Dnf {
         "dnf"
     }
 
-    fn fits(&self, _root: &Root, system: &System) -> Result<(), String> {
+    fn fits(&self, root: &Root, system: &System) -> Result<(), String> {
         is_kept_by(Manager::Rpm, system)?;
-        if matches!(system.release.family, Family::OpenSuse | Family::Suse) {
-            return Err(format!("{} is kept by zypper", system.release));
+        if is_zypps(root) {
+            return Err("this host's repositories are kept by zypper".to_owned());
         }
         crate::dnf::interpreter().map(|_| ())
     }
@@ -44,11 +45,11 @@ impl Driver for Dnf {
     }
 
     fn repair(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-        transaction::repair(self, task, said)
+        rpm::transaction::repair(self, task, said)
     }
 
     fn revert(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-        transaction::revert(self, task, said)
+        rpm::transaction::revert(self, task, said)
     }
 
     fn conffiles(&self, class: &HostClass) -> Vec<String> {
@@ -56,7 +57,7 @@ impl Driver for Dnf {
     }
 
     fn last_words(&self, log: &Path) -> Vec<String> {
-        transaction::last_words(log)
+        rpm::last_words(log)
     }
 
     fn progress(&self, log: &Path) -> Option<String> {

@@ -1,8 +1,10 @@
 //! What dnf and zypper have in common: rpm below them. Its database tells versions; that a script failed it does not tell,
 //! so what rpm says is read for that. Seen with rpm 4.18.
 
+pub(super) mod transaction;
+
 use super::driver::Driver;
-use super::task::{Said, Task, find};
+use super::task::{Said, Task, find, tail};
 use crate::program::Program;
 use advisory::Problem;
 use exposure::inventory::PackageState;
@@ -66,7 +68,36 @@ pub(super) fn again(
     }
     let staged = task.stage(changes, file_name)?;
     let rpm = Program::new("rpm").args(["-Uv", "--oldpackage", "--replacepkgs", "--"]).args(staged.files());
-    through(driver, task, &rpm, changes, said).map(|_| ())
+    let code = through(driver, task, &rpm, changes, said)?;
+    if code == Some(0) {
+        sweep(changes);
+    }
+    Ok(())
+}
+
+/// Removes what an interrupted unpacking left: `FILE;HEX` beside files of these packages. rpm forgets them.
+fn sweep(changes: &[&Change]) {
+    let names: BTreeSet<&str> = changes.iter().map(|change| change.name.as_str()).collect();
+    let shown = Program::new("rpm").args(["-ql", "--"]).args(names).run();
+    let text = shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let files: BTreeSet<&Path> = text.lines().map(Path::new).filter(|path| path.is_absolute()).collect();
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    for folder in folders {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let of = name.to_str().and_then(unfinished_file).map(|of| folder.join(of));
+            if of.is_some_and(|of| files.contains(of.as_path())) {
+                // What cannot be removed harms nobody.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// The file that a name is an unfinished one of: eight hex digits after a semicolon, the time of its transaction.
+fn unfinished_file(name: &str) -> Option<&str> {
+    let (of, mark) = name.rsplit_once(';')?;
+    (mark.len() == 8 && mark.bytes().all(|byte| byte.is_ascii_hexdigit()) && !of.is_empty()).then_some(of)
 }
 
 /// Runs a program that installs these, and reads from what it says which scripts failed. Gives its exit code.
@@ -113,6 +144,22 @@ pub(super) fn forget_new_if_back(task: &Task<'_>, said: &mut Said) {
     for name in before.difference(&said.unfinished) {
         said.told.push(format!("{name} was newly installed, perhaps not to its end, and stays"));
     }
+}
+
+/// What rpm, and what asks it, said last that a person may want to know.
+pub(super) fn last_words(log: &Path) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in tail(log) {
+        let line = line.trim();
+        let is_told = ["Error", "error:", "warning:", "Failed", "Problem:", "RPMDB already locked"]
+            .iter()
+            .any(|mark| line.starts_with(mark))
+            || line.contains("scriptlet failed");
+        if is_told && lines.iter().all(|other| other != line) {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
 }
 
 /// Configuration files of these packages beside which another lies.
@@ -180,13 +227,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_rpm_left_unfinished_is_swept_away() {
+        assert_eq!(unfinished_file("content;656a1b2c"), Some("content"));
+        for other in ["content", "content;656a1b", "content;656a1b2g", ";656a1b2c"] {
+            assert_eq!(unfinished_file(other), None);
+        }
+    }
+
+    #[test]
     fn what_lies_beside_a_configuration_file_is_told() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).display().to_string();
         for name in ["lamp.conf", "lamp.conf.rpmnew", "wick.conf", "oil.conf.rpmsave", "other.rpmnew"] {
             std::fs::write(at(name), "").unwrap();
         }
-        let told = format!("{}\n{}\n{}\n(contains no files)\n", at("lamp.conf"), at("wick.conf"), at("oil.conf"));
+        let told =
+            format!("{}\n{}\n{}\n(contains no files)\n", at("lamp.conf"), at("wick.conf"), at("oil.conf"));
         assert_eq!(beside(&told), [at("lamp.conf.rpmnew"), at("oil.conf.rpmsave")]);
     }
 }
