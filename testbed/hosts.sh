@@ -95,6 +95,10 @@ identify() {
       printf '%s\n' '[bed]' name=bed enabled=1 autorefresh=1 baseurl=http://hub/rpm type=rpm-md gpgcheck=1 repo_gpgcheck=1 \
         gpgkey=file:///etc/pki/rpm-gpg/bed.asc > "$root/etc/zypp/repos.d/bed.repo"
       ;;
+    arch)
+      printf '%s\n' '[options]' 'Architecture = auto' 'SigLevel = Optional TrustAll' 'CheckSpace' '[bed]' 'Server = http://hub/arch' \
+        > "$root/etc/pacman.conf"
+      ;;
   esac
 }
 rename() {

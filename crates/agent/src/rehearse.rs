@@ -142,10 +142,11 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
             crate::zypper::rehearse(&opened, &asked.sources, &packages, network, now)
         }
         Manager::Rpm => crate::dnf::rehearse(&opened, &asked.sources, &packages, network, now),
+        Manager::Pacman => crate::pacman::rehearse(&opened, &asked.sources, &packages),
         Manager::Apk | Manager::Unknown => {
             let reason =
-                format!("{:?}: this version rehearses changes with apt, dnf and zypper only", system.manager);
-            Outlook { blocks: vec![reason.to_lowercase()], ..Outlook::default() }
+                format!("{}: this version rehearses changes with other package managers", system.manager);
+            Outlook { blocks: vec![reason], ..Outlook::default() }
         }
     };
     if packages.is_empty() {

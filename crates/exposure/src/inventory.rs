@@ -67,6 +67,8 @@ pub enum Manager {
     Rpm,
     /// apk.
     Apk,
+    /// pacman.
+    Pacman,
     /// None found: nothing can be judged.
     Unknown,
 }
@@ -77,6 +79,7 @@ impl fmt::Display for Manager {
             Self::Dpkg => "dpkg",
             Self::Rpm => "rpm",
             Self::Apk => "apk",
+            Self::Pacman => "pacman",
             Self::Unknown => "no package manager that is known",
         })
     }

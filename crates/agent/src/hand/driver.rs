@@ -2,6 +2,7 @@
 
 use super::apt::Apt;
 use super::dnf::Dnf;
+use super::pacman::Pacman;
 use super::task::{Said, Task};
 use super::zypper::Zypper;
 use crate::observe::root::Root;
@@ -55,7 +56,8 @@ pub(crate) fn driver(kind: HandKind) -> Option<&'static dyn Driver> {
         HandKind::Apt => Some(&Apt),
         HandKind::Dnf => Some(&Dnf),
         HandKind::Zypper => Some(&Zypper),
-        HandKind::Eyes | HandKind::Dry | HandKind::Pacman => None,
+        HandKind::Pacman => Some(&Pacman),
+        HandKind::Eyes | HandKind::Dry => None,
     }
 }
 

@@ -18,6 +18,7 @@ mod grant;
 mod guard;
 mod kept;
 mod nonces;
+mod pacman;
 mod restart;
 mod rpm;
 mod staged;

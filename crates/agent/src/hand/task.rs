@@ -15,9 +15,11 @@ use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use rollout::plan::{Change, File, HostClass};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+/// Of what one transaction says, the last 4 MiB are read for scripts that failed.
+const SAID_BYTES_MAX: u64 = 4 << 20;
 /// Lines of a package manager's that are told where it fails.
 const LINES_MAX: usize = 4;
 
@@ -177,4 +179,17 @@ pub(super) fn tail(path: &Path) -> Vec<String> {
     }
     let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
     lines.map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
+}
+
+/// What was appended to a log.
+pub(super) fn since(log: &Path, before: u64) -> String {
+    let read = || {
+        let mut file = std::fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(before.max(length.saturating_sub(SAID_BYTES_MAX))))?;
+        let mut bytes = Vec::new();
+        file.take(SAID_BYTES_MAX).read_to_end(&mut bytes)?;
+        std::io::Result::Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }

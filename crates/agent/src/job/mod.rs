@@ -23,6 +23,8 @@ pub(crate) use evidence::Untold;
 pub use receipts::{JobStatus, Receipt};
 pub(crate) use source::Source;
 
+pub(crate) use lock::PACMANS;
+
 use crate::hand::driver::driver;
 use crate::identity::Identity;
 use crate::pace::Pace;

@@ -66,6 +66,7 @@ pub(crate) fn packages_now(root: &Root) -> (System, Vec<Package>, Vec<Gap>) {
             packages
         }
         Database::Apk(bytes) => super::apk::read(bytes, &mut found),
+        Database::Pacman => super::pacman::read(root, &mut found),
         Database::None => Vec::new(),
     };
     if system.arch.is_empty() {

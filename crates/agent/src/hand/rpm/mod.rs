@@ -4,17 +4,14 @@
 pub(super) mod transaction;
 
 use super::driver::Driver;
-use super::task::{Said, Task, find, tail};
+use super::task::{Said, Task, find, since, tail};
 use crate::program::Program;
 use advisory::Problem;
 use exposure::inventory::PackageState;
 use rollout::plan::{Change, HostClass};
 use std::collections::BTreeSet;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Of what one transaction says, the last 4 MiB are read for scripts that failed.
-const SAID_BYTES_MAX: u64 = 4 << 20;
 /// What lies beside a configuration file: the package's, where the host's stayed; the host's, where the package's took its
 /// place.
 const BESIDE: [&str; 3] = ["rpmnew", "rpmsave", "rpmorig"];
@@ -195,19 +192,6 @@ fn failed_scripts(text: &str) -> BTreeSet<Script> {
         Some(Script { name: name.to_owned(), package: package.to_owned() })
     };
     text.lines().filter_map(script).collect()
-}
-
-/// What was appended to a log.
-fn since(log: &Path, before: u64) -> String {
-    let read = || {
-        let mut file = std::fs::File::open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(before.max(length.saturating_sub(SAID_BYTES_MAX))))?;
-        let mut bytes = Vec::new();
-        file.take(SAID_BYTES_MAX).read_to_end(&mut bytes)?;
-        std::io::Result::Ok(bytes)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
 #[cfg(test)]
