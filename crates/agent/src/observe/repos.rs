@@ -86,13 +86,11 @@ pub(super) fn read(root: &Root, now: Timestamp, found: &mut Vec<Gap>) -> (Vec<Re
     (repositories, archives)
 }
 
-/// Whether zypper keeps the repositories, not dnf.
+/// Whether zypper keeps the repositories, not dnf; also where there is none just now.
 pub(crate) fn is_zypps(root: &Root) -> bool {
-    let has = |directory: &str| {
-        let names = root.list(directory).unwrap_or_default();
-        names.iter().any(|name| name.as_bytes().ends_with(b".repo"))
-    };
-    has(ZYPP_REPOSITORIES) && !has(REPOSITORIES)
+    let names = root.list(REPOSITORIES).unwrap_or_default();
+    root.identity_of(ZYPP_REPOSITORIES).is_ok()
+        && !names.iter().any(|name| name.as_bytes().ends_with(b".repo"))
 }
 
 /// How metadata is fetched anew.

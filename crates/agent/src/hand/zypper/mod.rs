@@ -33,7 +33,7 @@ impl Driver for Zypper {
     fn fits(&self, root: &Root, system: &System) -> Result<(), String> {
         is_kept_by(Manager::Rpm, system)?;
         if !is_zypps(root) {
-            return Err("this host's repositories are not zypper's: /etc/zypp/repos.d has none".to_owned());
+            return Err("this host's repositories are not zypper's".to_owned());
         }
         find("zypper").map(|_| ()).ok_or_else(|| "zypper is not installed here".to_owned())
     }
