@@ -197,6 +197,11 @@ fn failed_scripts(text: &str) -> BTreeSet<Script> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hand::dnf::Dnf;
+    use crate::hand::order::{Deed, Order};
+    use crate::hand::place::Place;
+    use rollout::order::Direction;
+    use rollout::plan::{Digest, File, PlanId};
 
     #[test]
     fn a_script_that_failed_is_told_from_everything_else_that_is_said() {
@@ -208,6 +213,54 @@ mod tests {
         let found: Vec<_> = failed_scripts(said).into_iter().collect();
         assert_eq!(found, [script("%post", "bed-wick-1.0-2.noarch"), script("%preun", "lamp-1.0-1.x86_64")]);
         assert_eq!(exact("web", "1:2.0-1.el9", "noarch"), "web-2.0-1.el9.noarch");
+    }
+
+    #[test]
+    fn a_package_is_finished_by_what_was_said_of_it_and_not_by_an_exit_code() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::at(&directory.path().join("hand")).unwrap();
+        let order = Order {
+            deed: Deed::Apply,
+            plan: PlanId(uuid::Uuid::from_u128(7)),
+            digest: Digest::of(b"plan"),
+            fence: 1,
+            direction: Direction::Forward,
+            word: None,
+            clearance: None,
+        };
+        let change = |name: &str| Change {
+            name: name.into(),
+            arch: "noarch".into(),
+            source: name.into(),
+            from: Some("1.0-1".into()),
+            to: "1:1.0-2".into(),
+            archive: "bed".into(),
+            file: File { sha256: Digest::of(b"new"), size_bytes: 3 },
+            back: None,
+        };
+        let class = HostClass {
+            name: "c".into(),
+            release: "almalinux:9".into(),
+            arch: "x86_64".into(),
+            changes: vec![change("lamp"), change("wick")],
+        };
+        let task = Task { place: &place, order: &order, class: &class, is_back: false };
+        let mut said = Said::default();
+        let changes: Vec<&Change> = class.changes.iter().collect();
+        let mut ran = |script: &str| {
+            let program = Program::new("sh").args(["-c", script]);
+            through(&Dnf, &task, &program, &changes, &mut said).unwrap();
+            (said.unfinished.iter().cloned().collect::<Vec<_>>(), std::mem::take(&mut said.told))
+        };
+        let (open, _) = ran("kill -9 $$");
+        assert_eq!(open, ["lamp", "wick"], "killed in the middle");
+        let failed = "echo 'warning: %post(wick-1.0-2.noarch) scriptlet failed, exit status 1'; \
+                      echo 'warning: %postun(lamp-1.0-1.noarch) scriptlet failed, exit status 1'";
+        let (open, told) = ran(failed);
+        assert_eq!(open, ["wick"]);
+        assert_eq!(told, ["%postun of lamp-1.0-1.noarch failed"], "what went is told");
+        let (open, _) = ran("true");
+        assert!(open.is_empty(), "what failed before is no longer looked at: {open:?}");
     }
 
     #[test]
