@@ -51,14 +51,6 @@ pub(crate) struct Outcome {
     pub(crate) unfinished: BTreeSet<String>,
 }
 
-impl Outcome {
-    /// Packages that are not whole after the last transaction among these, which are in their order.
-    pub(crate) fn unfinished(outcomes: &[Self]) -> BTreeSet<String> {
-        let is_transaction = |outcome: &&Self| outcome.deed.is_transaction();
-        outcomes.iter().rfind(is_transaction).map(|outcome| outcome.unfinished.clone()).unwrap_or_default()
-    }
-}
-
 /// One package that changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Moved {
@@ -90,7 +82,7 @@ pub fn carry_out(settings: &Path) -> Result<(), Problem> {
         restarted: Vec::new(),
         not_restarted: Vec::new(),
         users_before: Vec::new(),
-        unfinished: Outcome::unfinished(&place.outcomes(order.digest, order.fence)),
+        unfinished: place.unfinished(order.digest),
     };
     place.keep_outcome(&order, &outcome)?;
     let done = attempt(&place, &order, settings, &mut outcome);

@@ -30,7 +30,7 @@ pub(crate) fn named(class: &HostClass, mut packages: Vec<Package>) -> Vec<Packag
 }
 
 /// Whether several versions of a package are installed side by side: kernels on rpm hosts, with what is built for each.
-pub(super) fn lies_beside(name: &str) -> bool {
+pub(crate) fn lies_beside(name: &str) -> bool {
     name == "kernel" || name.starts_with("kernel-")
 }
 

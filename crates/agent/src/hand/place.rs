@@ -224,6 +224,29 @@ impl Place {
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
+    /// Packages that are not whole after the last transaction of a plan's content, whichever grant it was begun by.
+    pub(crate) fn unfinished_in(directory: &Path, digest: Digest) -> BTreeSet<String> {
+        let start = format!("{digest}-");
+        let is_ours = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with(&start) && path.extension().is_some_and(|kind| kind == "json")
+        };
+        let folder = directory.join(DEEDS);
+        let files = entries(&folder).filter(is_ours);
+        let outcomes = files.flat_map(|path| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            serde_json::from_slice::<Vec<Outcome>>(&bytes).unwrap_or_default()
+        });
+        let last =
+            outcomes.filter(|outcome| outcome.deed.is_transaction()).max_by_key(|outcome| outcome.began);
+        last.map(|outcome| outcome.unfinished).unwrap_or_default()
+    }
+
+    /// The same for this half.
+    pub(super) fn unfinished(&self, digest: Digest) -> BTreeSet<String> {
+        Self::unfinished_in(self.0.directory(), digest)
+    }
+
     /// Forgets the oldest plans, and files that no plan names any more.
     pub(crate) fn sweep(&self) {
         for folder in [GRANTS, DEEDS] {

@@ -182,7 +182,7 @@ impl Hand for Installer {
         }
         let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
         self.take_told(&outcomes);
-        let unfinished = Outcome::unfinished(&outcomes);
+        let unfinished = Place::unfinished_in(&self.place, job.digest);
         self.watch(job, outcomes);
         let mut look = self.sight.look(job, now)?;
         for package in look.packages.iter_mut().filter(|package| unfinished.contains(&package.name)) {

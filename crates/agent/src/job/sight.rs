@@ -1,7 +1,7 @@
 //! One look at the host, for converging: everything is looked up anew, and what cannot be read is no answer.
 
 use super::{clock, lock};
-use crate::hand::named::named;
+use crate::hand::named::{lies_beside, named};
 use crate::hand::units::{INIT, is_deferred};
 use crate::observe::root::Root;
 use crate::observe::{kernels_now, packages_now, processes_now};
@@ -235,7 +235,10 @@ impl Sight {
 
     /// Whether a kernel of the class would find room where it is booted from.
     fn has_room_to_boot(&self, class: &HostClass) -> bool {
-        let has_kernel = class.changes.iter().any(|change| change.name.starts_with("linux-image-"));
+        let has_kernel = class
+            .changes
+            .iter()
+            .any(|change| change.name.starts_with("linux-image-") || lies_beside(&change.name));
         let free = || rustix::fs::statvfs(self.root.join("boot")).map(|free| free_bytes(&free));
         !has_kernel || free().is_ok_and(|free| free >= BOOT_BYTES_MIN)
     }

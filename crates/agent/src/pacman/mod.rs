@@ -28,6 +28,19 @@ const SYNC_BYTES_MAX: u64 = 80 << 20;
 /// Arch's kernels: whether the new one is booted cannot be told, since their files carry no version.
 const KERNELS: [&str; 4] = ["linux", "linux-lts", "linux-zen", "linux-hardened"];
 
+/// How pacman is to print what it would install: marked, because it says other things in between.
+pub(crate) const FORMAT: &str = "= %n %v";
+
+/// Versions that pacman printed, by name.
+pub(crate) fn printed(text: &[u8]) -> BTreeMap<String, String> {
+    let text = String::from_utf8_lossy(text);
+    let one = |line: &str| {
+        let (name, version) = line.strip_prefix("= ")?.split_once(' ')?;
+        Some((name.to_owned(), version.trim().to_owned()))
+    };
+    text.lines().filter_map(one).collect()
+}
+
 /// Files of that package in a directory of pacman's.
 pub(crate) fn cached(directory: &Path, name: &str, version: &str, arch: &str) -> Vec<PathBuf> {
     let file = |ending: &str| directory.join(format!("{name}-{version}-{arch}.{ending}"));
@@ -198,6 +211,8 @@ impl Scratch {
                 std::fs::write(at(&format!("db/local/{name}")), bytes)?;
             }
         }
+        let told = printed(b"loading packages...\n= bed-lamp 1:1.0-2\nwarning: x -- reinstalling\n");
+        assert_eq!(told.into_iter().collect::<Vec<_>>(), [("bed-lamp".to_owned(), "1:1.0-2".to_owned())]);
         let settings = root.read(CONFIG, CONFIG_BYTES_MAX)?;
         let mut config = "[options]\nSigLevel = Never\nArchitecture = auto\n".to_owned();
         for repository in repositories(&settings) {
@@ -215,13 +230,11 @@ impl Scratch {
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<BTreeMap<String, String>, String> {
         let output =
-            self.run(&["-S", "--needed", "--noconfirm", "--print", "--print-format", "%n %v", "--"], names)?;
+            self.run(&["-S", "--needed", "--noconfirm", "--print", "--print-format", FORMAT, "--"], names)?;
         if output.code != Some(0) {
             return Err(format!("pacman cannot work it out: {}", output.told()));
         }
-        let text = String::from_utf8_lossy(&output.stdout);
-        let one = |line: &str| line.split_once(' ').map(|(name, to)| (name.to_owned(), to.trim().to_owned()));
-        Ok(text.lines().filter_map(one).collect())
+        Ok(printed(&output.stdout))
     }
 
     fn run<'a>(&self, command: &[&str], names: impl IntoIterator<Item = &'a str>) -> Result<Output, String> {

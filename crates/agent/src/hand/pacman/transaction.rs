@@ -6,6 +6,7 @@ use crate::hand::named::named;
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, find, since};
 use crate::observe::pacman::{CONFIG, LOCAL};
+use crate::pacman::{FORMAT, printed};
 use crate::program::{Program, is_stopped};
 use advisory::Problem;
 use exposure::inventory::PackageState;
@@ -137,11 +138,9 @@ fn install(
 
 /// Versions that installing these files would install, by name.
 fn would(staged: &Staged, files: Files) -> Result<BTreeMap<String, String>, String> {
-    let program = command(staged, files).args(["--print", "--print-format", "%n %v"]).deadline(LOOK_WITHIN);
+    let program = command(staged, files).args(["--print", "--print-format", FORMAT]).deadline(LOOK_WITHIN);
     let output = program.run_ok().map_err(|problem| format!("pacman would not: {problem}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let one = |line: &str| line.split_once(' ').map(|(name, to)| (name.to_owned(), to.trim().to_owned()));
-    Ok(text.lines().filter_map(one).collect())
+    Ok(printed(&output.stdout))
 }
 
 fn command(staged: &Staged, files: Files) -> Program {
