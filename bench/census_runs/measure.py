@@ -73,7 +73,7 @@ def tools(options, work):
     log, packed = options.log, f"{options.log}.gz"
     size = os.path.getsize(log)
     (work / "key").write_bytes(bytes(range(32)))
-    palisade = [options.palisade, "census", "--json", "--quiet", "--key", str(work / "key")]
+    palisade = [options.palisade, "census", "--json", "--no-forecast", "--quiet", "--key", str(work / "key")]
 
     def census(name, threads, file, bytes_=size):
         return Tool(name, [*palisade, "--threads", str(threads), str(file)], COUNTED, bytes_)
@@ -102,7 +102,7 @@ def goaccess(options, work):
     """GoAccess and the census on the same cut."""
     file = str(cut(options.log, work / "cut.log"))
     size = os.path.getsize(file)
-    palisade = [options.palisade, "census", "--json", "--quiet", "--key", str(work / "key"), "--threads", "1", file]
+    palisade = [options.palisade, "census", "--json", "--no-forecast", "--quiet", "--key", str(work / "key"), "--threads", "1", file]
     report = ["--log-format=COMBINED", "--no-global-config", "--no-progress", "-o", str(work / "goaccess.json")]
     yield Tool("palisade on the cut", palisade, COUNTED, size)
     yield Tool("goaccess on the cut", ["goaccess", file, *report], (0,), size)
@@ -164,7 +164,7 @@ def main():
         ratio("memory in MiB, two threads", two.mib, MEMORY_MB, at_most=True)
         if options.large:
             size = os.path.getsize(options.large)
-            command = [options.palisade, "census", "--json", "--quiet", "--key", str(work / "key"), options.large]
+            command = [options.palisade, "census", "--json", "--no-forecast", "--quiet", "--key", str(work / "key"), options.large]
             large = run(Tool("large", command, COUNTED, size), work / "large")
             print(f"{size / 1e9:.1f} GB once: {large.wall:.0f} s, CPU {large.cpu:.0f} s")
             ratio("memory in MiB, the large log", large.mib, MEMORY_MB, at_most=True)
