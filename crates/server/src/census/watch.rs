@@ -79,7 +79,14 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 impl Watch {
     /// Of a server.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, holder: uuid::Uuid::now_v7().to_string(), lease: None, compared: None, looked: None, calendars: calendars() }
+        Self {
+            app,
+            holder: uuid::Uuid::now_v7().to_string(),
+            lease: None,
+            compared: None,
+            looked: None,
+            calendars: calendars(),
+        }
     }
 
     /// Looks once; false: another server does it.
