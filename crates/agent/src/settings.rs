@@ -4,8 +4,10 @@
 use jiff::tz::TimeZoneDatabase;
 use rollout::converge::Local;
 use rollout::plan::Window;
+use rollout::plan::probe::is_command;
 use rollout::window::Calendar;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,13 @@ pub struct Settings {
     pub agent: Agent,
     /// What is counted in this host's web logs.
     pub census: Census,
+    /// What plans may have asked here by its name.
+    pub commands: Commands,
 }
+
+/// Command lines by the names that plans may use for them: a program with its whole path, and its arguments. They are run as
+/// the agent, without its rights.
+pub type Commands = BTreeMap<String, Vec<String>>;
 
 /// What is counted in this host's web logs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -129,6 +137,7 @@ impl Settings {
         let settings: Self = advisory::settings::parse(&text).map_err(error)?;
         settings.calendar().map_err(error)?;
         settings.census.check().map_err(error)?;
+        check_commands(&settings.commands).map_err(error)?;
         Ok(settings)
     }
 
@@ -136,12 +145,25 @@ impl Settings {
     pub(crate) fn local(&self) -> Result<Local, Error> {
         let calendar = self.calendar().map_err(|reason| Error { file: FILE.to_owned(), reason })?;
         let Plans { never, excluded, .. } = self.plans.clone();
-        Ok(Local { never, excluded, calendar })
+        let commands = self.commands.keys().cloned().collect();
+        Ok(Local { never, excluded, commands, calendar })
     }
 
     fn calendar(&self) -> Result<Calendar, String> {
         Calendar::read(&self.plans.windows, &[], &zones()).map_err(|problem| problem.to_string())
     }
+}
+
+fn check_commands(commands: &Commands) -> Result<(), String> {
+    for (name, line) in commands {
+        if !is_command(name) {
+            return Err(format!("commands: \"{name}\" is no name; letters, digits, - and _, at most 64"));
+        }
+        if !line.first().is_some_and(|program| program.starts_with('/')) {
+            return Err(format!("commands: {name}: begin with the program's whole path: [\"/usr/local/bin/{name}\"]"));
+        }
+    }
+    Ok(())
 }
 
 /// The host's own time zones, or those that we bring along.
@@ -171,5 +193,20 @@ mod tests {
         let good = read(&window.replace("Nowhere", "Zurich")).unwrap();
         assert_eq!((good.plans.windows.len(), good.agent.hand), (1, HandKind::Eyes));
         assert_eq!(Settings::read(Path::new("/nowhere/agent.toml")), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn a_command_that_plans_may_ask_for_is_a_whole_path_under_a_plain_name() {
+        let good = read("[commands]\ncheck-shop = [\"/usr/local/bin/check-shop\", \"--quick\"]\n").unwrap();
+        assert_eq!(good.commands["check-shop"], ["/usr/local/bin/check-shop", "--quick"]);
+        for (line, told) in [
+            ("check = [\"check\"]", "whole path"),
+            ("check = []", "whole path"),
+            ("\"a b\" = [\"/bin/true\"]", "is no name"),
+            ("check = \"/bin/true\"", "check"),
+        ] {
+            let refused = read(&format!("[commands]\n{line}\n")).unwrap_err();
+            assert!(refused.contains(told), "{line}: {refused}");
+        }
     }
 }

@@ -246,6 +246,8 @@ impl Job<'_> {
             Some(Skip::Excluded)
         } else if class.release != seen.release || class.arch != seen.arch {
             Some(Skip::OtherClass)
+        } else if self.work.direction == Direction::Forward && !local.allows(self.plan, self.input.host) {
+            Some(Skip::Command)
         } else if seen.holds(class) {
             Some(Skip::Held)
         } else if seen.installed(class) == Installed::Other {

@@ -141,6 +141,8 @@ pub enum Skip {
     OtherClass,
     /// This plan was rolled back here.
     RolledBackBefore,
+    /// A probe asks for a command that its owner does not allow.
+    Command,
 }
 
 /// Why a host failed.
@@ -229,6 +231,7 @@ impl fmt::Display for Skip {
             Self::Drifted => "a package has neither the plan's old version nor its new one",
             Self::OtherClass => "it is not of the plan's class",
             Self::RolledBackBefore => "this plan was rolled back here before",
+            Self::Command => "a probe asks for a command that its owner does not allow",
         })
     }
 }

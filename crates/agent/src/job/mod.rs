@@ -114,7 +114,7 @@ impl Converging {
             journal,
             memory: Memory::default(),
             approvals: Approvals::new(state, source, pace),
-            prober: Prober::new(pace.probes),
+            prober: Prober::new(pace.probes, settings.commands.clone()),
             word: None,
             clearance: None,
             watch: None,
@@ -220,6 +220,9 @@ impl Converging {
             self.receipts.trouble(problem, log);
         }
         let healthy = self.healthy(now);
+        if let Some(problem) = self.prober.told() {
+            self.receipts.trouble(problem, log);
+        }
         let plans = self.approvals.approved(self.begun(), now);
         let mut step = self.decide(&look, healthy, &plans, &self.local);
         if self.hand.kind() == HandKind::Eyes && self.journal.stage == Stage::Preflight {

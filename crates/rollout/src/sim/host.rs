@@ -229,7 +229,8 @@ impl Host {
 
     /// What its owner allows.
     pub fn local(&self) -> Local {
-        Local { never: self.nature.never, excluded: Vec::new(), calendar: Calendar::ALWAYS }
+        let (excluded, commands) = Default::default();
+        Local { never: self.nature.never, excluded, commands, calendar: Calendar::ALWAYS }
     }
 
     /// What was under way is done. Gives whether it goes down.
