@@ -160,7 +160,9 @@ fn check_commands(commands: &Commands) -> Result<(), String> {
             return Err(format!("commands: \"{name}\" is no name; letters, digits, - and _, at most 64"));
         }
         if !line.first().is_some_and(|program| program.starts_with('/')) {
-            return Err(format!("commands: {name}: begin with the program's whole path: [\"/usr/local/bin/{name}\"]"));
+            return Err(format!(
+                "commands: {name}: begin with the program's whole path: [\"/usr/local/bin/{name}\"]"
+            ));
         }
     }
     Ok(())

@@ -117,7 +117,8 @@ impl Prober {
             let first = *self.restarts.entry(unit.clone()).or_insert(count);
             if count > first {
                 healthy = Some(false);
-                problem = problem.or_else(|| Some(failed(&unit, "systemd has restarted it since this stage began")));
+                problem = problem
+                    .or_else(|| Some(failed(&unit, "systemd has restarted it since this stage began")));
             }
         }
         self.tells = problem;
@@ -172,7 +173,11 @@ enum Answer {
     Passes,
     Fails(Problem),
     /// Of a unit, also how often systemd has restarted it.
-    Unit { passes: bool, unit: String, restarts: Option<u64> },
+    Unit {
+        passes: bool,
+        unit: String,
+        restarts: Option<u64>,
+    },
     /// It could not be asked, which says nothing about what it asks for.
     Unasked(Problem),
 }
@@ -226,7 +231,9 @@ fn command(name: &str, commands: &Commands, within: Duration) -> Answer {
     let object = format!("command:{name}");
     let Some((program, arguments)) = commands.get(name).and_then(|line| line.split_first()) else {
         let problem = unasked(&object, "this host's owner allows no command of that name");
-        return Answer::Unasked(problem.remedy("add it to [commands] in agent.toml, if its owner wants that"));
+        return Answer::Unasked(
+            problem.remedy("add it to [commands] in agent.toml, if its owner wants that"),
+        );
     };
     let run = Program::new(program)
         .args(arguments.iter().cloned())
@@ -235,9 +242,13 @@ fn command(name: &str, commands: &Commands, within: Duration) -> Answer {
         .run_ok();
     match run {
         Ok(_) => Answer::Passes,
-        Err(problem @ (program::Error::Missing(_) | program::Error::Start { .. } | program::Error::Interrupted(_))) => {
-            Answer::Unasked(unasked(&object, problem).remedy("repair [commands] in agent.toml, or what it names"))
-        }
+        Err(
+            problem @ (program::Error::Missing(_)
+            | program::Error::Start { .. }
+            | program::Error::Interrupted(_)),
+        ) => Answer::Unasked(
+            unasked(&object, problem).remedy("repair [commands] in agent.toml, or what it names"),
+        ),
         Err(problem) => Answer::Fails(failed(&object, problem)),
     }
 }

@@ -35,7 +35,8 @@ pub(crate) fn probe(text: &str) -> Result<Probe, String> {
             ("within", what) => timeout_seconds = within(&value, what)?,
             ("status", Asked::HttpPath(http)) => {
                 let status = value.parse().ok().filter(|status| STATUS.contains(status));
-                http.status = Some(status.ok_or_else(|| format!("\"{value}\" is no status; write 100 to 599"))?);
+                http.status =
+                    Some(status.ok_or_else(|| format!("\"{value}\" is no status; write 100 to 599"))?);
             }
             ("body", Asked::HttpPath(http)) => http.contains = Some(value),
             ("named", Asked::HttpPath(http)) => http.host = Some(value),
@@ -89,7 +90,8 @@ fn within(text: &str, what: &mut Asked) -> Result<u32, String> {
         return Err(format!("within {text}: only http and https are measured in milliseconds"));
     };
     let ms = ms.parse().ok().filter(|ms| (1..=LATENCY_MS_MAX).contains(ms));
-    let ms = ms.ok_or_else(|| format!("\"{text}\" is no time for an answer; write 1ms to {LATENCY_MS_MAX}ms"))?;
+    let ms =
+        ms.ok_or_else(|| format!("\"{text}\" is no time for an answer; write 1ms to {LATENCY_MS_MAX}ms"))?;
     http.latency_ms_max = Some(ms);
     Ok(ms.div_ceil(1_000))
 }

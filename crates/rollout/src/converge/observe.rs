@@ -39,6 +39,14 @@ pub struct Observation<'a> {
     pub stale: bool,
     /// Something patched runs only after a reboot.
     pub reboot_needed: bool,
+    /// A kernel of the plan is installed, and another is booted.
+    pub kernel_old: bool,
+    /// Something that the plan has newly installed here is still there.
+    pub leftover: bool,
+    /// Whether the host takes part in its service.
+    pub duty: super::Duty,
+    /// Something was taken from the host for a job, and not given back.
+    pub owed: bool,
     /// All probes pass; `None`: not looked.
     pub healthy: Option<bool>,
 }

@@ -1,8 +1,8 @@
 //! Every fault of a plan, each with its remedy: asked before it is signed, and again by whoever loads it.
 
 use super::{
-    CHANGES_MAX, CLASSES_MAX, COHORTS_MAX, HOSTS_MAX, HostClass, HostId, LIST_MAX, Plan, Reboot,
-    Rollback, TEXT_MAX, Track, WAVES_MAX, Wave,
+    CHANGES_MAX, CLASSES_MAX, COHORTS_MAX, HOSTS_MAX, HostClass, HostId, LIST_MAX, Plan, Reboot, Rollback,
+    TEXT_MAX, Track, WAVES_MAX, Wave,
 };
 use crate::window::Calendar;
 use advisory::Problem;

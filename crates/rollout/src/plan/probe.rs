@@ -114,20 +114,28 @@ impl Http {
         [
             one(*port == 0, || "port 0".to_owned(), "name the port"),
             one(!is_path, || format!("{path:?} is no path"), "begin with / and encode spaces"),
-            one(!is_status, || format!("{status:?} is no status"), "between 100 and 599, or none for all below 400"),
-            one(!is_text, || "the text wanted is empty, or more than a line".to_owned(), "shorten it to one line"),
-            one(!is_time, || format!("{latency_ms_max:?} ms"), "between 1 ms and the probe's timeout, a minute at most"),
+            one(
+                !is_status,
+                || format!("{status:?} is no status"),
+                "between 100 and 599, or none for all below 400",
+            ),
+            one(
+                !is_text,
+                || "the text wanted is empty, or more than a line".to_owned(),
+                "shorten it to one line",
+            ),
+            one(
+                !is_time,
+                || format!("{latency_ms_max:?} ms"),
+                "between 1 ms and the probe's timeout, a minute at most",
+            ),
             one(!is_host, || format!("{host:?} is no host"), "name it as its DNS does: shop.example"),
         ]
         .concat()
     }
 }
 
-fn one(
-    is_wrong: bool,
-    reason: impl FnOnce() -> String,
-    remedy: &'static str,
-) -> Vec<(String, &'static str)> {
+fn one(is_wrong: bool, reason: impl FnOnce() -> String, remedy: &'static str) -> Vec<(String, &'static str)> {
     if is_wrong { vec![(reason(), remedy)] } else { Vec::new() }
 }
 
@@ -159,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_probe_of_before_keeps_its_bytes_and_one_that_asks_more_reads_back_as_it_was() {
-        let before = r#"{"group":null,"what":{"http-path":{"port":80,"path":"/health"}},"timeout_seconds":5}"#;
+        let before =
+            r#"{"group":null,"what":{"http-path":{"port":80,"path":"/health"}},"timeout_seconds":5}"#;
         let probe: Probe = serde_json::from_str(before).unwrap();
         assert_eq!(probe.what, Asked::HttpPath(Http::path(80, "/health")));
         assert_eq!(serde_json::to_string(&probe).unwrap(), before);

@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::fleet::PACKAGES;
-use crate::converge::{Journal, Local, Memory, Observation, Seen};
+use crate::converge::{Duty, Journal, Local, Memory, Observation, Seen};
 use crate::plan::{HostId, after};
 use crate::window::Calendar;
 use jiff::{SignedDuration, Timestamp};
@@ -223,6 +223,10 @@ impl Host {
             inodes_free: 1 << 30,
             stale: self.stale,
             reboot_needed: self.reboot_needed,
+            kernel_old: false,
+            leftover: false,
+            duty: Duty::Unasked,
+            owed: false,
             healthy: looked.then(|| self.is_healthy()),
         }
     }

@@ -57,7 +57,9 @@ pub(super) fn connect(port: u16, within: Duration) -> io::Result<Timed> {
 pub(super) fn ask(wanted: &Http, within: Duration) -> Result<(), String> {
     let within = wanted.latency_ms_max.map_or(within, |ms| within.min(Duration::from_millis(ms.into())));
     let broken = |problem: io::Error| match problem.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => format!("no answer within {} ms", within.as_millis()),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            format!("no answer within {} ms", within.as_millis())
+        }
         _ => format!("no answer: {problem}"),
     };
     let began = Instant::now();
@@ -130,7 +132,8 @@ fn body(answer: &[u8]) -> Option<Vec<u8>> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let (head, rest) = (answer.get(..end)?, answer.get(end + 4..)?);
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let is_chunked = head.lines().any(|line| line.starts_with("transfer-encoding:") && line.contains("chunked"));
+    let is_chunked =
+        head.lines().any(|line| line.starts_with("transfer-encoding:") && line.contains("chunked"));
     Some(if is_chunked { unchunked(rest) } else { rest.to_vec() })
 }
 
@@ -182,7 +185,10 @@ mod tests {
         for answer in [WELL, CHUNKED] {
             assert_eq!(asked(answer, |wanted| wanted.contains = Some("is well".into())), Ok(()), "{answer}");
             let other = asked(answer, |wanted| wanted.contains = Some("HTTP".into()));
-            assert!(other.is_err_and(|why| why.contains("do not have \"HTTP\"")), "a head is no body: {answer}");
+            assert!(
+                other.is_err_and(|why| why.contains("do not have \"HTTP\"")),
+                "a head is no body: {answer}"
+            );
         }
     }
 
