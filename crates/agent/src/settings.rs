@@ -99,6 +99,12 @@ pub enum HandKind {
     Dry,
     /// Installs what approvers have signed, with apt; by a half of its own that is root.
     Apt,
+    /// The same with dnf.
+    Dnf,
+    /// The same with zypper.
+    Zypper,
+    /// The same with pacman.
+    Pacman,
 }
 
 impl fmt::Display for HandKind {
@@ -107,6 +113,9 @@ impl fmt::Display for HandKind {
             Self::Eyes => "eyes: looks, can change nothing; it skips every plan",
             Self::Dry => "DRY: pretends; nothing that it reports as done was done",
             Self::Apt => "apt: installs what approvers have signed",
+            Self::Dnf => "dnf: installs what approvers have signed",
+            Self::Zypper => "zypper: installs what approvers have signed",
+            Self::Pacman => "pacman: installs what approvers have signed",
         })
     }
 }

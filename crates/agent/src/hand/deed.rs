@@ -1,12 +1,12 @@
 //! Carries out one order, in a unit of its own, and writes down what it left. What it left is looked up in the package
 //! database; what programs said is kept for people.
 
-use super::apt::{self, Transaction};
+use super::driver::{Driver, driver};
 use super::order::{Deed, Order};
+use super::task::{Said, Task};
 use super::{place::Place, restart};
-use crate::observe::packages_now;
-use crate::observe::root::Root;
 use crate::program::{Program, is_stopped};
+use crate::settings::Settings;
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
@@ -45,6 +45,18 @@ pub(crate) struct Outcome {
     pub(crate) not_restarted: Vec<(String, String)>,
     /// Services that ran code of the packages before the transaction.
     pub(crate) users_before: Vec<String>,
+    /// Packages that are not whole, whatever the package database says: their transaction is under way, was cut short, or a
+    /// script of theirs failed.
+    #[serde(default)]
+    pub(crate) unfinished: BTreeSet<String>,
+}
+
+impl Outcome {
+    /// Packages that are not whole after the last transaction among these, which are in their order.
+    pub(crate) fn unfinished(outcomes: &[Self]) -> BTreeSet<String> {
+        let is_transaction = |outcome: &&Self| outcome.deed.is_transaction();
+        outcomes.iter().rfind(is_transaction).map(|outcome| outcome.unfinished.clone()).unwrap_or_default()
+    }
 }
 
 /// One package that changed.
@@ -60,8 +72,8 @@ pub(crate) struct Moved {
     pub(crate) whole: bool,
 }
 
-/// Carries out the order that lies in the directory. Errors are kept there, too.
-pub fn carry_out() -> Result<(), Problem> {
+/// Carries out the order that lies in the directory, with the hand that the settings name. Errors are kept there, too.
+pub fn carry_out(settings: &Path) -> Result<(), Problem> {
     let place = Place::open()?;
     let order = place.order()?;
     let mut outcome = Outcome {
@@ -78,59 +90,78 @@ pub fn carry_out() -> Result<(), Problem> {
         restarted: Vec::new(),
         not_restarted: Vec::new(),
         users_before: Vec::new(),
+        unfinished: Outcome::unfinished(&place.outcomes(order.digest, order.fence)),
     };
     place.keep_outcome(&order, &outcome)?;
-    let done = attempt(&place, &order, &mut outcome);
+    let done = attempt(&place, &order, settings, &mut outcome);
     outcome.problem = done.clone().err();
     outcome.ended = Some(Timestamp::now());
     place.keep_outcome(&order, &outcome)?;
     done
 }
 
-fn attempt(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Problem> {
+fn attempt(place: &Place, order: &Order, settings: &Path, outcome: &mut Outcome) -> Result<(), Problem> {
     let plan = place.plan(order.digest)?;
     let known = place.host()?;
     let class = plan.class_of(HostId(known.host), &known.group);
     let class = class.ok_or_else(|| order.refused("the plan names no class for this host"))?;
+    let driver = || {
+        let settings = Settings::read(settings).map_err(|problem| order.refused(problem))?;
+        let kind = settings.agent.hand;
+        driver(kind).ok_or_else(|| order.refused(format!("this host's hand is \"{kind}\"")))
+    };
     match order.deed {
-        Deed::Fetch => apt::fetch(place, order, class, &mut outcome.told),
+        Deed::Fetch => {
+            place.sweep();
+            let mut said = Said::default();
+            let task = Task { place, order, class, is_back: is_back(place, order)? };
+            let done = driver()?.fetch(&task, &mut said);
+            outcome.told.append(&mut said.told);
+            done
+        }
         Deed::Apply | Deed::Repair | Deed::Revert => {
-            let before = installed(order)?;
             if order.deed == Deed::Apply {
                 outcome.users_before = restart::users(order, class)?;
             }
-            let transaction = Transaction { place, order, class, is_back: is_back(place, order)? };
-            let done = transaction.run(&mut outcome.told);
-            let after = installed(order)?;
-            outcome.changed = moved(&before, &after, class);
-            outcome.conffiles = apt::conffiles(class);
-            let others =
-                outcome.changed.iter().filter(|moved| !moved.planned).map(|moved| moved.name.as_str());
-            let others: Vec<&str> = others.collect();
-            if !others.is_empty() {
-                outcome.told.push(format!("the plan does not name what changed, too: {}", others.join(", ")));
-            }
-            done.and_then(|()| transaction.check(&after))
+            let task = Task { place, order, class, is_back: is_back(place, order)? };
+            transact(driver()?, &task, outcome)
         }
         Deed::Restart => restart::restart(order, class, outcome),
         Deed::Reboot => reboot(order),
     }
 }
 
+/// Has the package manager do it, and looks up what it left.
+fn transact(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Result<(), Problem> {
+    let before = task.installed()?;
+    let mut said = Said { told: Vec::new(), unfinished: outcome.unfinished.clone() };
+    if !driver.tells_halves() {
+        // Written before, so that it is known should we be cut short.
+        outcome.unfinished.extend(task.class.changes.iter().map(|change| change.name.clone()));
+        task.place.keep_outcome(task.order, outcome)?;
+    }
+    let done = match task.order.deed {
+        Deed::Apply => driver.apply(task, &mut said),
+        Deed::Repair => driver.repair(task, &mut said),
+        Deed::Revert => driver.revert(task, &mut said),
+        Deed::Fetch | Deed::Restart | Deed::Reboot => Ok(()),
+    };
+    let after = task.installed()?;
+    outcome.told.append(&mut said.told);
+    outcome.unfinished.clone_from(&said.unfinished);
+    outcome.changed = moved(&before, &after, task.class);
+    outcome.conffiles = driver.conffiles(task.class);
+    let others = outcome.changed.iter().filter(|moved| !moved.planned).map(|moved| moved.name.as_str());
+    let others: Vec<&str> = others.collect();
+    if !others.is_empty() {
+        outcome.told.push(format!("the plan does not name what changed, too: {}", others.join(", ")));
+    }
+    done.and_then(|()| task.check(driver, &after, &said))
+}
+
 /// Whether an order leads to the old versions: by what was granted here, whatever the other half says.
 fn is_back(place: &Place, order: &Order) -> Result<bool, Problem> {
     Ok(order.deed == Deed::Revert || place.grant(order)?.back)
-}
-
-/// Every package that is installed now.
-pub(super) fn installed(order: &Order) -> Result<Vec<Package>, Problem> {
-    let unseen = |reason: String| order.refused(reason).remedy("repair the package database");
-    let root = Root::open(Path::new("/")).map_err(|problem| unseen(problem.to_string()))?;
-    let (_, packages, gaps) = packages_now(&root);
-    match gaps.first() {
-        Some(gap) if packages.is_empty() => Err(unseen(format!("{}: {}", gap.object, gap.reason))),
-        Some(_) | None => Ok(packages),
-    }
 }
 
 /// Version and state of each package, by name and architecture.

@@ -1,11 +1,12 @@
 //! What must hold before a deed is begun. Nothing of it is taken from the half that asks: the plan verifies by the root that
 //! this half remembers, and the owner's settings are read anew.
 
+use super::driver::driver;
 use super::grant::Grant;
 use super::order::{Deed, Line, Order};
 use super::{boot, place::Place};
 use crate::job::clock;
-use crate::settings::{HandKind, Settings, zones};
+use crate::settings::{Settings, zones};
 use advisory::Problem;
 use jiff::{SignedDuration, Timestamp};
 use rollout::order::Direction;
@@ -33,10 +34,10 @@ pub(super) struct Guard<'a> {
 impl Guard<'_> {
     /// Whether this deed may be begun; what was verified is remembered. Errors say why not.
     pub(super) fn admit(&self, order: &Order) -> Result<(), Problem> {
-        if self.settings.agent.hand != HandKind::Apt {
+        if driver(self.settings.agent.hand).is_none() {
             return Err(order
                 .refused(format!("this host's hand is \"{}\"", self.settings.agent.hand))
-                .remedy("set [agent] hand = \"apt\" if its owner wants that"));
+                .remedy("name this host's package manager as [agent] hand if its owner wants that"));
         }
         let mut grant = self.place.grant(order)?;
         match order.deed {

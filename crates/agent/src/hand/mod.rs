@@ -7,16 +7,20 @@
 //! of its own that neither half's end touches.
 
 pub(crate) mod deed;
+pub(crate) mod driver;
+pub(crate) mod named;
 pub(crate) mod order;
 pub(crate) mod place;
 pub(crate) mod units;
 mod apt;
 mod grant;
 mod guard;
+mod kept;
 mod nonces;
 mod restart;
+mod staged;
+mod task;
 
-pub(crate) use apt::progress;
 pub use deed::carry_out;
 pub use place::{DIRECTORY, Place, SOCKET};
 pub(crate) use restart::{Service, services};
@@ -26,6 +30,7 @@ use crate::program::Program;
 use crate::settings::Settings;
 use crate::user;
 use advisory::Problem;
+use driver::{driver, is_for_this_host};
 use guard::Guard;
 use jiff::Timestamp;
 use order::{Ask, Line, Order, Reply};
@@ -73,12 +78,15 @@ pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
 }
 
 /// Verifies an order, and begins what it asks.
-fn begin(place: &Place, order: &Order, settings: &Path, line: &Arc<Line>) -> Result<(), Problem> {
-    let settings = Settings::read(settings)
+fn begin(place: &Place, order: &Order, file: &Path, line: &Arc<Line>) -> Result<(), Problem> {
+    let settings = Settings::read(file)
         .map_err(|problem| order.refused(problem).remedy("repair the settings of this host's owner"))?;
     let _alone = place.lock(order)?;
     let guard = Guard { place, settings: &settings, source: line.clone(), now: Timestamp::now() };
     guard.admit(order)?;
+    if let Some(driver) = driver(settings.agent.hand) {
+        is_for_this_host(driver, Path::new("/"))?;
+    }
     place.keep_order(order)?;
     let program = std::env::current_exe().map_err(|problem| order.refused(problem))?;
     let run = Program::new("systemd-run")
@@ -88,7 +96,8 @@ fn begin(place: &Place, order: &Order, settings: &Path, line: &Arc<Line>) -> Res
         .arg(format!("--unit={DEED_UNIT}"))
         .arg(format!("--description=Palisade: {} plan {}", order.deed, order.plan))
         .arg(program)
-        .args(["agent", "deed"]);
+        .args(["agent", "deed", "--settings"])
+        .arg(file);
     run.run_ok().map(|_| ()).map_err(|problem| {
         order.refused(problem).remedy(format!("see systemctl status {DEED_UNIT}; it is tried again"))
     })

@@ -43,6 +43,14 @@ impl Deed {
             Act::Reboot => Some(Self::Reboot),
         }
     }
+
+    /// Whether the package manager changes packages for it.
+    pub(crate) fn is_transaction(self) -> bool {
+        match self {
+            Self::Apply | Self::Repair | Self::Revert => true,
+            Self::Fetch | Self::Restart | Self::Reboot => false,
+        }
+    }
 }
 
 impl fmt::Display for Deed {

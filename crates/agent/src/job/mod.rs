@@ -6,10 +6,10 @@
 pub(crate) mod clock;
 pub(crate) mod sight;
 mod approvals;
-mod apt;
 mod dry;
 mod evidence;
 mod hand;
+mod installer;
 mod journal;
 mod lock;
 mod probes;
@@ -23,6 +23,7 @@ pub(crate) use evidence::Untold;
 pub use receipts::{JobStatus, Receipt};
 pub(crate) use source::Source;
 
+use crate::hand::driver::driver;
 use crate::identity::Identity;
 use crate::pace::Pace;
 use crate::settings::{HandKind, Settings};
@@ -31,6 +32,7 @@ use crate::told::Told;
 use advisory::Problem;
 use approvals::{Approvals, Named, Wanted};
 use hand::{Eyes, Hand};
+use installer::Installer;
 use jiff::Timestamp;
 use probes::{Key, Prober};
 use receipts::Receipts;
@@ -101,7 +103,12 @@ impl Converging {
         let hand: Box<dyn Hand> = match kind {
             HandKind::Eyes => Box::new(Eyes(sight)),
             HandKind::Dry => Box::new(dry::Dry::new(sight, state.clone())?),
-            HandKind::Apt => Box::new(apt::Apt::new(root, machine, &identity.group, source.clone())),
+            HandKind::Apt | HandKind::Dnf | HandKind::Zypper | HandKind::Pacman => {
+                let driver = driver(kind)
+                    .ok_or_else(|| refused("this host", format!("hand \"{kind}\" is not built")))?;
+                let group = &identity.group;
+                Box::new(Installer::new(kind, driver, root, machine, group, source.clone())?)
+            }
         };
         Ok(Self {
             host: HostId(host),
@@ -262,7 +269,7 @@ impl Converging {
     /// Keeps what is to be shown of a job that is over.
     fn keep_evidence(&mut self, look: &Look, now: Timestamp, log: &mut dyn FnMut(Told)) {
         let job = of(self.host, &self.journal, &self.approvals, &look.group);
-        let Some(job) = job.filter(|job| job.stage.is_final() && self.hand.kind() == HandKind::Apt) else {
+        let Some(job) = job.filter(|job| job.stage.is_final() && driver(self.hand.kind()).is_some()) else {
             return;
         };
         if let Err(problem) = evidence::keep(&self.state, self.host, &job, look, now) {

@@ -1,6 +1,7 @@
 //! One look at the host, for converging: everything is looked up anew, and what cannot be read is no answer.
 
 use super::{clock, lock};
+use crate::hand::named::named;
 use crate::hand::units::{INIT, is_deferred};
 use crate::observe::root::Root;
 use crate::observe::{kernels_now, packages_now, processes_now};
@@ -170,7 +171,7 @@ impl Sight {
         };
         let place = self.root.display().to_string();
         let root = Root::open(&self.root).map_err(|problem| unseen(&place, &problem))?;
-        let (system, mut packages, gaps) = packages_now(&root);
+        let (system, packages, gaps) = packages_now(&root);
         if let Some(gap) = gaps.iter().find(|gap| is_blind(gap, packages.is_empty())) {
             return Err(unseen(&gap.object, &gap.reason));
         }
@@ -201,8 +202,6 @@ impl Sight {
             | Stage::Inconsistent => (false, false),
         };
         let release = release_word(&system.release.to_string());
-        let named: BTreeSet<&str> = job.class.changes.iter().map(|change| change.name.as_str()).collect();
-        packages.retain(|package| named.contains(package.name.as_str()));
         let new = job.class.changes.iter().map(|change| Some(&change.file));
         // What was newly installed has no old file, and stays on the way back.
         let old = job.class.changes.iter().filter(|change| change.from.is_some()).map(|c| c.back.as_ref());
@@ -214,7 +213,7 @@ impl Sight {
                 release
             },
             arch: system.arch,
-            packages,
+            packages: named(job.class, packages),
             fetched: self.has_all(&new),
             kept: self.has_all(&old),
             locked_by: lock::holder(&root, &self.proc),

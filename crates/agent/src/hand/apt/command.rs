@@ -1,6 +1,6 @@
 //! apt's and dpkg's command lines, each with the reason for its options. Seen with apt 2.6 and dpkg 1.21.
 
-use super::staged::Staged;
+use crate::hand::staged::Staged;
 use crate::program::Program;
 use std::time::Duration;
 
@@ -100,8 +100,9 @@ mod tests {
     #[test]
     fn commands_are_those_that_were_seen_to_work() {
         let packages = tempfile::tempdir().unwrap();
-        let staged = Staged::new(packages.path()).unwrap();
-        std::fs::write(staged.directory().join("a_1_all.deb"), "").unwrap();
+        let mut staged = Staged::new(packages.path()).unwrap();
+        std::fs::write(packages.path().join("kept"), "").unwrap();
+        staged.link(&packages.path().join("kept"), "a_1_all.deb").unwrap();
         let line = |program: Program| program.line().replace(&staged.directory().display().to_string(), "/p");
         assert_eq!(
             line(update()),

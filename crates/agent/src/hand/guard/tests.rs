@@ -4,6 +4,7 @@ use super::*;
 use crate::hand::nonces;
 use crate::hand::order::{Given, Reply};
 use crate::hand::place::Host;
+use crate::settings::HandKind;
 use crate::settings::{Agent, Plans};
 use std::collections::BTreeMap;
 use std::io;

@@ -5,12 +5,14 @@ use super::hand::Hand;
 use super::sight::{Job, Look, Sight};
 use super::source::Source;
 use crate::hand::deed::Outcome;
+use crate::hand::driver::{Driver, is_for_this_host};
 use crate::hand::order::{Ask, Deed, Given, Line, Order, Reply};
 use crate::hand::place::{DIRECTORY, Place, SOCKET};
-use crate::hand::{DEED_UNIT, PATIENCE, Service, progress, services};
+use crate::hand::{DEED_UNIT, PATIENCE, Service, services};
 use crate::program::Program;
 use crate::settings::HandKind;
 use advisory::Problem;
+use exposure::inventory::PackageState;
 use jiff::Timestamp;
 use rollout::converge::Act;
 use rollout::order::Stage;
@@ -23,7 +25,9 @@ use trust::Fetch;
 
 /// The hand.
 #[derive(Debug)]
-pub(super) struct Apt {
+pub(super) struct Installer {
+    kind: HandKind,
+    driver: &'static dyn Driver,
     sight: Sight,
     /// Where documents come from that the other half asks for.
     source: Arc<Source>,
@@ -39,11 +43,20 @@ pub(super) struct Apt {
     well: Option<bool>,
 }
 
-impl Apt {
-    pub(super) fn new(root: &Path, machine: u64, group: &str, source: Arc<Source>) -> Self {
+impl Installer {
+    /// Errors where this host is not kept by the package manager of this hand.
+    pub(super) fn new(
+        kind: HandKind,
+        driver: &'static dyn Driver,
+        root: &Path,
+        machine: u64,
+        group: &str,
+        source: Arc<Source>,
+    ) -> Result<Self, Problem> {
+        is_for_this_host(driver, root)?;
         let place = PathBuf::from(DIRECTORY);
         let sight = Sight::new(root, &place.join(crate::state::PACKAGES), machine, group);
-        Self { sight, source, place, told: None, tells: None, watched: None, well: None }
+        Ok(Self { kind, driver, sight, source, place, told: None, tells: None, watched: None, well: None })
     }
 
     /// Asks the other half, and gives it what it needs to verify what it is asked.
@@ -148,9 +161,9 @@ fn is_active(text: &str) -> bool {
     text.split_whitespace().nth(2).is_some_and(|state| !matches!(state, "inactive" | "failed"))
 }
 
-impl Hand for Apt {
+impl Hand for Installer {
     fn kind(&self) -> HandKind {
-        HandKind::Apt
+        self.kind
     }
 
     fn boot(&self) -> u64 {
@@ -169,8 +182,13 @@ impl Hand for Apt {
         }
         let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
         self.take_told(&outcomes);
+        let unfinished = Outcome::unfinished(&outcomes);
         self.watch(job, outcomes);
-        Ok(Look { working, ..self.sight.look(job, now)? })
+        let mut look = self.sight.look(job, now)?;
+        for package in look.packages.iter_mut().filter(|package| unfinished.contains(&package.name)) {
+            package.state = PackageState::HalfInstalled;
+        }
+        Ok(Look { working, ..look })
     }
 
     fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem> {
@@ -214,7 +232,7 @@ impl Hand for Apt {
     }
 
     fn progress(&self, job: &Job<'_>) -> Option<String> {
-        progress(&Place::log_in(&self.place, job.digest, job.fence))
+        self.driver.progress(&Place::log_in(&self.place, job.digest, job.fence))
     }
 }
 
