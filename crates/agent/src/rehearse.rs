@@ -257,7 +257,7 @@ const NOTHING: Observation<'static> = Observation {
     reboot_needed: false,
     kernel_old: false,
     leftover: false,
-    duty: Duty::Unasked,
+    duty: rollout::converge::Duty::Unasked,
     owed: false,
     healthy: None,
 };

@@ -3,6 +3,7 @@
 
 use super::deed::Outcome;
 use super::order::Order;
+use super::unit_files;
 use super::units::{INIT, config_test, is_deferred, is_service};
 use crate::job::sight::{stale_units, units_using};
 use crate::observe::root::Root;
@@ -46,6 +47,7 @@ pub(super) fn restart(order: &Order, class: &HostClass, outcome: &mut Outcome) -
             None => units.push(unit.clone()),
         }
     }
+    unit_files::read_anew(&units, &mut outcome.told);
     let mut done = Ok(());
     if !units.is_empty() {
         let together = Program::new("systemctl").args(["try-restart", "--"]).args(units.iter().cloned());

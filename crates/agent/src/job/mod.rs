@@ -43,12 +43,15 @@ use sight::{Job, Look, Sight};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 use wire::v1::{self, Watch};
 
 /// Steps at one go; more is a step that does not come to rest, and waits a little.
 const STEPS_MAX: usize = 64;
+
+/// Between two tries to give back what is owed of a job that is over.
+const GIVE_BACK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The host's part in rollouts.
 #[derive(Debug)]
@@ -69,6 +72,8 @@ pub(crate) struct Converging {
     clearance: Option<String>,
     watch: Option<Watch>,
     receipts: Receipts,
+    /// When it was last begun to give back what is owed.
+    gave_back: Option<Instant>,
 }
 
 /// What became of driving.
@@ -107,7 +112,7 @@ impl Converging {
                 let driver = driver(kind)
                     .ok_or_else(|| refused("this host", format!("hand \"{kind}\" is not built")))?;
                 let group = &identity.group;
-                Box::new(Installer::new(kind, driver, root, machine, group, source.clone())?)
+                Box::new(Installer::new(settings, driver, root, machine, group, source.clone())?)
             }
         };
         Ok(Self {
@@ -125,6 +130,7 @@ impl Converging {
             word: None,
             clearance: None,
             watch: None,
+            gave_back: None,
         })
     }
 
@@ -255,7 +261,17 @@ impl Converging {
         }
         match &step.act {
             Act::Go | Act::Rest(_) => {}
-            Act::Fetch | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
+            Act::GiveBack => {
+                // Of a job it counts its tries; afterwards it is tried at leisure.
+                if self.journal.stage.is_final()
+                    && self.gave_back.is_some_and(|at| at.elapsed() < GIVE_BACK_AGAIN)
+                {
+                    return Ok(Act::Rest(Pause::Idle));
+                }
+                self.gave_back = Some(Instant::now());
+                self.hand.give_back()?;
+            }
+            Act::Fetch | Act::Drain | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
                 let job = of(self.host, &self.journal, &self.approvals, &look.group);
                 if let Some(job) = job {
                     let job = Job { word: self.word, clearance: self.clearance.as_deref(), ..job };

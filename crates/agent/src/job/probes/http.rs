@@ -56,11 +56,10 @@ pub(super) fn connect(port: u16, within: Duration) -> io::Result<Timed> {
 /// Whether a path answers as it is wanted. Errors say how it does not, in words.
 pub(super) fn ask(wanted: &Http, within: Duration) -> Result<(), String> {
     let within = wanted.latency_ms_max.map_or(within, |ms| within.min(Duration::from_millis(ms.into())));
-    let broken = |problem: io::Error| match problem.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!("no answer within {} ms", within.as_millis())
-        }
-        _ => format!("no answer: {problem}"),
+    let is_late =
+        |problem: &io::Error| matches!(problem.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+    let broken = |problem: io::Error| {
+        if is_late(&problem) { late(within) } else { format!("no answer: {problem}") }
     };
     let began = Instant::now();
     let host = wanted.host.as_deref().unwrap_or("localhost");
@@ -73,7 +72,11 @@ pub(super) fn ask(wanted: &Http, within: Duration) -> Result<(), String> {
     let answer = answer.map_err(broken)?;
     judge(wanted, &answer)?;
     // A clock that is looked at only while waiting misses what comes late, and in one piece.
-    if began.elapsed() > within { Err(format!("no answer within {} ms", within.as_millis())) } else { Ok(()) }
+    if began.elapsed() > within { Err(late(within)) } else { Ok(()) }
+}
+
+fn late(within: Duration) -> String {
+    format!("no answer within {} ms", within.as_millis())
 }
 
 /// What came of an answer: its first line, and as much of the rest as was asked for.
