@@ -246,15 +246,17 @@ impl Job<'_> {
     fn preflight(&self, class: &HostClass) -> Step {
         let (seen, local) = (self.input.seen, self.input.local);
         let excluded = |name: &String| local.excluded.contains(name);
+        let is_forward = self.work.direction == Direction::Forward;
         let skip = if local.never {
             Some(Skip::Never)
         } else if class.changes.iter().any(|change| excluded(&change.name) || excluded(&change.source)) {
             Some(Skip::Excluded)
         } else if class.release != seen.release || class.arch != seen.arch {
             Some(Skip::OtherClass)
-        } else if self.work.direction == Direction::Forward && !local.allows(self.plan, self.input.host) {
+        } else if is_forward && !local.allows(self.plan, self.input.host) {
             Some(Skip::Command)
-        } else if seen.holds(class) {
+        } else if is_forward && seen.holds(class) {
+            // On the way back a hold that was set since gives way, and is set again.
             Some(Skip::Held)
         } else if seen.installed(class) == Installed::Other {
             Some(Skip::Drifted)

@@ -29,15 +29,18 @@ pub(super) fn hold(order: &Order, told: &mut Vec<String>) -> Option<Held> {
     }
 }
 
-/// Waits until nobody blocks a shutdown any more. Errors name who still does.
-pub(super) fn wait_for_others(order: &Order, told: &mut Vec<String>) -> Result<(), Problem> {
+/// Waits until nobody blocks a shutdown any more; tells at once whom it waits for. Errors name who still does.
+pub(super) fn wait_for_others(
+    order: &Order,
+    mut tell: impl FnMut(String) -> Result<(), Problem>,
+) -> Result<(), Problem> {
     let end = Instant::now() + OTHERS_WITHIN;
     let mut waited = false;
     loop {
         let blocking = blocking();
         let Some(first) = blocking.first() else { return Ok(()) };
         if !waited {
-            told.push(format!("waited to reboot for {}", blocking.join(", ")));
+            tell(format!("waits to reboot for {}", blocking.join(", ")))?;
             waited = true;
         }
         if is_stopped() {

@@ -149,7 +149,7 @@ fn attempt(place: &Place, order: &Order, settings: &Path, outcome: &mut Outcome)
             transact(driver()?, &task, outcome)
         }
         Deed::Restart => restart::restart(order, class, outcome),
-        Deed::Reboot => reboot(order, outcome),
+        Deed::Reboot => reboot(place, order, outcome),
         Deed::Drain | Deed::GiveBack => Ok(()),
     }
 }
@@ -220,8 +220,11 @@ fn moved(before: &[Package], after: &[Package], class: &HostClass) -> Vec<Moved>
 }
 
 /// Reboots, and waits for the end. Whether the host was booted anew, its boot id tells.
-fn reboot(order: &Order, outcome: &mut Outcome) -> Result<(), Problem> {
-    awake::wait_for_others(order, &mut outcome.told)?;
+fn reboot(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Problem> {
+    awake::wait_for_others(order, |told| {
+        outcome.told.push(told);
+        place.keep_outcome(order, outcome)
+    })?;
     if Path::new(OFFLINE_UPDATE).exists() {
         outcome
             .told

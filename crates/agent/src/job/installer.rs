@@ -255,7 +255,10 @@ impl Hand for Installer {
     }
 
     fn progress(&self, job: &Job<'_>) -> Option<String> {
-        self.driver.progress(&Place::log_in(&self.place, job.digest, job.fence))
+        let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
+        let waits = |outcome: &&Outcome| outcome.ended.is_none() && !outcome.deed.is_transaction();
+        let told = outcomes.last().filter(waits).and_then(|outcome| outcome.told.last().cloned());
+        told.or_else(|| self.driver.progress(&Place::log_in(&self.place, job.digest, job.fence)))
     }
 }
 

@@ -262,11 +262,10 @@ impl Converging {
         match &step.act {
             Act::Go | Act::Rest(_) => {}
             Act::GiveBack => {
-                // Of a job it counts its tries; afterwards it is tried at leisure.
-                if self.journal.stage.is_final()
-                    && self.gave_back.is_some_and(|at| at.elapsed() < GIVE_BACK_AGAIN)
-                {
-                    return Ok(Act::Rest(Pause::Idle));
+                // A job that has begun counts its tries; otherwise it is tried at leisure.
+                let is_counted = self.journal.stage.is_past_return() && !self.journal.stage.is_final();
+                if !is_counted && self.gave_back.is_some_and(|at| at.elapsed() < GIVE_BACK_AGAIN) {
+                    return Ok(Act::Rest(Pause::Working));
                 }
                 self.gave_back = Some(Instant::now());
                 self.hand.give_back()?;

@@ -3,7 +3,7 @@
 //! The host is drained before the point of no return, so that one that cannot be drained has changed nothing. What was taken
 //! is owed until it is given back; a host that is left broken keeps out of its service until a person has looked at it.
 
-use super::{Act, Input, Job, Pause, Step, rest};
+use super::{Act, Input, Job, Journal, Pause, Step, rest};
 use crate::order::{Failure, Stage};
 
 /// How often draining is begun before the host gives the job back.
@@ -72,8 +72,12 @@ impl Job<'_> {
             | Pause::Watching
             | Pause::OtherMachine => false,
         };
-        (lasts && seen.duty == Duty::Off && !seen.working)
-            .then_some(Step { journal: None, act: Act::GiveBack })
+        let is_due = lasts && seen.duty == Duty::Off && !seen.working;
+        is_due.then(|| {
+            // Its draining has worked: what may fail is counted anew when it is drained again.
+            let journal = Journal { tries: 0, ..self.input.journal.clone() };
+            Step { journal: (journal != *self.input.journal).then_some(journal), act: Act::GiveBack }
+        })
     }
 
     /// Gives back what is owed, if there is anything, and at most until `tries_max`: it is owed on when the job is over.

@@ -49,7 +49,9 @@ pub(super) fn revert(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), 
     {
         said.told.push(format!("holds could not be set again on {}: {problem}", held.join(", ")));
     }
-    done.and_then(|()| take_away(apt, task, said))
+    done?;
+    // While something of the new is there, it may need what came with it; that it is there, is told.
+    if task.differing()?.is_empty() { take_away(apt, task, said) } else { Ok(()) }
 }
 
 /// Takes away what carrying out the plan has newly installed here, and nothing else. What something needs by now stays, and
