@@ -47,9 +47,9 @@ pub(super) fn restart(order: &Order, class: &HostClass, outcome: &mut Outcome) -
             None => units.push(unit.clone()),
         }
     }
-    unit_files::read_anew(&units, &mut outcome.told);
     let mut done = Ok(());
     if !units.is_empty() {
+        unit_files::read_anew(&mut outcome.told);
         let together = Program::new("systemctl").args(["try-restart", "--"]).args(units.iter().cloned());
         done = together.deadline(RESTARTS_WITHIN).run_ok().map(|_| ()).map_err(|problem| {
             order

@@ -1,5 +1,5 @@
-//! Units before and after a transaction: what a package's scripts have brought, enabled or changed is told, and files that
-//! systemd has not read yet are read.
+//! Units before and after a transaction: what a package's scripts have brought, enabled or taken away is told; and files are read
+//! anew.
 
 use crate::program::Program;
 use std::collections::BTreeMap;
@@ -50,23 +50,12 @@ pub(super) fn tell(before: &UnitFiles, after: &UnitFiles, told: &mut Vec<String>
     }
 }
 
-/// Has systemd read unit files that have changed since it did.
-pub(super) fn read_anew(units: &[String], told: &mut Vec<String>) {
-    if units.is_empty() {
-        return;
+/// Has systemd read unit files anew. It says itself where that is needed, by the age of the files, and overlooks every one that
+/// is older than what it took the place of: those of a way back.
+pub(super) fn read_anew(told: &mut Vec<String>) {
+    if let Err(problem) = Program::new("systemctl").arg("daemon-reload").run_ok() {
+        told.push(format!("systemd could not read unit files anew: {problem}"));
     }
-    let shown = Program::new("systemctl")
-        .args(["show", "--property=NeedDaemonReload", "--value", "--"])
-        .args(units.iter().cloned())
-        .run_ok();
-    let text = shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    if text.lines().all(|line| line.trim() != "yes") {
-        return;
-    }
-    told.push(match Program::new("systemctl").arg("daemon-reload").run_ok() {
-        Ok(_) => "unit files had changed: systemd has read them anew".to_owned(),
-        Err(problem) => format!("unit files have changed, and systemd could not read them anew: {problem}"),
-    });
 }
 
 #[cfg(test)]
