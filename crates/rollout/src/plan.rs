@@ -3,8 +3,10 @@
 
 pub mod check;
 pub mod digest;
+pub mod probe;
 
 pub use digest::Digest;
+pub use probe::{Asked, Http, Probe};
 
 use advisory::Problem;
 use jiff::Timestamp;
@@ -307,35 +309,6 @@ pub struct ServiceGroup {
     pub name: String,
     /// Hosts that may be away at once.
     pub away_max: u32,
-}
-
-/// Something that must answer on a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Probe {
-    /// Only on hosts of this service group; `None`: on all.
-    pub group: Option<String>,
-    /// What is asked.
-    pub what: Asked,
-    /// How long it may take.
-    pub timeout_seconds: u32,
-}
-
-/// What a probe asks. All of it on the host itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Asked {
-    /// This systemd unit is active.
-    UnitActive(String),
-    /// Something accepts on this port of the loopback address.
-    TcpPort(u16),
-    /// This path answers with a status below 400 on a port of the loopback address.
-    HttpPath {
-        /// Port.
-        port: u16,
-        /// Path, from `/`.
-        path: String,
-    },
 }
 
 /// Whether hosts may reboot.

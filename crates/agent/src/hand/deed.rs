@@ -4,7 +4,7 @@
 use super::driver::{Driver, driver};
 use super::order::{Deed, Order};
 use super::task::{Said, Task};
-use super::{place::Place, restart};
+use super::{awake, owed, place::Place, restart, unit_files};
 use crate::program::{Program, is_stopped};
 use crate::settings::Settings;
 use advisory::Problem;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How long a reboot may take to begin; this process ends with the host.
 const REBOOT_WITHIN: Duration = Duration::from_secs(600);
+/// Where it lies, systemd boots into an update of the host's own (systemd.offline-updates(7)).
+const OFFLINE_UPDATE: &str = "/system-update";
 /// How often we look whether we are to end.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -51,6 +53,28 @@ pub(crate) struct Outcome {
     pub(crate) unfinished: BTreeSet<String>,
 }
 
+impl Outcome {
+    /// Of an order that begins now.
+    pub(super) fn begun(order: &Order) -> Self {
+        Self {
+            deed: order.deed,
+            plan: order.plan,
+            digest: order.digest,
+            fence: order.fence,
+            began: Timestamp::now(),
+            ended: None,
+            problem: None,
+            told: Vec::new(),
+            changed: Vec::new(),
+            conffiles: Vec::new(),
+            restarted: Vec::new(),
+            not_restarted: Vec::new(),
+            users_before: Vec::new(),
+            unfinished: BTreeSet::new(),
+        }
+    }
+}
+
 /// One package that changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Moved {
@@ -68,24 +92,15 @@ pub(crate) struct Moved {
 pub fn carry_out(settings: &Path) -> Result<(), Problem> {
     let place = Place::open()?;
     let order = place.order()?;
-    let mut outcome = Outcome {
-        deed: order.deed,
-        plan: order.plan,
-        digest: order.digest,
-        fence: order.fence,
-        began: Timestamp::now(),
-        ended: None,
-        problem: None,
-        told: Vec::new(),
-        changed: Vec::new(),
-        conffiles: Vec::new(),
-        restarted: Vec::new(),
-        not_restarted: Vec::new(),
-        users_before: Vec::new(),
-        unfinished: place.unfinished(order.digest),
-    };
+    let mut outcome = Outcome::begun(&order);
+    outcome.unfinished = place.unfinished(order.digest);
     place.keep_outcome(&order, &outcome)?;
+    let held = match order.deed {
+        Deed::Apply | Deed::Repair | Deed::Revert | Deed::Restart => awake::hold(&order, &mut outcome.told),
+        Deed::Fetch | Deed::Drain | Deed::Reboot | Deed::GiveBack => None,
+    };
     let done = attempt(&place, &order, settings, &mut outcome);
+    drop(held);
     outcome.problem = done.clone().err();
     outcome.ended = Some(Timestamp::now());
     place.keep_outcome(&order, &outcome)?;
@@ -93,15 +108,24 @@ pub fn carry_out(settings: &Path) -> Result<(), Problem> {
 }
 
 fn attempt(place: &Place, order: &Order, settings: &Path, outcome: &mut Outcome) -> Result<(), Problem> {
+    let settings = Settings::read(settings).map_err(|problem| order.refused(problem))?;
+    match order.deed {
+        Deed::Drain => return owed::drain(place, order, &settings.hooks, outcome),
+        Deed::GiveBack => return owed::give_back(place, order, &settings.hooks, outcome),
+        Deed::Fetch | Deed::Apply | Deed::Repair | Deed::Revert | Deed::Restart | Deed::Reboot => {}
+    }
     let plan = place.plan(order.digest)?;
     let known = place.host()?;
     let class = plan.class_of(HostId(known.host), &known.group);
     let class = class.ok_or_else(|| order.refused("the plan names no class for this host"))?;
     let driver = || {
-        let settings = Settings::read(settings).map_err(|problem| order.refused(problem))?;
         let kind = settings.agent.hand;
         driver(kind).ok_or_else(|| order.refused(format!("this host's hand is \"{kind}\"")))
     };
+    if order.deed != Deed::Reboot {
+        let seconds = u64::from(plan.timing.lease_seconds) + u64::from(plan.timing.deadline_seconds);
+        owed::hold_updaters(place, order, seconds, outcome)?;
+    }
     match order.deed {
         Deed::Fetch => {
             place.sweep();
@@ -119,13 +143,15 @@ fn attempt(place: &Place, order: &Order, settings: &Path, outcome: &mut Outcome)
             transact(driver()?, &task, outcome)
         }
         Deed::Restart => restart::restart(order, class, outcome),
-        Deed::Reboot => reboot(order),
+        Deed::Reboot => reboot(place, order, outcome),
+        Deed::Drain | Deed::GiveBack => Ok(()),
     }
 }
 
 /// Has the package manager do it, and looks up what it left.
 fn transact(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Result<(), Problem> {
     let before = task.installed()?;
+    let units = unit_files::now();
     let mut said = Said { told: Vec::new(), unfinished: outcome.unfinished.clone() };
     if !driver.tells_halves() {
         // Written before, so that it is known should we be cut short.
@@ -136,8 +162,9 @@ fn transact(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Resu
         Deed::Apply => driver.apply(task, &mut said),
         Deed::Repair => driver.repair(task, &mut said),
         Deed::Revert => driver.revert(task, &mut said),
-        Deed::Fetch | Deed::Restart | Deed::Reboot => Ok(()),
+        Deed::Fetch | Deed::Drain | Deed::Restart | Deed::Reboot | Deed::GiveBack => Ok(()),
     };
+    unit_files::tell(&units, &unit_files::now(), &mut said.told);
     let after = task.installed()?;
     outcome.told.append(&mut said.told);
     outcome.unfinished.clone_from(&said.unfinished);
@@ -187,7 +214,16 @@ fn moved(before: &[Package], after: &[Package], class: &HostClass) -> Vec<Moved>
 }
 
 /// Reboots, and waits for the end. Whether the host was booted anew, its boot id tells.
-fn reboot(order: &Order) -> Result<(), Problem> {
+fn reboot(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Problem> {
+    awake::wait_for_others(order, |told| {
+        outcome.told.push(told);
+        place.keep_outcome(order, outcome)
+    })?;
+    if Path::new(OFFLINE_UPDATE).exists() {
+        outcome
+            .told
+            .push(format!("{OFFLINE_UPDATE} is there: the host's own updater installs at this boot, too"));
+    }
     let asked = Program::new("systemctl").arg("reboot").run_ok();
     asked.map_err(|problem| order.refused(problem).remedy("it is tried again"))?;
     let end = Instant::now() + REBOOT_WITHIN;

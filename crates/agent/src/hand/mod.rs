@@ -17,13 +17,17 @@ mod dnf;
 mod grant;
 mod guard;
 mod kept;
+mod awake;
 mod nonces;
 mod pacman;
+mod owed;
 mod restart;
 mod rpm;
 mod staged;
 mod task;
 mod zypper;
+mod unit_files;
+mod updaters;
 
 pub use deed::carry_out;
 pub use place::{DIRECTORY, Place, SOCKET};
@@ -73,6 +77,7 @@ pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
     let reply = match line.hear::<Ask>().map_err(|problem| broken(&problem))? {
         Ask::Nonce => nonces::draw(&place).map(Reply::Nonce),
         Ask::Begin(order) => begin(&place, &order, settings, &line).map(|()| Reply::Begun),
+        Ask::GiveBack => give_back(&place, settings).map(|()| Reply::Begun),
     };
     let reply = reply.unwrap_or_else(Reply::Refused);
     if let Reply::Refused(problem) = &reply {
@@ -91,6 +96,19 @@ fn begin(place: &Place, order: &Order, file: &Path, line: &Arc<Line>) -> Result<
     if let Some(driver) = driver(settings.agent.hand) {
         is_for_this_host(driver, Path::new("/"))?;
     }
+    start(place, order, file)
+}
+
+/// Begins to give back what is owed, if anything is: nobody needs a word for that.
+fn give_back(place: &Place, file: &Path) -> Result<(), Problem> {
+    let Some(owed) = place.owed()? else { return Ok(()) };
+    let order = owed.order();
+    let _alone = place.lock(&order)?;
+    start(place, &order, file)
+}
+
+/// Has systemd carry an order out.
+fn start(place: &Place, order: &Order, file: &Path) -> Result<(), Problem> {
     place.keep_order(order)?;
     let program = std::env::current_exe().map_err(|problem| order.refused(problem))?;
     let run = Program::new("systemd-run")

@@ -45,12 +45,15 @@ use sight::{Job, Look, Sight};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 use wire::v1::{self, Watch};
 
 /// Steps at one go; more is a step that does not come to rest, and waits a little.
 const STEPS_MAX: usize = 64;
+
+/// Between two tries to give back what is owed of a job that is over.
+const GIVE_BACK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The host's part in rollouts.
 #[derive(Debug)]
@@ -71,6 +74,8 @@ pub(crate) struct Converging {
     clearance: Option<String>,
     watch: Option<Watch>,
     receipts: Receipts,
+    /// When it was last begun to give back what is owed.
+    gave_back: Option<Instant>,
 }
 
 /// What became of driving.
@@ -109,7 +114,7 @@ impl Converging {
                 let driver = driver(kind)
                     .ok_or_else(|| refused("this host", format!("hand \"{kind}\" is not built")))?;
                 let group = &identity.group;
-                Box::new(Installer::new(kind, driver, root, machine, group, source.clone())?)
+                Box::new(Installer::new(settings, driver, root, machine, group, source.clone())?)
             }
         };
         Ok(Self {
@@ -123,10 +128,11 @@ impl Converging {
             journal,
             memory: Memory::default(),
             approvals: Approvals::new(state, source, pace),
-            prober: Prober::new(pace.probes),
+            prober: Prober::new(pace.probes, settings.commands.clone()),
             word: None,
             clearance: None,
             watch: None,
+            gave_back: None,
         })
     }
 
@@ -229,6 +235,9 @@ impl Converging {
             self.receipts.trouble(problem, log);
         }
         let healthy = self.healthy(now);
+        if let Some(problem) = self.prober.told() {
+            self.receipts.trouble(problem, log);
+        }
         let plans = self.approvals.approved(self.begun(), now);
         let mut step = self.decide(&look, healthy, &plans, &self.local);
         if self.hand.kind() == HandKind::Eyes && self.journal.stage == Stage::Preflight {
@@ -254,7 +263,16 @@ impl Converging {
         }
         match &step.act {
             Act::Go | Act::Rest(_) => {}
-            Act::Fetch | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
+            Act::GiveBack => {
+                // A job that has begun counts its tries; otherwise it is tried at leisure.
+                let is_counted = self.journal.stage.is_past_return() && !self.journal.stage.is_final();
+                if !is_counted && self.gave_back.is_some_and(|at| at.elapsed() < GIVE_BACK_AGAIN) {
+                    return Ok(Act::Rest(Pause::Working));
+                }
+                self.gave_back = Some(Instant::now());
+                self.hand.give_back()?;
+            }
+            Act::Fetch | Act::Drain | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
                 let job = of(self.host, &self.journal, &self.approvals, &look.group);
                 if let Some(job) = job {
                     let job = Job { word: self.word, clearance: self.clearance.as_deref(), ..job };

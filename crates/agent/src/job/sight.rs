@@ -11,7 +11,7 @@ use advisory::Problem;
 use exposure::inventory::{Gap, Package, PackageState, Part, Process};
 use exposure::selector::release_word;
 use jiff::Timestamp;
-use rollout::converge::{Observation, Seen};
+use rollout::converge::{Duty, Observation, Seen};
 use rollout::order::{Direction, Stage};
 use rollout::plan::{Digest, File, HostClass, Plan};
 use sha2::{Digest as _, Sha256};
@@ -63,6 +63,10 @@ pub(crate) struct Look {
     pub(crate) inodes_free: u64,
     pub(crate) stale: bool,
     pub(crate) reboot_needed: bool,
+    pub(crate) kernel_old: bool,
+    pub(crate) leftover: bool,
+    pub(crate) duty: Duty,
+    pub(crate) owed: bool,
 }
 
 impl Look {
@@ -104,6 +108,10 @@ impl Look {
             inodes_free: self.inodes_free,
             stale: self.stale,
             reboot_needed: self.reboot_needed,
+            kernel_old: self.kernel_old,
+            leftover: self.leftover,
+            duty: self.duty,
+            owed: self.owed,
             healthy,
         }
     }
@@ -160,6 +168,10 @@ impl Sight {
             inodes_free: 0,
             stale: false,
             reboot_needed: false,
+            kernel_old: false,
+            leftover: false,
+            duty: Duty::Unasked,
+            owed: false,
         }
     }
 
@@ -179,15 +191,14 @@ impl Sight {
         // A file system of its own on some hosts, and not there in some images.
         let usr = Some(self.root.join("usr")).filter(|usr| usr.is_dir()).unwrap_or_else(|| self.root.clone());
         let files = rustix::fs::statvfs(usr).map_err(|problem| unseen("/usr", &problem))?;
-        let (stale, reboot_needed) = match job.stage {
+        let (stale, reboot_needed, kernel_old) = match job.stage {
             Stage::Restarting | Stage::Verifying | Stage::Soaking | Stage::Reverting => {
                 let changed = job.class.changes.iter().map(|change| change.name.as_str()).collect();
                 let running = processes_now(&self.root, &self.proc, &system, now);
                 let stale = stale_units(&running, &changed);
-                let reboot = unrestartable(&stale).is_some()
-                    || is_hinted(&root, &changed)
-                    || is_kernel_old(&root, &self.proc, &packages, &changed);
-                (!stale.is_empty(), reboot)
+                let kernel_old = is_kernel_old(&root, &self.proc, &packages, &changed);
+                let reboot = unrestartable(&stale).is_some() || is_hinted(&root, &changed) || kernel_old;
+                (!stale.is_empty(), reboot, kernel_old)
             }
             Stage::Preflight
             | Stage::Fetched
@@ -199,7 +210,7 @@ impl Sight {
             | Stage::Withdrawn
             | Stage::Failed(_)
             | Stage::RolledBack
-            | Stage::Inconsistent => (false, false),
+            | Stage::Inconsistent => (false, false, false),
         };
         let release = release_word(&system.release.to_string());
         let new = job.class.changes.iter().map(|change| Some(&change.file));
@@ -225,6 +236,7 @@ impl Sight {
             inodes_free: free_inodes(&free).min(free_inodes(&files)),
             stale,
             reboot_needed,
+            kernel_old,
             ..self.glance(now)
         })
     }

@@ -2,6 +2,7 @@
 
 use super::lines::{aligned, count, moment, some, span};
 use super::table::clean;
+use crate::terms::probe_text;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -105,6 +106,9 @@ fn stage(stage: &Value) -> String {
 }
 
 fn probe(probe: &Value) -> String {
+    if let Ok(known) = serde_json::from_value(probe.clone()) {
+        return clean(&probe_text(&known));
+    }
     match probe.as_object().and_then(|probe| probe.iter().next()) {
         Some((kind, of)) => format!("{} {}", clean(kind), clean(&of.to_string())),
         None => word(probe),
@@ -141,7 +145,8 @@ mod tests {
         let seen = json!({
             "schema": "palisade.evidence/1", "stage": "proven", "at": "2026-11-30T10:00:00Z", "boot": 7,
             "packages": [{ "name": "oil", "arch": "amd64", "version": "1-2", "state": "installed", "held": false }],
-            "stale": false, "reboot_needed": false, "probes": [{ "unit": "oil.service" }],
+            "stale": false, "reboot_needed": false, "probes": [{ "unit": "oil.service" },
+                { "group": null, "what": { "http-path": { "port": 80, "path": "/", "status": 200 } }, "timeout_seconds": 5 }],
             "deeds": [{ "deed": "apply", "began": "2026-11-30T09:58:00Z", "ended": "2026-11-30T09:58:04Z", "problem": null,
                 "told": ["a line with \u{1b}[31mcolour"], "conffiles": ["/etc/oil.conf"], "restarted": ["oil.service"],
                 "not_restarted": [["dbus.service", "only a reboot renews it"]],
@@ -154,7 +159,7 @@ mod tests {
         for part in [
             "oil 1-2 amd64, installed",
             "no process maps any",
-            "passed for the whole soak",
+            "http:80/ status 200 within 5s; passed for the whole soak",
             "2 packages changed; BESIDES THE PLAN: wick; restarted: oil.service",
             "not restarted: dbus.service (only a reboot renews it)",
             "configuration kept: /etc/oil.conf",

@@ -1,30 +1,24 @@
 //! Installing, repairing, going back: what apt would do is held against the plan before, what the database says after.
 
 use super::Apt;
-use super::command::{Way, configure, install, marks, simulate};
+use super::command::{Way, configure, install, marks, remove, simulate, simulate_removal};
 use super::progress::Progress;
 use crate::apt::{cached_name, simulation};
 use crate::hand::task::{Said, Task, find, is_of, tail};
 use crate::program::{Program, is_stopped};
 use advisory::Problem;
-use exposure::inventory::PackageState;
+use exposure::inventory::{Package, PackageState};
 use rollout::plan::{Change, HostClass};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// apt's own timers take this lock while they work (unattended-upgrades runs under it), and wait for it.
-const DAILY_LOCK: &str = "/var/lib/apt/daily_lock";
-/// How long they are waited for. Then dpkg's own lock decides.
-const DAILY_WITHIN: Duration = Duration::from_secs(600);
 
 pub(super) fn apply(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    let _daily = daily_lock(task, said)?;
+    is_up(task)?;
     installs(apt, task, Way::Forward, &task.differing()?, said)
 }
 
 pub(super) fn repair(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    let _daily = daily_lock(task, said)?;
+    is_up(task)?;
     task.through(apt, &configure(), said)?;
     // dpkg passes over packages that it must unpack anew, and says that all is well.
     let packages = task.installed()?;
@@ -36,7 +30,7 @@ pub(super) fn repair(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), 
 }
 
 pub(super) fn revert(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    let _daily = daily_lock(task, said)?;
+    is_up(task)?;
     let held: Vec<String> = task
         .installed()?
         .iter()
@@ -55,7 +49,51 @@ pub(super) fn revert(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), 
     {
         said.told.push(format!("holds could not be set again on {}: {problem}", held.join(", ")));
     }
-    done
+    done?;
+    // While something of the new is there, it may need what came with it; that it is there, is told.
+    if task.differing()?.is_empty() { take_away(apt, task, said) } else { Ok(()) }
+}
+
+/// Takes away what carrying out the plan has newly installed here, and nothing else. What something needs by now stays, and
+/// the host is then neither as it was nor as it was to be.
+fn take_away(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
+    let brought = task.place.brought(task.order.digest);
+    let is_brought = |package: &&Package| {
+        brought.contains(&(package.name.clone(), package.arch.clone()))
+            && task.class.changes.iter().any(|change| change.from.is_none() && is_of(change, package))
+    };
+    let packages = task.installed()?;
+    let there: Vec<&Package> = packages.iter().filter(is_brought).collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = there.iter().map(|package| apt_name(&package.name, &package.arch)).collect();
+    let stays = |reason: String| {
+        task.order
+            .refused(format!("{} was newly installed by the plan, and stays: {reason}", names.join(", ")))
+            .remedy("see what needs it, and remove it by hand")
+    };
+    let looked =
+        simulate_removal(&names).run_ok().map_err(|problem| stays(format!("apt would not: {problem}")))?;
+    let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
+    if let Some(line) = would.unread.first() {
+        return Err(stays(format!("apt says what cannot be read here: {line}")));
+    }
+    let is_meant = |step: &simulation::Step| {
+        let is_it = |package: &&Package| {
+            package.name == step.name && (step.arch.is_empty() || package.arch == step.arch)
+        };
+        step.to.is_none() && there.iter().any(is_it)
+    };
+    if let Some(step) = would.steps.iter().find(|step| !is_meant(step)) {
+        let what = if step.to.is_none() { "remove" } else { "install" };
+        return Err(stays(format!("apt would {what} {}, too", step.name)));
+    }
+    let code = task.through(apt, &remove(&names), said)?;
+    if code == Some(0) {
+        said.told.push(format!("removed, since the plan had newly installed it: {}", names.join(", ")));
+    }
+    Ok(())
 }
 
 /// Installs the files of these changes, if apt would do this and nothing else.
@@ -157,24 +195,12 @@ pub(super) fn progress(log: &Path) -> Option<String> {
     }
 }
 
-/// Keeps apt's own timers out until it is dropped, and unattended-upgrades with them. They wait for as long as we hold it;
-/// if they are at work, we wait for them. Errors where the host goes down meanwhile: then nothing is begun.
-fn daily_lock(task: &Task<'_>, said: &mut Said) -> Result<Option<std::fs::File>, Problem> {
-    let opened = std::fs::OpenOptions::new().create(true).write(true).truncate(false).open(DAILY_LOCK);
-    let mut lock = opened.ok();
-    let end = Instant::now() + DAILY_WITHIN;
-    while lock.as_ref().is_some_and(|file| file.try_lock().is_err()) && !is_stopped() {
-        if Instant::now() >= end {
-            said.told.push("apt's daily work did not end; dpkg's own lock decides".to_owned());
-            lock = None;
-            break;
-        }
-        std::thread::sleep(Duration::from_secs(1));
-    }
+/// Errors where the host goes down: then nothing is begun.
+fn is_up(task: &Task<'_>) -> Result<(), Problem> {
     if is_stopped() {
         return Err(task.order.refused("the host is going down").remedy("it is begun after the boot"));
     }
-    Ok(lock)
+    Ok(())
 }
 
 /// Configuration files of these packages beside which the package's own lies: the host's was kept.
