@@ -141,6 +141,8 @@ pub enum Skip {
     OtherClass,
     /// This plan was rolled back here.
     RolledBackBefore,
+    /// A service that attempts are to be replayed to does not even answer harmless requests.
+    Unanswered,
 }
 
 /// Why a host failed.
@@ -229,6 +231,7 @@ impl fmt::Display for Skip {
             Self::Drifted => "a package has neither the plan's old version nor its new one",
             Self::OtherClass => "it is not of the plan's class",
             Self::RolledBackBefore => "this plan was rolled back here before",
+            Self::Unanswered => "a service that attempts are to be replayed to does not answer harmless requests",
         })
     }
 }

@@ -163,7 +163,7 @@ fn ask(probe: &Probe) -> Option<Answer> {
     }
 }
 
-fn connect(port: u16, within: Duration) -> io::Result<TcpStream> {
+pub(super) fn connect(port: u16, within: Duration) -> io::Result<TcpStream> {
     let to = |address: IpAddr| TcpStream::connect_timeout(&SocketAddr::new(address, port), within);
     to(Ipv4Addr::LOCALHOST.into()).or_else(|_| to(Ipv6Addr::LOCALHOST.into()))
 }

@@ -10,7 +10,7 @@ use advisory::Problem;
 use exposure::inventory::{Gap, Package, PackageState, Part, Process};
 use exposure::selector::release_word;
 use jiff::Timestamp;
-use rollout::converge::{Observation, Seen};
+use rollout::converge::{Before, Observation, Seen};
 use rollout::order::{Direction, Stage};
 use rollout::plan::{Digest, File, HostClass, Plan};
 use sha2::{Digest as _, Sha256};
@@ -85,6 +85,7 @@ impl Look {
         &'a self,
         packages: &'a [Seen<'a>],
         healthy: Option<bool>,
+        before: Before,
     ) -> Observation<'a> {
         Observation {
             now: self.now,
@@ -104,6 +105,7 @@ impl Look {
             stale: self.stale,
             reboot_needed: self.reboot_needed,
             healthy,
+            before,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::fleet::PACKAGES;
-use crate::converge::{Journal, Local, Memory, Observation, Seen};
+use crate::converge::{Before, Journal, Local, Memory, Observation, Seen};
 use crate::plan::{HostId, after};
 use crate::window::Calendar;
 use jiff::{SignedDuration, Timestamp};
@@ -224,6 +224,7 @@ impl Host {
             stale: self.stale,
             reboot_needed: self.reboot_needed,
             healthy: looked.then(|| self.is_healthy()),
+            before: Before::Known,
         }
     }
 
