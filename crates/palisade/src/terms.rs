@@ -2,9 +2,11 @@
 //! refusal says what would be right.
 
 mod probe;
+mod replay;
 mod window;
 
 pub(crate) use probe::{Service, probe, service};
+pub(crate) use replay::replay;
 pub(crate) use window::{blackout, window};
 
 use rollout::plan::{Asked, Blackout, Day, Nth, Probe, Reboot, Recurrence, Window};

@@ -1,6 +1,7 @@
 //! What hosts saw of jobs that are over: what "proven" rests on. Every word is a host's, and read as such.
 
 use super::lines::{aligned, count, moment, some, span};
+use super::replay;
 use super::table::clean;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -35,11 +36,15 @@ fn one(out: &mut String, job: &Value) {
         at(&seen["at"], ", at ")
     );
     let mut rows: Vec<[String; 2]> = Vec::new();
+    for (number, why) in list(&seen["why"]).iter().enumerate() {
+        rows.push([if number == 0 { "WHY".to_owned() } else { String::new() }, word(why)]);
+    }
+    let named = rows.len();
     for package in list(&seen["packages"]) {
         let held = if package["held"] == true { ", held" } else { "" };
         let of = |name: &str| word(&package[name]);
         let text = format!("{} {} {}, {}{held}", of("name"), of("version"), of("arch"), of("state"));
-        rows.push([if rows.is_empty() { "packages".to_owned() } else { String::new() }, text]);
+        rows.push([if rows.len() == named { "packages".to_owned() } else { String::new() }, text]);
     }
     let mapped = if seen["stale"] == true { "STILL MAPPED by a process" } else { "no process maps any" };
     rows.push(["old files".to_owned(), mapped.to_owned()]);
@@ -50,6 +55,11 @@ fn one(out: &mut String, job: &Value) {
     if !probes.is_empty() {
         let passed = if seen["stage"] == "proven" { "; passed for the whole soak" } else { "" };
         rows.push(["probes".to_owned(), format!("{}{passed}", some(&probes, SHOWN))]);
+    }
+    for service in list(&seen["replays"]) {
+        for (number, line) in replay::seen(service).into_iter().enumerate() {
+            rows.push([if number == 0 { "replay".to_owned() } else { String::new() }, line]);
+        }
     }
     rows.extend(list(&seen["deeds"]).iter().map(|deed| [word(&deed["deed"]), done(deed)]));
     out.push_str(&aligned(&rows, 2));
