@@ -50,6 +50,8 @@ pub struct Nature {
     pub keeps_stale: bool,
     /// It has no room.
     pub full_disk: bool,
+    /// The service that attempts are replayed to answers nobody.
+    pub mute: bool,
 }
 
 /// What is under way on a machine.
@@ -224,7 +226,7 @@ impl Host {
             stale: self.stale,
             reboot_needed: self.reboot_needed,
             healthy: looked.then(|| self.is_healthy()),
-            before: Before::Known,
+            before: if self.nature.mute { Before::Unsound } else { Before::Known },
         }
     }
 
