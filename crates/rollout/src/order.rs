@@ -231,7 +231,9 @@ impl fmt::Display for Skip {
             Self::Drifted => "a package has neither the plan's old version nor its new one",
             Self::OtherClass => "it is not of the plan's class",
             Self::RolledBackBefore => "this plan was rolled back here before",
-            Self::Unanswered => "a service that attempts are to be replayed to does not answer harmless requests",
+            Self::Unanswered => {
+                "a service that attempts are to be replayed to does not answer harmless requests"
+            }
         })
     }
 }

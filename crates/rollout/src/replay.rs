@@ -199,7 +199,8 @@ impl Replay {
 
 impl fmt::Display for Unstable {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let when = |attempts: &bool| if *attempts { "under replayed attempts" } else { "without any attempt" };
+        let when =
+            |attempts: &bool| if *attempts { "under replayed attempts" } else { "without any attempt" };
         match self {
             Self::Failed { failed, sent, percent_max, attempts } => write!(
                 out,
@@ -207,7 +208,12 @@ impl fmt::Display for Unstable {
                 when(attempts)
             ),
             Self::Slow { p95_us, before_us, p95_us_max, attempts } => {
-                write!(out, "{}, one harmless request of twenty took over {}", when(attempts), Millis(*p95_us))?;
+                write!(
+                    out,
+                    "{}, one harmless request of twenty took over {}",
+                    when(attempts),
+                    Millis(*p95_us)
+                )?;
                 match before_us {
                     Some(before) => write!(out, "; before the change {}", Millis(*before))?,
                     None => out.write_str("; before the change not known any more")?,

@@ -46,7 +46,8 @@ fn a_plan_signed_before_keeps_its_digest_and_one_with_replays_has_its_own() {
     let bytes = plan().bytes();
     assert_eq!(Plan::read(&bytes).expect("its own bytes"), plan());
     assert_ne!(Digest::of(&bytes), without.digest());
-    let other = String::from_utf8(bytes).expect("JSON").replacen("\"signature\"", "\"run\":\"sh\",\"signature\"", 1);
+    let other =
+        String::from_utf8(bytes).expect("JSON").replacen("\"signature\"", "\"run\":\"sh\",\"signature\"", 1);
     assert!(Plan::read(other.as_bytes()).is_err(), "there is no field that could hold a command");
 }
 
@@ -82,7 +83,10 @@ fn each_fault_of_a_replay_is_named_with_its_remedy() {
     ];
     for (named, change) in cases {
         let faults = faults(change);
-        assert!(faults.iter().any(|fault| fault.contains(named) && fault.contains("; ")), "{named}: {faults:#?}");
+        assert!(
+            faults.iter().any(|fault| fault.contains(named) && fault.contains("; ")),
+            "{named}: {faults:#?}"
+        );
     }
     let smuggled = |value: &str| Header { name: "X".to_owned(), value: value.to_owned() };
     for value in ["a\r\nHost: other", "a\nb", "\u{7f}"] {
@@ -95,7 +99,8 @@ fn each_fault_of_a_replay_is_named_with_its_remedy() {
 fn a_replay_is_for_the_hosts_of_its_group() {
     let mut plan = plan();
     plan.replays.push(Replay { group: Some("g0".to_owned()), port: 8080, ..replay() });
-    let ports = |plan: &Plan, number| plan.replays_of(host_id(number)).map(|one| one.port).collect::<Vec<_>>();
+    let ports =
+        |plan: &Plan, number| plan.replays_of(host_id(number)).map(|one| one.port).collect::<Vec<_>>();
     assert_eq!(ports(&plan, 1), [80, 8080]);
     plan.waves[1].cohorts[0].groups.clear();
     assert_eq!(ports(&plan, 1), [80]);
@@ -129,8 +134,10 @@ fn what_is_unstable_under_attempts_is_named_with_what_it_is_held_against() {
     slow.harmless.p95_us = 100_100;
     assert_eq!(
         told(Some(&calm()), &slow),
-        ["under replayed attempts, one harmless request of twenty took over 100.1 ms; before the change 2.0 ms; \
-          100.0 ms are borne"]
+        [
+            "under replayed attempts, one harmless request of twenty took over 100.1 ms; before the change 2.0 ms; \
+          100.0 ms are borne"
+        ]
     );
     let mut deaf = attacked();
     deaf.attempts.failed = 6;
@@ -143,7 +150,10 @@ fn what_is_unstable_under_attempts_is_named_with_what_it_is_held_against() {
     );
     let mut crashing = attacked();
     crashing.restarts = 3;
-    assert_eq!(told(Some(&calm()), &crashing), ["nginx.service was restarted 2 times under replayed attempts"]);
+    assert_eq!(
+        told(Some(&calm()), &crashing),
+        ["nginx.service was restarted 2 times under replayed attempts"]
+    );
 }
 
 #[test]

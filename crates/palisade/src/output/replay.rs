@@ -1,6 +1,6 @@
 //! Replayed attempts for people: what a plan would send and bear, and what a host saw.
 
-use super::lines::{bytes, some};
+use super::lines::{bytes, count, some};
 use super::table::clean;
 use crate::terms::lasting;
 use rollout::plan::Replay;
@@ -26,7 +26,7 @@ pub(crate) fn planned(replay: &Replay) -> Vec<String> {
         format!("{} attempts in turn ({})", replay.attempts.len(), some(names.collect::<Vec<_>>(), SHOWN))
     };
     let mut lines = vec![format!(
-        "{}{group}: {what}, {rate_per_second} a second for {} after pauses of {}; as many harmless requests beside them",
+        "{}{group}: {what}, {rate_per_second} a second for {} after pauses of {}, with as many harmless ones",
         clean(&replay.place()),
         lasting(round_seconds),
         lasting(pause_seconds)
@@ -64,17 +64,24 @@ pub(crate) fn seen(service: &Value) -> Vec<String> {
         .map(|(name, count)| times(name, count.as_u64().unwrap_or(0)))
         .collect();
     let what = if signatures.is_empty() { "no attempt".to_owned() } else { some(&signatures, SHOWN) };
-    let rounds = after["rounds"].as_u64().unwrap_or(0);
+    let rounds: u64 = after["rounds"].as_u64().unwrap_or(0);
     let place = clean(service["place"].as_str().unwrap_or("?"));
-    let mut lines = vec![format!("{place}: {rounds} rounds with {what}, {} a second", service["rate_per_second"])];
-    for (name, round) in
-        [("before", &service["before"]), ("patched, at rest", &after["calm"]), ("patched, at worst", &after["worst"])]
-    {
+    let mut lines = vec![format!(
+        "{place}: {} with {what}, {} a second",
+        count(rounds, "round"),
+        service["rate_per_second"]
+    )];
+    for (name, round) in [
+        ("before", &service["before"]),
+        ("patched, at rest", &after["calm"]),
+        ("patched, at worst", &after["worst"]),
+    ] {
         if round.is_object() {
             lines.push(format!("{name}: {}", numbers(round)));
         }
     }
-    let unknown: Vec<&str> = service["unknown"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let unknown: Vec<&str> =
+        service["unknown"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !unknown.is_empty() {
         lines.push(format!("NO ATTEMPT IS KNOWN for {}", some(&unknown, SHOWN)));
     }

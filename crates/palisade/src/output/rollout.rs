@@ -226,7 +226,10 @@ mod tests {
         halted.failures = vec![Failure {
             host: "0199c4f8-0000-7000-8000-000000000001".to_owned(),
             name: "web-01".to_owned(),
-            why: vec!["http:80/ of nginx.service: nginx.service was restarted 2 times\u{7} under replayed attempts".to_owned()],
+            why: vec![
+                "http:80/ of nginx.service: nginx.service was restarted 2 times\u{7} under replayed attempts"
+                    .to_owned(),
+            ],
         }];
         golden::same("status-halted", &status(&halted, now, plain));
     }

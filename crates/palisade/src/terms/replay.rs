@@ -49,9 +49,14 @@ mod tests {
 
     #[test]
     fn a_replay_is_read_as_people_write_it() {
-        let read = replay("http:8080/health of shop.service on web at 10/s for 1m pause 5s failed 1% slower 3x memory 20%");
+        let read = replay(
+            "http:8080/health of shop.service on web at 10/s for 1m pause 5s failed 1% slower 3x memory 20%",
+        );
         let read = read.expect("it is good");
-        assert_eq!((read.port, read.path.as_deref(), read.unit.as_str()), (8080, Some("/health"), "shop.service"));
+        assert_eq!(
+            (read.port, read.path.as_deref(), read.unit.as_str()),
+            (8080, Some("/health"), "shop.service")
+        );
         assert_eq!((read.group.as_deref(), read.rate_per_second), (Some("web"), Some(10)));
         assert_eq!((read.round_seconds, read.pause_seconds), (Some(60), Some(5)));
         let terms = (read.failed_percent_max, read.slower_times_max, read.memory_percent_max);

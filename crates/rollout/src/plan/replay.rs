@@ -138,7 +138,10 @@ impl Attempt {
     /// Bytes of all its texts.
     pub fn size_bytes(&self) -> usize {
         let headers = self.headers.iter().map(|header| header.name.len() + header.value.len());
-        self.method.len() + self.target.len() + headers.sum::<usize>() + self.body.as_ref().map_or(0, String::len)
+        self.method.len()
+            + self.target.len()
+            + headers.sum::<usize>()
+            + self.body.as_ref().map_or(0, String::len)
     }
 
     /// Why it cannot be sent as a request of HTTP/1.1; `None`: it can.

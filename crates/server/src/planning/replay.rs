@@ -1,7 +1,9 @@
 //! What is replayed to patched services: the attempts that our own rules carry as examples, for the CVEs that a plan closes or
 //! for signatures that are named. Pure.
 
-use rollout::plan::replay::{ATTEMPTS_BYTES_MAX, ATTEMPTS_MAX, Attempt, Header, Load, Replay, Terms, UNKNOWN_MAX};
+use rollout::plan::replay::{
+    ATTEMPTS_BYTES_MAX, ATTEMPTS_MAX, Attempt, Header, Load, Replay, Terms, UNKNOWN_MAX,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -123,7 +125,9 @@ fn chosen(asked: &AskedReplay, cves: &BTreeSet<String>, faults: &mut Vec<String>
             None
         }
         Some(known) if known.attempts.is_empty() => {
-            faults.push(format!("replay: no example of {id} can be sent as a request of HTTP/1.1; leave it out"));
+            faults.push(format!(
+                "replay: no example of {id} can be sent as a request of HTTP/1.1; leave it out"
+            ));
             None
         }
         Some(known) => Some(known),
@@ -180,7 +184,8 @@ mod tests {
 
     #[test]
     fn attempts_are_those_of_the_plans_cves_and_what_none_is_known_for_is_named() {
-        let (made, faults) = replays(&[asked(&[])], &cves(&["CVE-2001-0500", "CVE-2021-44228", "CVE-2099-1"]));
+        let (made, faults) =
+            replays(&[asked(&[])], &cves(&["CVE-2001-0500", "CVE-2021-44228", "CVE-2099-1"]));
         assert_eq!(faults, Vec::<String>::new());
         let signatures: BTreeSet<&str> =
             made[0].attempts.iter().map(|attempt| attempt.signature.as_str()).collect();
@@ -201,7 +206,9 @@ mod tests {
         assert_eq!(made[0].unknown, ["CVE-2021-44228"], "named or not, it is not sent");
         let (_, faults) = replays(&[asked(&["code-blue", "codered-variant-unknown"])], &cves(&[]));
         assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].contains("\"palisade rules list\" names them") && faults[1].contains("can be sent"));
+        assert!(
+            faults[0].contains("\"palisade rules list\" names them") && faults[1].contains("can be sent")
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use super::books::Books;
 use super::sealed::Sealed;
 use crate::App;
-use crate::store::rollouts::{tally, waves, word};
 use crate::store::evidence::{self, Failure};
+use crate::store::rollouts::{tally, waves, word};
 use crate::store::{Doing, Error};
 use jiff::Timestamp;
 use rollout::engine::{Desk, Tally};

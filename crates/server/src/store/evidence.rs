@@ -2,8 +2,8 @@
 
 use super::packed::{pack, unpack};
 use super::{Doing, Error, Store};
-use jiff::Timestamp;
 use crate::hosts::clean;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
@@ -83,7 +83,12 @@ pub struct Failure {
 }
 
 /// Why hosts of a rollout failed on their last grants, as far as they said; the first `most` of them, or one host alone.
-pub async fn failures(store: &Store, plan: &str, host: Option<&str>, most: i64) -> Result<Vec<Failure>, Error> {
+pub async fn failures(
+    store: &Store,
+    plan: &str,
+    host: Option<&str>,
+    most: i64,
+) -> Result<Vec<Failure>, Error> {
     let rows = sqlx::query(
         "SELECT e.host, COALESCE(h.name, ''), e.seen FROM evidence e \
          JOIN rollout_jobs j ON j.plan = e.plan AND j.host = e.host AND j.fence = e.fence \

@@ -131,12 +131,18 @@ mod tests {
             )
         };
         let own = "palisade-agent/0.3.1";
-        let log = [line("127.0.0.1", own), line("::1", own), line("192.0.2.1", own), line("127.0.0.1", "worm")].concat();
+        let log =
+            [line("127.0.0.1", own), line("::1", own), line("192.0.2.1", own), line("127.0.0.1", "worm")]
+                .concat();
         hours.count(State::default(), log.as_bytes(), &mut 0);
         let told: Vec<u64> =
             hours.counted.values().flat_map(|hour| hour.attempts.values().map(|of| of.count)).collect();
         assert_eq!(told, [2]);
-        assert_eq!(hours.counted.values().map(|hour| hour.requests).sum::<u64>(), 4, "requests they are all the same");
+        assert_eq!(
+            hours.counted.values().map(|hour| hour.requests).sum::<u64>(),
+            4,
+            "requests they are all the same"
+        );
     }
 
     #[test]

@@ -319,7 +319,9 @@ impl Replayer {
         let Some(rounds) = rounds else { return };
         let mut well = true;
         for (number, (replay, round)) in replays.iter().zip(rounds).enumerate() {
-            let Some(service) = self.kept.as_mut().and_then(|kept| kept.services.get_mut(number)) else { return };
+            let Some(service) = self.kept.as_mut().and_then(|kept| kept.services.get_mut(number)) else {
+                return;
+            };
             match round {
                 Ok(round) => {
                     let unstable = service.take(key, phase, replay, round);
@@ -361,7 +363,8 @@ impl Replayer {
         let durable = if phase == Phase::Before { Durable::Yes } else { Durable::No };
         if let Err(problem) = self.state.keep(REPLAY, &bytes, durable) {
             let problem = Problem::new("keep how services do in", REPLAY, problem);
-            self.tells = Some(problem.remedy("free some space; after a restart of the agent they are held to less"));
+            self.tells =
+                Some(problem.remedy("free some space; after a restart of the agent they are held to less"));
         }
     }
 }
@@ -395,22 +398,21 @@ impl Service {
 
     /// Takes one round; gives what is not borne of it.
     fn take(&mut self, key: Key, phase: Phase, replay: &Replay, round: Round) -> Vec<Unstable> {
-        let judge = |before: Option<&Round>, first: &Round| {
-            replay.terms.judge(&replay.unit, before, first, &round)
-        };
+        let judge =
+            |before: Option<&Round>, first: &Round| replay.terms.judge(&replay.unit, before, first, &round);
         match phase {
             Phase::Rest => Vec::new(),
             Phase::Before => {
                 self.before = Some(round);
                 Vec::new()
             }
-            Phase::Watched => match self.before.filter(Round::is_sound) {
-                Some(before) => judge(Some(&before), &before),
-                None => {
-                    self.before = Some(round);
-                    Vec::new()
+            Phase::Watched => {
+                if let Some(before) = self.before.filter(Round::is_sound) {
+                    return judge(Some(&before), &before);
                 }
-            },
+                self.before = Some(round);
+                Vec::new()
+            }
             Phase::Proven(_) => {
                 let calm = self.after.as_ref().map_or(round, |after| after.calm);
                 // Restarts since then are systemd's and people's alike: probes of units count them.

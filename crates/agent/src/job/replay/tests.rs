@@ -119,7 +119,9 @@ fn no_attempt_is_sent_but_to_a_service_that_is_patched_and_one_that_stalls_under
     assert!(measured >= 20 && small.attempts() == 0, "{measured} requests, and no attempt among them");
 
     // A host that watches, one whose hand pretends and one that is being changed send none either.
-    for (seq, phase) in [(2, Phase::Soak { real: false }), (3, Phase::Proven(Duration::ZERO)), (4, Phase::Watched)] {
+    for (seq, phase) in
+        [(2, Phase::Soak { real: false }), (3, Phase::Proven(Duration::ZERO)), (4, Phase::Watched)]
+    {
         assert!(until(|| {
             replayer.ask(key(seq), phase, &plan, host);
             replayer.said.is_some()
@@ -142,7 +144,10 @@ fn no_attempt_is_sent_but_to_a_service_that_is_patched_and_one_that_stalls_under
     small.stalls_ms.store(150, Ordering::Relaxed);
     assert!(until(|| replayer.ask(key(6), Phase::Soak { real: true }, &plan, host) == Some(false)));
     let why = replayer.why(Digest([7; 32]), 1);
-    assert!(why[0].contains("small.service: under replayed attempts, one harmless request of twenty took over"), "{why:?}");
+    assert!(
+        why[0].contains("small.service: under replayed attempts, one harmless request of twenty took over"),
+        "{why:?}"
+    );
     assert!(replayer.told().unwrap().to_string().contains("journalctl -u small.service"));
 
     // It goes back: nothing more is sent, and an agent that is started anew still knows why.
@@ -187,7 +192,9 @@ fn a_service_that_leaks_under_attempts_is_found_out_and_one_that_did_not_answer_
 fn an_attempt_goes_over_the_line_as_an_attacker_sends_it() {
     let mut one: rollout::plan::replay::Attempt = plan(80).replays[0].attempts[0].clone();
     let text = String::from_utf8(attempt(&one, 80)).unwrap();
-    assert!(text.starts_with("GET /default.ida?NNNN%u9090 HTTP/1.1\r\nHost: localhost:80\r\nUser-Agent: palisade-agent/"));
+    assert!(text.starts_with(
+        "GET /default.ida?NNNN%u9090 HTTP/1.1\r\nHost: localhost:80\r\nUser-Agent: palisade-agent/"
+    ));
     assert!(text.ends_with("\r\nX: y\r\nConnection: close\r\n\r\n"), "{text}");
     one.headers[0].name = "hOST".to_owned();
     one.body = Some("a=ü".to_owned());

@@ -86,7 +86,11 @@ mod tests {
         let take = || memory(&cgroups, &proc, "/system.slice/oil.service");
         assert_eq!(take(), None, "without its list of processes nothing is known");
         for (process, path, text) in [
-            ("7", "cgroup.procs", "Name:\toil\nRssAnon:\t     100 kB\nRssFile:\t 5000 kB\nVmSwap:\t       4 kB\n"),
+            (
+                "7",
+                "cgroup.procs",
+                "Name:\toil\nRssAnon:\t     100 kB\nRssFile:\t 5000 kB\nVmSwap:\t       4 kB\n",
+            ),
             ("8", "worker/cgroup.procs", "RssAnon:\t       1 kB\n"),
         ] {
             fs::write(group.join(path), format!("{process}\n9\n")).unwrap();

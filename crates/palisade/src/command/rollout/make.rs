@@ -142,7 +142,9 @@ fn wanted(session: &Session, make: &Make, now: Timestamp) -> Result<Value> {
 /// What is replayed, each with the signatures that are named for all.
 fn replays(make: &Make) -> Result<Vec<AskedReplay>> {
     if make.replay.is_empty() && !make.replay_signature.is_empty() {
-        bail!("make a plan: say which service the signatures are replayed to, with --replay or in the policy");
+        bail!(
+            "make a plan: say which service the signatures are replayed to, with --replay or in the policy"
+        );
     }
     let signatures = &make.replay_signature;
     let with = |replay: &AskedReplay| AskedReplay { signatures: signatures.clone(), ..replay.clone() };

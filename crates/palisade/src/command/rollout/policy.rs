@@ -50,8 +50,19 @@ pub(super) fn filled(make: Make, path: &Path) -> Result<Make> {
 
 fn merged(make: Make, policy: Policy) -> Result<Make, String> {
     let haste = make.emergency;
-    let Make { fix, everything, canary, waves, service, window, blackout, probe, replay, replay_signature, .. } =
-        &make;
+    let Make {
+        fix,
+        everything,
+        canary,
+        waves,
+        service,
+        window,
+        blackout,
+        probe,
+        replay,
+        replay_signature,
+        ..
+    } = &make;
     Ok(Make {
         fix: or(fix, &policy.fix, "fix", |text| Ok(text.to_owned()))?,
         everything: *everything || policy.everything,
