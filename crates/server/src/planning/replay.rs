@@ -189,10 +189,10 @@ mod tests {
         assert_eq!(faults, Vec::<String>::new());
         let signatures: BTreeSet<&str> =
             made[0].attempts.iter().map(|attempt| attempt.signature.as_str()).collect();
-        assert_eq!(signatures, ["codered1", "codered2", "log4shell"].into());
+        assert_eq!(signatures, ["codered1", "codered2", "log4shell", "nimda-rootexe"].into());
         assert_eq!(made[0].unknown, ["CVE-2099-1"]);
         let sent = |signature: &str| made[0].attempts.iter().filter(|a| a.signature == signature).count();
-        assert_eq!((sent("codered1"), sent("log4shell")), (4, 4), "all that are recognised");
+        assert_eq!((sent("codered1"), sent("log4shell")), (4, 5), "all that are recognised");
         let code_red = &made[0].attempts[0];
         assert!(code_red.target.starts_with("/default.ida?NNNN") && code_red.method == "GET", "{code_red:?}");
         let header = made[0].attempts.iter().flat_map(|attempt| &attempt.headers);
