@@ -152,6 +152,12 @@ mod tests {
             "schema": "palisade.evidence/1", "stage": "proven", "at": "2026-11-30T10:00:00Z", "boot": 7,
             "packages": [{ "name": "oil", "arch": "amd64", "version": "1-2", "state": "installed", "held": false }],
             "stale": false, "reboot_needed": false, "probes": [{ "unit": "oil.service" }],
+            "why": ["it stands \u{1b}[31mstill"],
+            "replays": [{ "place": "http:80/ of oil.service", "signatures": { "codered1": 4 }, "unknown": ["CVE-2099-1"],
+                "rate_per_second": 5, "before": { "harmless": { "sent": 25, "failed": 0, "median_us": 400, "p95_us": 3456,
+                    "slowest_us": 4715 }, "attempts": { "sent": 0 }, "memory_bytes": 2097152, "restarts": 0 },
+                "after": { "rounds": 1, "worst": { "harmless": { "sent": 25, "failed": 3, "median_us": 1, "p95_us": 315_717,
+                    "slowest_us": 320_034 }, "attempts": { "sent": 25, "failed": 1 }, "memory_bytes": 5, "restarts": 2 } } }],
             "deeds": [{ "deed": "apply", "began": "2026-11-30T09:58:00Z", "ended": "2026-11-30T09:58:04Z", "problem": null,
                 "told": ["a line with \u{1b}[31mcolour"], "conffiles": ["/etc/oil.conf"], "restarted": ["oil.service"],
                 "not_restarted": [["dbus.service", "only a reboot renews it"]],
@@ -168,6 +174,12 @@ mod tests {
             "2 packages changed; BESIDES THE PLAN: wick; restarted: oil.service",
             "not restarted: dbus.service (only a reboot renews it)",
             "configuration kept: /etc/oil.conf",
+            "WHY        it stands",
+            "http:80/ of oil.service: 1 round with codered1 ×4, 5 a second",
+            "before: harmless 0 of 25 failed, half within 0.4 ms, 19 of 20 within 3.4 ms, slowest 4.7 ms; 2.0 MiB; restarted 0",
+            "patched, at worst: harmless 3 of 25 failed, half within 0.0 ms, 19 of 20 within 315.7 ms",
+            "; attempts 1 of 25 failed",
+            "NO ATTEMPT IS KNOWN for CVE-2099-1",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
@@ -176,7 +188,7 @@ mod tests {
         assert!(
             told(&[
                 json!({ "seen": 5 }),
-                json!({ "seen": { "deeds": [1], "stage": { "failed": "probes" } } })
+                json!({ "seen": { "deeds": [1], "stage": { "failed": "probes" }, "replays": [7, { "after": { "worst": {} } }] } })
             ])
             .contains("failed (probes)")
         );

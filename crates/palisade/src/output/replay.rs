@@ -102,12 +102,10 @@ fn numbers(round: &Value) -> String {
             millis("slowest_us")
         )
     };
-    let mut text = format!("harmless {}", heard("harmless"));
-    if round["attempts"]["sent"].as_u64().is_some_and(|sent| sent > 0) {
-        text.push_str(&format!("; attempts {}", heard("attempts")));
-    }
+    let has_attempts = round["attempts"]["sent"].as_u64().is_some_and(|sent| sent > 0);
+    let attempts = if has_attempts { format!("; attempts {}", heard("attempts")) } else { String::new() };
     let memory = bytes(round["memory_bytes"].as_u64().unwrap_or(0));
-    format!("{text}; {memory}; restarted {} times", round["restarts"])
+    format!("harmless {}{attempts}; {memory}; restarted {} times", heard("harmless"), round["restarts"])
 }
 
 fn times(name: &str, count: u64) -> String {
