@@ -155,7 +155,7 @@ mod tests {
             "why": ["it stands \u{1b}[31mstill"],
             "replays": [{ "place": "http:80/ of oil.service", "signatures": { "codered1": 4 }, "unknown": ["CVE-2099-1"],
                 "rate_per_second": 5, "before": { "harmless": { "sent": 25, "failed": 0, "median_us": 400, "p95_us": 3456,
-                    "slowest_us": 4715 }, "attempts": { "sent": 0 }, "memory_bytes": 2097152, "restarts": 0 },
+                    "slowest_us": 4715 }, "attempts": { "sent": 0 }, "memory_bytes": 2_097_152, "restarts": 0 },
                 "after": { "rounds": 1, "worst": { "harmless": { "sent": 25, "failed": 3, "median_us": 1, "p95_us": 315_717,
                     "slowest_us": 320_034 }, "attempts": { "sent": 25, "failed": 1 }, "memory_bytes": 5, "restarts": 2 } } }],
             "deeds": [{ "deed": "apply", "began": "2026-11-30T09:58:00Z", "ended": "2026-11-30T09:58:04Z", "problem": null,
