@@ -9,7 +9,7 @@ use crate::observe::{is_zypps, packages_now, processes_now};
 use crate::state::State;
 use exposure::inventory::{Manager, Package, PackageState, Process};
 use jiff::Timestamp;
-use rollout::converge::Observation;
+use rollout::converge::{Before, Observation};
 use rollout::plan::{Change, HostClass};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -264,6 +264,7 @@ const NOTHING: Observation<'static> = Observation {
     duty: rollout::converge::Duty::Unasked,
     owed: false,
     healthy: None,
+    before: Before::Known,
 };
 
 /// Units whose processes map files of what would be replaced.

@@ -2,9 +2,11 @@
 //! refusal says what would be right.
 
 mod probe;
+mod replay;
 mod window;
 
 pub(crate) use probe::{Service, probe, probe_text, service};
+pub(crate) use replay::replay;
 pub(crate) use window::{blackout, window};
 
 use rollout::plan::{Blackout, Day, Nth, Reboot, Recurrence, Window};

@@ -12,7 +12,7 @@ mod duty;
 
 pub use duty::Duty;
 pub use journal::{Journal, Memory, Work};
-pub use observe::{Approved, Installed, Local, Observation, Seen};
+pub use observe::{Approved, Before, Installed, Local, Observation, Seen};
 pub use pause::Pause;
 
 use crate::order::{Direction, Failure, Order, Skip, Stage};
@@ -274,7 +274,14 @@ impl Job<'_> {
         }
         let needs_old = self.plan.rollback == Rollback::OnFailure || self.work.direction == Direction::Back;
         if seen.fetched && (seen.kept || !needs_old) {
-            return self.input.enter(Stage::Fetched);
+            // Without what it is held against, the proof could not be had: better no change.
+            return match seen.before {
+                Before::Pending if self.work.direction == Direction::Forward => rest(Pause::Measuring),
+                Before::Unsound if self.work.direction == Direction::Forward => {
+                    self.input.enter(Stage::Skipped(Skip::Unanswered))
+                }
+                Before::Known | Before::Pending | Before::Unsound => self.input.enter(Stage::Fetched),
+            };
         }
         if seen.working {
             return rest(Pause::Working);

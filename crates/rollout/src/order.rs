@@ -143,6 +143,8 @@ pub enum Skip {
     RolledBackBefore,
     /// A probe asks for a command that its owner does not allow.
     Command,
+    /// A service that attempts are to be replayed to does not even answer harmless requests.
+    Unanswered,
 }
 
 /// Why a host failed.
@@ -239,6 +241,9 @@ impl fmt::Display for Skip {
             Self::OtherClass => "it is not of the plan's class",
             Self::RolledBackBefore => "this plan was rolled back here before",
             Self::Command => "a probe asks for a command that its owner does not allow",
+            Self::Unanswered => {
+                "a service that attempts are to be replayed to does not answer harmless requests"
+            }
         })
     }
 }

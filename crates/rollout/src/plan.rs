@@ -4,9 +4,11 @@
 pub mod check;
 pub mod digest;
 pub mod probe;
+pub mod replay;
 
 pub use digest::Digest;
 pub use probe::{Asked, Http, Probe};
+pub use replay::Replay;
 
 use advisory::Problem;
 use jiff::Timestamp;
@@ -94,6 +96,9 @@ pub struct Plan {
     pub groups: Vec<ServiceGroup>,
     /// What must answer on a host afterwards.
     pub probes: Vec<Probe>,
+    /// Attempts that a patched service must bear. Left out where there are none: plans signed before keep their digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replays: Vec<Replay>,
     /// Whether hosts may reboot.
     pub reboot: Reboot,
     /// What a host does when it fails.

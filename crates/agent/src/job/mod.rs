@@ -14,6 +14,7 @@ mod journal;
 mod lock;
 mod probes;
 mod receipts;
+mod replay;
 mod source;
 
 pub use approvals::TrustStatus;
@@ -38,6 +39,7 @@ use installer::Installer;
 use jiff::Timestamp;
 use probes::{Key, Prober};
 use receipts::Receipts;
+use replay::{Phase, Replayer};
 use rollout::converge::{self, Act, Approved, Input, Journal, Local, Memory, Pause, Work};
 use rollout::order::{self, Answer, Clearance, Direction, Stage};
 use rollout::plan::{Digest, HostId, Plan, PlanId};
@@ -68,6 +70,7 @@ pub(crate) struct Converging {
     memory: Memory,
     approvals: Approvals,
     prober: Prober,
+    replayer: Replayer,
     /// The approvers' word that the order heard last rests on.
     word: Option<Uuid>,
     /// The server's last signed word that the rollout is not halted.
@@ -129,6 +132,7 @@ impl Converging {
             memory: Memory::default(),
             approvals: Approvals::new(state, source, pace),
             prober: Prober::new(pace.probes, settings.commands.clone()),
+            replayer: Replayer::new(state),
             word: None,
             clearance: None,
             watch: None,
@@ -235,7 +239,7 @@ impl Converging {
             self.receipts.trouble(problem, log);
         }
         let healthy = self.healthy(now);
-        if let Some(problem) = self.prober.told() {
+        for problem in [self.prober.told(), self.replayer.told()].into_iter().flatten() {
             self.receipts.trouble(problem, log);
         }
         let plans = self.approvals.approved(self.begun(), now);
@@ -289,7 +293,7 @@ impl Converging {
         let Some(job) = job.filter(|job| job.stage.is_final() && driver(self.hand.kind()).is_some()) else {
             return;
         };
-        if let Err(problem) = evidence::keep(&self.state, self.host, &job, look, now) {
+        if let Err(problem) = evidence::keep(&self.state, self.host, &job, look, &self.replayer, now) {
             self.receipts.trouble(problem, log);
         }
     }
@@ -308,7 +312,7 @@ impl Converging {
             plans,
             local,
             host: self.host,
-            seen: &look.observation(&packages, healthy),
+            seen: &look.observation(&packages, healthy, self.replayer.before()),
         })
     }
 
@@ -345,7 +349,7 @@ impl Converging {
         self.journal.work.and_then(|work| self.approvals.plan((work.plan, work.digest)))
     }
 
-    /// Whether the probes of this host's plan pass. Before its turn and after it, too: others are compared with it.
+    /// Whether the probes of this host's plan pass, and its services bear what is replayed to them. Before its turn and after it, too: others are compared with it.
     fn healthy(&mut self, now: Timestamp) -> Option<bool> {
         // Of a job that has begun or is over they are asked without looking whether its plan is in force still.
         let kept = self.kept();
@@ -358,6 +362,7 @@ impl Converging {
         let boot = self.hand.boot();
         let Some((plan, named)) = named.and_then(|named| Some((self.approvals.plan(named)?, named))) else {
             self.prober.forget();
+            self.replayer.forget();
             return None;
         };
         let ours = self.journal.work.filter(|work| (work.plan, work.digest) == named);
@@ -369,7 +374,25 @@ impl Converging {
             boot,
         };
         let answer = self.prober.ask(key, plan, self.host);
-        self.hand.healthy(answer)
+        let answer = self.hand.healthy(answer);
+        // Nothing is installed by a hand that pretends: no attempt is sent for it.
+        let real = !matches!(self.hand.kind(), HandKind::Eyes | HandKind::Dry);
+        let job = ours.map(|work| (self.journal.stage, work.direction));
+        let phase = Phase::of(job, real, self.at_this_stage(boot));
+        let replayed = self.replayer.ask(key, phase, plan, self.host);
+        match (answer, replayed) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (None, _) | (_, None) => None,
+            (Some(true), Some(true)) => Some(true),
+        }
+    }
+
+    /// How long the job is at its stage; since another boot: for ever.
+    fn at_this_stage(&self, boot: u64) -> Duration {
+        if boot != self.journal.boot {
+            return Duration::MAX;
+        }
+        Duration::from_millis(clock::uptime_ms().saturating_sub(self.journal.since_ms))
     }
 
     /// Why it rests, in the operator's words; `None`: there is nothing to do.
@@ -397,7 +420,7 @@ impl Converging {
 
     fn until_next(&self, pause: &Pause) -> Duration {
         match pause {
-            Pause::Working | Pause::Watching => self.pace.step,
+            Pause::Working | Pause::Measuring | Pause::Watching => self.pace.step,
             Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
                 self.pace.step.saturating_mul(2)
             }

@@ -11,7 +11,7 @@ use advisory::Problem;
 use exposure::inventory::{Gap, Package, PackageState, Part, Process};
 use exposure::selector::release_word;
 use jiff::Timestamp;
-use rollout::converge::{Duty, Observation, Seen};
+use rollout::converge::{Before, Duty, Observation, Seen};
 use rollout::order::{Direction, Stage};
 use rollout::plan::{Digest, File, HostClass, Plan};
 use sha2::{Digest as _, Sha256};
@@ -90,6 +90,7 @@ impl Look {
         &'a self,
         packages: &'a [Seen<'a>],
         healthy: Option<bool>,
+        before: Before,
     ) -> Observation<'a> {
         Observation {
             now: self.now,
@@ -113,6 +114,7 @@ impl Look {
             duty: self.duty,
             owed: self.owed,
             healthy,
+            before,
         }
     }
 }

@@ -69,6 +69,7 @@ impl Job<'_> {
             | Pause::Locked { .. }
             | Pause::Working
             | Pause::Person
+            | Pause::Measuring
             | Pause::Watching
             | Pause::OtherMachine => false,
         };

@@ -47,8 +47,21 @@ pub struct Observation<'a> {
     pub duty: super::Duty,
     /// Something was taken from the host for a job, and not given back.
     pub owed: bool,
-    /// All probes pass; `None`: not looked.
+    /// All probes pass, and what is replayed is borne; `None`: not looked.
     pub healthy: Option<bool>,
+    /// How the services that attempts are replayed to did before.
+    pub before: Before,
+}
+
+/// What a host knows of how its services did before the change, which they are held against after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// It was measured, or nothing has to be.
+    Known,
+    /// It is being measured.
+    Pending,
+    /// A service does not even answer harmless requests.
+    Unsound,
 }
 
 /// One package as the database has it.

@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::fleet::PACKAGES;
-use crate::converge::{Duty, Journal, Local, Memory, Observation, Seen};
+use crate::converge::{Before, Duty, Journal, Local, Memory, Observation, Seen};
 use crate::plan::{HostId, after};
 use crate::window::Calendar;
 use jiff::{SignedDuration, Timestamp};
@@ -50,6 +50,8 @@ pub struct Nature {
     pub keeps_stale: bool,
     /// It has no room.
     pub full_disk: bool,
+    /// The service that attempts are replayed to answers nobody.
+    pub mute: bool,
 }
 
 /// What is under way on a machine.
@@ -228,6 +230,7 @@ impl Host {
             duty: Duty::Unasked,
             owed: false,
             healthy: looked.then(|| self.is_healthy()),
+            before: if self.nature.mute { Before::Unsound } else { Before::Known },
         }
     }
 

@@ -15,7 +15,7 @@ const CHUNK_BYTES: usize = 4 << 10;
 
 /// A connection whose every wait ends when all of it must.
 #[derive(Debug)]
-pub(super) struct Timed {
+pub(in crate::job) struct Timed {
     stream: TcpStream,
     end: Instant,
 }
@@ -46,10 +46,11 @@ impl Write for Timed {
 }
 
 /// Connects to a port of the loopback address, whichever of the two something listens on.
-pub(super) fn connect(port: u16, within: Duration) -> io::Result<Timed> {
+pub(in crate::job) fn connect(port: u16, within: Duration) -> io::Result<Timed> {
     let end = Instant::now() + within;
     let to = |address: IpAddr| TcpStream::connect_timeout(&SocketAddr::new(address, port), within);
     let stream = to(Ipv4Addr::LOCALHOST.into()).or_else(|_| to(Ipv6Addr::LOCALHOST.into()))?;
+    stream.set_nodelay(true)?;
     Ok(Timed { stream, end })
 }
 
