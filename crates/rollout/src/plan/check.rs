@@ -1,5 +1,7 @@
 //! Every fault of a plan, each with its remedy: asked before it is signed, and again by whoever loads it.
 
+pub mod agent;
+
 use super::{
     Asked, CHANGES_MAX, CLASSES_MAX, COHORTS_MAX, HOSTS_MAX, HostClass, HostId, LIST_MAX, Plan, Reboot,
     Rollback, TEXT_MAX, Track, WAVES_MAX, Wave,
@@ -91,6 +93,7 @@ impl Plan {
         self.check_waves(&classes, &groups, &mut faults);
         self.check_probes(&groups, &mut faults);
         self.check_timing(&mut faults);
+        agent::check(self, &mut faults);
         if let Err(problem) = Calendar::read(&self.windows, &self.blackouts, zones) {
             faults.0.push(problem);
         }

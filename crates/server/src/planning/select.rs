@@ -14,6 +14,7 @@ use exposure::selector::{Facts, Selector, release_word};
 use jiff::{SignedDuration, Timestamp};
 use roaring::RoaringBitmap;
 use rollout::plan::HostId;
+use rollout::plan::check::agent::PACKAGE as AGENT;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -120,6 +121,7 @@ impl Planning {
             selection.machines.push(image.machine);
         }
         selection.hosts.sort_by_key(|host| host.id);
+        own_package_alone(asked, &mut selection, &mut left_out);
         selection.left_out = left_out.into_iter().map(|(why, hosts)| LeftOut { why, hosts }).collect();
         if selection.hosts.is_empty() && selection.faults.is_empty() {
             let reasons: Vec<String> =
@@ -223,6 +225,29 @@ impl Selects {
             affected_by: &|id| self.lookup.affected_by(number, id),
         })
     }
+}
+
+/// The agents' own package is changed by a plan of its own, when everything else is done: what is planned together fails, and
+/// is taken back, together.
+fn own_package_alone(asked: &Asked, selection: &mut Selection, left_out: &mut BTreeMap<String, u64>) {
+    let others = selection.hosts.iter().flat_map(|host| &host.sources).any(|source| source != AGENT);
+    if !others || !selection.hosts.iter().any(|host| host.sources.contains(AGENT)) {
+        return;
+    }
+    if !asked.everything {
+        selection.faults.push(format!(
+            "fix: {AGENT} is the agents' own package, which changes by itself and last: leave it out here, and plan it \
+             when this rollout is complete"
+        ));
+        return;
+    }
+    for host in &mut selection.hosts {
+        host.sources.remove(AGENT);
+    }
+    let before = selection.hosts.len();
+    selection.hosts.retain(|host| !host.sources.is_empty());
+    let why = format!("only their agents need it, by a plan of their own: fix {AGENT} when this rollout is complete");
+    note(left_out, &why, before - selection.hosts.len());
 }
 
 fn note(left_out: &mut BTreeMap<String, u64>, why: &str, hosts: usize) {
