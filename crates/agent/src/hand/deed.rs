@@ -3,7 +3,7 @@
 
 use super::apt::{self, Transaction};
 use super::order::{Deed, Order};
-use super::{place::Place, restart};
+use super::{place::Place, restart, trial};
 use crate::observe::packages_now;
 use crate::observe::root::Root;
 use crate::program::{Program, is_stopped};
@@ -47,6 +47,27 @@ pub(crate) struct Outcome {
     pub(crate) users_before: Vec<String>,
 }
 
+impl Outcome {
+    /// Of an order that begins now.
+    pub(super) fn begun(order: &Order) -> Self {
+        Self {
+            deed: order.deed,
+            plan: order.plan,
+            digest: order.digest,
+            fence: order.fence,
+            began: Timestamp::now(),
+            ended: None,
+            problem: None,
+            told: Vec::new(),
+            changed: Vec::new(),
+            conffiles: Vec::new(),
+            restarted: Vec::new(),
+            not_restarted: Vec::new(),
+            users_before: Vec::new(),
+        }
+    }
+}
+
 /// One package that changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Moved {
@@ -64,30 +85,23 @@ pub(crate) struct Moved {
 pub fn carry_out() -> Result<(), Problem> {
     let place = Place::open()?;
     let order = place.order()?;
-    let mut outcome = Outcome {
-        deed: order.deed,
-        plan: order.plan,
-        digest: order.digest,
-        fence: order.fence,
-        began: Timestamp::now(),
-        ended: None,
-        problem: None,
-        told: Vec::new(),
-        changed: Vec::new(),
-        conffiles: Vec::new(),
-        restarted: Vec::new(),
-        not_restarted: Vec::new(),
-        users_before: Vec::new(),
-    };
+    let mut outcome = Outcome::begun(&order);
     place.keep_outcome(&order, &outcome)?;
     let done = attempt(&place, &order, &mut outcome);
+    let done = match order.deed {
+        Deed::Apply | Deed::Repair | Deed::Revert => {
+            done.and(trial::changed(&place, &order, &mut outcome.told))
+        }
+        Deed::Fetch | Deed::Restart | Deed::Reboot => done,
+    };
     outcome.problem = done.clone().err();
     outcome.ended = Some(Timestamp::now());
     place.keep_outcome(&order, &outcome)?;
     done
 }
 
-fn attempt(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Problem> {
+/// Does what an order asks, and says what it left.
+pub(super) fn attempt(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Problem> {
     let plan = place.plan(order.digest)?;
     let known = place.host()?;
     let class = plan.class_of(HostId(known.host), &known.group);
@@ -98,6 +112,7 @@ fn attempt(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Pr
             let before = installed(order)?;
             if order.deed == Deed::Apply {
                 outcome.users_before = restart::users(order, class)?;
+                trial::begin(place, order, &plan, class)?;
             }
             let transaction = Transaction { place, order, class, is_back: is_back(place, order)? };
             let done = transaction.run(&mut outcome.told);

@@ -203,4 +203,4 @@ impl Guard<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

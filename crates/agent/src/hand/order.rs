@@ -89,6 +89,8 @@ pub(crate) enum Ask {
     /// A number for the next check-in, so that this half can tell how old the answer is.
     Nonce,
     Begin(Order),
+    /// The centre's signed word that it heard this host.
+    Heard(String),
 }
 
 /// What this half answers.
@@ -102,6 +104,7 @@ pub(crate) enum Reply {
     },
     Nonce(u64),
     Begun,
+    Noted,
     Refused(Problem),
 }
 

@@ -1,5 +1,8 @@
 //! What is known about units: which cannot be restarted while the host is up, and how a configuration is tested first.
 
+use super::DEED_UNIT;
+use crate::program::Program;
+use advisory::Problem;
 use std::path::Path;
 
 /// Units whose restart costs more than it brings: what they hold ends with them.
@@ -51,9 +54,33 @@ pub(super) fn config_test(unit: &str) -> Option<(&'static str, &'static [&'stati
     })
 }
 
+/// Whether a deed is under way. Listed, not shown: a unit that is gone would be looked for again, each time with a line in the
+/// log.
+pub(crate) fn is_working() -> Result<bool, Problem> {
+    let listed =
+        Program::new("systemctl").args(["list-units", "--all", "--plain", "--no-legend", DEED_UNIT]).run_ok();
+    let listed = listed.map_err(|problem| {
+        Problem::new("look at", DEED_UNIT, problem)
+            .remedy("nothing follows until it can be seen; see systemctl")
+    })?;
+    Ok(is_active(&String::from_utf8_lossy(&listed.stdout)))
+}
+
+/// What `systemctl list-units` prints of one unit: `UNIT LOAD ACTIVE SUB DESCRIPTION`, or nothing.
+fn is_active(text: &str) -> bool {
+    text.split_whitespace().nth(2).is_some_and(|state| !matches!(state, "inactive" | "failed"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deed_is_under_way_until_systemd_says_that_it_is_over() {
+        let line = |state| format!("palisade-deed.service loaded {state} start Palisade: apply plan 0192\n");
+        assert!(["active", "activating", "deactivating"].iter().all(|state| is_active(&line(state))));
+        assert!(!["inactive", "failed"].iter().any(|state| is_active(&line(state))) && !is_active(""));
+    }
 
     #[test]
     fn a_session_the_bus_and_a_terminal_are_not_restarted_under_people_and_a_service_is() {

@@ -7,8 +7,8 @@ use super::source::Source;
 use crate::hand::deed::Outcome;
 use crate::hand::order::{Ask, Deed, Given, Line, Order, Reply};
 use crate::hand::place::{DIRECTORY, Place, SOCKET};
-use crate::hand::{DEED_UNIT, PATIENCE, Service, progress, services};
-use crate::program::Program;
+use crate::hand::units::is_working;
+use crate::hand::{PATIENCE, Service, is_on_trial, progress, services};
 use crate::settings::HandKind;
 use advisory::Problem;
 use jiff::Timestamp;
@@ -70,7 +70,7 @@ impl Apt {
                 }
                 .map_err(failed)?,
                 Reply::Refused(problem) => return Err(problem),
-                reply @ (Reply::Nonce(_) | Reply::Begun) => return Ok(reply),
+                reply @ (Reply::Nonce(_) | Reply::Begun | Reply::Noted) => return Ok(reply),
             }
         }
     }
@@ -79,19 +79,6 @@ impl Apt {
         let mut bytes = Vec::new();
         self.source.fetch(name, bytes_max, PATIENCE)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
-    }
-
-    /// Whether a deed is under way. Listed, not shown: a unit that is gone would be looked for again, each time with a line
-    /// in the log.
-    fn is_working() -> Result<bool, Problem> {
-        let listed = Program::new("systemctl")
-            .args(["list-units", "--all", "--plain", "--no-legend", DEED_UNIT])
-            .run_ok();
-        let listed = listed.map_err(|problem| {
-            Problem::new("look at", DEED_UNIT, problem)
-                .remedy("nothing follows until it can be seen; see systemctl")
-        })?;
-        Ok(is_active(&String::from_utf8_lossy(&listed.stdout)))
     }
 
     /// Takes what became of the last order of this job, if it was not told yet.
@@ -143,11 +130,6 @@ impl Apt {
     }
 }
 
-/// What `systemctl list-units` prints of one unit: `UNIT LOAD ACTIVE SUB DESCRIPTION`, or nothing.
-fn is_active(text: &str) -> bool {
-    text.split_whitespace().nth(2).is_some_and(|state| !matches!(state, "inactive" | "failed"))
-}
-
 impl Hand for Apt {
     fn kind(&self) -> HandKind {
         HandKind::Apt
@@ -162,7 +144,7 @@ impl Hand for Apt {
     }
 
     fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem> {
-        let working = Self::is_working()?;
+        let working = is_working()?;
         if working && job.stage.is_past_return() {
             // A database that is being written is no answer, and nothing is asked of it before the end.
             return Ok(Look { working, ..self.sight.glance(now) });
@@ -190,7 +172,7 @@ impl Hand for Apt {
     fn nonce(&mut self) -> Option<u64> {
         match self.ask(&Ask::Nonce) {
             Ok(Reply::Nonce(nonce)) => Some(nonce),
-            Ok(Reply::Need { .. } | Reply::Begun | Reply::Refused(_)) => None,
+            Ok(Reply::Need { .. } | Reply::Begun | Reply::Noted | Reply::Refused(_)) => None,
             Err(problem) => {
                 self.tells = Some(problem);
                 None
@@ -202,7 +184,19 @@ impl Hand for Apt {
         self.tells.take()
     }
 
+    fn is_on_trial(&self) -> bool {
+        is_on_trial(&self.place)
+    }
+
+    fn heard(&mut self, word: &str) -> Result<(), Problem> {
+        self.ask(&Ask::Heard(word.to_owned())).map(|_| ())
+    }
+
     fn healthy(&self, probes: Option<bool>) -> Option<bool> {
+        if self.watched.is_some() && self.is_on_trial() {
+            // It can be ill by now, but not well.
+            return if probes == Some(false) || self.well == Some(false) { Some(false) } else { None };
+        }
         if self.watched.is_none() {
             return probes;
         }
@@ -215,17 +209,5 @@ impl Hand for Apt {
 
     fn progress(&self, job: &Job<'_>) -> Option<String> {
         progress(&Place::log_in(&self.place, job.digest, job.fence))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deed_is_under_way_until_systemd_says_that_it_is_over() {
-        let line = |state| format!("palisade-deed.service loaded {state} start Palisade: apply plan 0192\n");
-        assert!(["active", "activating", "deactivating"].iter().all(|state| is_active(&line(state))));
-        assert!(!["inactive", "failed"].iter().any(|state| is_active(&line(state))) && !is_active(""));
     }
 }

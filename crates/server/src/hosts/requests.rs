@@ -258,7 +258,10 @@ impl Desk {
                 let Checked { told, hint } = checked;
                 let nonce = check_in.job.as_ref().filter(|_| check_in.vouch).map(|said| said.nonce);
                 let heard = nonce.and_then(|nonce| self.rollouts.vouch(peer.host, nonce));
-                Ok(json(StatusCode::OK, &CheckedIn { next_seconds, report, job: told, rehearse, hint, heard }))
+                Ok(json(
+                    StatusCode::OK,
+                    &CheckedIn { next_seconds, report, job: told, rehearse, hint, heard },
+                ))
             }
             Heard::Refused(barred) => Err(refused(barred)),
             Heard::Malformed(field) => Err(not_a_hash(field)),

@@ -246,7 +246,9 @@ fn own_package_alone(asked: &Asked, selection: &mut Selection, left_out: &mut BT
     }
     let before = selection.hosts.len();
     selection.hosts.retain(|host| !host.sources.is_empty());
-    let why = format!("only their agents need it, by a plan of their own: fix {AGENT} when this rollout is complete");
+    let why = format!(
+        "only their agents need it, by a plan of their own: fix {AGENT} when this rollout is complete"
+    );
     note(left_out, &why, before - selection.hosts.len());
 }
 

@@ -88,7 +88,10 @@ fn that_a_host_was_heard_says_the_server_alone_and_it_says_nothing_else() {
     assert_eq!(host.heard(&bytes, world.now).unwrap(), said);
     let by_another = said.sign(&key("stranger")).unwrap();
     assert!(matches!(host.heard(&by_another, world.now), Err(SaidError::Statement(Error::Unsigned))));
-    assert!(matches!(verified(&host, &bytes, world.now), Err(Error::NotAStatement(_))), "it lets nobody begin");
+    assert!(
+        matches!(verified(&host, &bytes, world.now), Err(Error::NotAStatement(_))),
+        "it lets nobody begin"
+    );
     let other = world.publisher.not_halted(&self::said(&world)).unwrap();
     assert!(matches!(host.heard(&other, world.now), Err(SaidError::Statement(Error::NotAStatement(_)))));
 }

@@ -79,6 +79,14 @@ pub(super) fn deed() -> ExitCode {
     ended(carry_out())
 }
 
+pub(super) fn watchdog() -> ExitCode {
+    ended(agent::hand::watch())
+}
+
+pub(super) fn restore() -> ExitCode {
+    ended(agent::hand::restore())
+}
+
 fn ended(done: Result<(), advisory::Problem>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,6 +115,7 @@ pub(super) fn forget(state: &Path) -> Result<()> {
     if state != Path::new(agent::state::DIRECTORY) || !place.is_dir() {
         return Ok(());
     }
+    agent::hand::retire();
     std::fs::remove_dir_all(place).with_context(|| format!("remove {}", place.display()))?;
     println!("removed {}", place.display());
     Ok(())

@@ -28,13 +28,16 @@ pub(super) fn check(plan: &Plan, faults: &mut Faults) {
     if !plan.changes_agent() {
         return;
     }
-    let by_itself =
-        "plan the agent by itself when everything else is done: an agent that fails is taken back, and nothing with it";
+    let by_itself = "plan the agent by itself when everything else is done: an agent that fails is taken back, and nothing with it";
     for class in &plan.classes {
         let object = format!("class {}", class.name);
         let others = class.changes.iter().find(|change| change.name != PACKAGE);
         if let Some(other) = others {
-            faults.add(&object, format!("changes {} in a plan that changes the agent", other.name), by_itself);
+            faults.add(
+                &object,
+                format!("changes {} in a plan that changes the agent", other.name),
+                by_itself,
+            );
         }
         if class.changes.iter().any(|change| change.name == PACKAGE && change.from.is_none()) {
             faults.add(&object, "brings the agent to hosts that have none", "install and enrol them");
