@@ -246,8 +246,9 @@ fn own_package_alone(asked: &Asked, selection: &mut Selection, left_out: &mut BT
         agents += usize::from(host.sources.remove(AGENT));
     }
     selection.hosts.retain(|host| !host.sources.is_empty());
-    let why =
-        format!("their agents are left out: they change by a plan of their own, fix {AGENT}, when this is complete");
+    let why = format!(
+        "their agents are left out: they change by a plan of their own, fix {AGENT}, when this is complete"
+    );
     note(left_out, &why, agents);
 }
 
@@ -437,20 +438,22 @@ mod tests {
 
     #[test]
     fn the_agent_is_planned_by_itself_and_whoever_asks_for_everything_is_told_that_it_is_left_out() {
-        let hosts = || vec![needs(1, &["openssl", "palisade"]), needs(2, &["palisade"]), needs(3, &["openssl"])];
+        let hosts =
+            || vec![needs(1, &["openssl", "palisade"]), needs(2, &["palisade"]), needs(3, &["openssl"])];
         let ask = |asked: &Asked, hosts| {
-            let (mut selection, mut left_out) = (Selection { hosts, ..Selection::default() }, BTreeMap::new());
+            let (mut selection, mut left_out) =
+                (Selection { hosts, ..Selection::default() }, BTreeMap::new());
             own_package_alone(asked, &mut selection, &mut left_out);
             let names: Vec<String> = selection.hosts.iter().map(|host| host.name.clone()).collect();
             (names, selection.faults, left_out.into_values().collect::<Vec<_>>())
         };
         let all = Asked { everything: true, ..Asked::default() };
-        let named = Asked { fix: vec!["openssl".to_owned(), "palisade".to_owned()], ..Asked::default() };
+        let both = Asked { fix: vec!["openssl".to_owned(), "palisade".to_owned()], ..Asked::default() };
         let (names, faults, left_out) = ask(&all, hosts());
         assert_eq!((names.join(" ").as_str(), faults.len(), left_out), ("host-1 host-3", 0, vec![2]));
-        let (_, faults, _) = ask(&named, hosts());
+        let (_, faults, _) = ask(&both, hosts());
         assert!(faults[0].contains("by itself and last"), "{faults:?}");
-        for alone in [&all, &named] {
+        for alone in [&all, &both] {
             let (names, faults, left_out) = ask(alone, vec![needs(2, &["palisade"])]);
             assert_eq!((names.len(), faults.len(), left_out.len()), (1, 0, 0));
         }

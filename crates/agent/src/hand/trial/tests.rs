@@ -30,9 +30,9 @@ fn word(world: &World, host: Uuid, nonce: u64) -> String {
     String::from_utf8(world.publisher.heard(&said).unwrap()).unwrap()
 }
 
-fn heard(world: &World, word: &str) -> Result<(), String> {
+fn heard(world: &World, text: &str) -> Result<(), String> {
     world
-        .giving(|source| super::heard(&world.place, word, source, world.now))
+        .giving(|source| super::heard(&world.place, text, source, world.now))
         .map_err(|problem| problem.to_string())
 }
 

@@ -121,13 +121,11 @@ pub fn restore() -> Result<(), Problem> {
         done = put_back(&place, &order);
         outcome.told.push("the previous program was put in its place".to_owned());
     }
-    match mend(&place) {
-        Ok(true) => {
-            outcome.told.push("its journal could not be read; the previous one was put back".to_owned())
-        }
-        Ok(false) => {}
-        Err(problem) => outcome.told.push(format!("the agent's journal cannot be read: {problem}")),
-    }
+    outcome.told.extend(match mend(&place) {
+        Ok(true) => Some("its journal could not be read; the previous one was put back".to_owned()),
+        Ok(false) => None,
+        Err(problem) => Some(format!("the agent's journal cannot be read: {problem}")),
+    });
     systemctl("start", &mut outcome);
     let reason = format!("not heard by the centre within {} s; {} restored", trial.seconds, trial.old);
     outcome.problem = Some(match &done {
