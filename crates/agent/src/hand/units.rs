@@ -4,6 +4,7 @@ use super::DEED_UNIT;
 use crate::program::Program;
 use advisory::Problem;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Units whose restart costs more than it brings: what they hold ends with them.
 const DEFERRED: [&str; 10] = [
@@ -54,9 +55,31 @@ pub(super) fn config_test(unit: &str) -> Option<(&'static str, &'static [&'stati
     })
 }
 
+/// Where the kernel shows the cgroup of a deed, on hosts with one hierarchy.
+const DEED_CGROUP: &str = "/sys/fs/cgroup/system.slice/palisade-deed.service";
+/// How often systemd is asked while that is there.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
+
+/// Looks whether a deed is under way, again and again: as long as its cgroup is there systemd is asked rarely. What a deed
+/// left behind may keep the cgroup; so systemd has the last word.
+#[derive(Debug, Default)]
+pub(crate) struct DeedSight(Option<Instant>);
+
+impl DeedSight {
+    pub(crate) fn is_working(&mut self) -> Result<bool, Problem> {
+        let was_working = self.0.is_some_and(|asked| asked.elapsed() < ASKED_EVERY);
+        if was_working && Path::new(DEED_CGROUP).exists() {
+            return Ok(true);
+        }
+        let is = is_working()?;
+        self.0 = is.then(Instant::now);
+        Ok(is)
+    }
+}
+
 /// Whether a deed is under way. Listed, not shown: a unit that is gone would be looked for again, each time with a line in the
 /// log.
-pub(crate) fn is_working() -> Result<bool, Problem> {
+pub(super) fn is_working() -> Result<bool, Problem> {
     let listed =
         Program::new("systemctl").args(["list-units", "--all", "--plain", "--no-legend", DEED_UNIT]).run_ok();
     let listed = listed.map_err(|problem| {

@@ -7,7 +7,7 @@ use super::source::Source;
 use crate::hand::deed::Outcome;
 use crate::hand::order::{Ask, Deed, Given, Line, Order, Reply};
 use crate::hand::place::{DIRECTORY, Place, SOCKET};
-use crate::hand::units::is_working;
+use crate::hand::units::DeedSight;
 use crate::hand::{PATIENCE, Service, is_on_trial, progress, services};
 use crate::settings::HandKind;
 use advisory::Problem;
@@ -29,6 +29,7 @@ pub(super) struct Apt {
     source: Arc<Source>,
     /// The other half's directory.
     place: PathBuf,
+    deed: DeedSight,
     /// What was told last.
     told: Option<Timestamp>,
     /// What is to be told.
@@ -43,7 +44,16 @@ impl Apt {
     pub(super) fn new(root: &Path, machine: u64, group: &str, source: Arc<Source>) -> Self {
         let place = PathBuf::from(DIRECTORY);
         let sight = Sight::new(root, &place.join(crate::state::PACKAGES), machine, group);
-        Self { sight, source, place, told: None, tells: None, watched: None, well: None }
+        Self {
+            sight,
+            source,
+            place,
+            deed: DeedSight::default(),
+            told: None,
+            tells: None,
+            watched: None,
+            well: None,
+        }
     }
 
     /// Asks the other half, and gives it what it needs to verify what it is asked.
@@ -144,7 +154,7 @@ impl Hand for Apt {
     }
 
     fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem> {
-        let working = is_working()?;
+        let working = self.deed.is_working()?;
         if working && job.stage.is_past_return() {
             // A database that is being written is no answer, and nothing is asked of it before the end.
             return Ok(Look { working, ..self.sight.glance(now) });

@@ -393,6 +393,8 @@ impl Converging {
 
     fn until_next(&self, pause: &Pause) -> Duration {
         match pause {
+            // Before the point of no return each look reads the whole package database.
+            Pause::Working if self.journal.stage.is_past_return() => self.pace.step_working,
             Pause::Working | Pause::Watching => self.pace.step,
             Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
                 self.pace.step.saturating_mul(2)
