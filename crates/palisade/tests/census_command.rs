@@ -132,6 +132,41 @@ fn the_end_of_an_attack_is_told_unasked_and_only_where_counts_are_not_all_that_i
 }
 
 #[test]
+fn all_attempts_together_are_foretold_as_they_come_and_not_as_if_every_attack_erred_alike() {
+    let paths =
+        ["/.env", "/.git/config", "/scripts/root.exe?/c+dir", "/HNAP1/", "/actuator/env", "/wp-login.php"];
+    let mut log = String::new();
+    for day in 1..=30_u32 {
+        for (kind, path) in (0_u32..).zip(paths) {
+            // Between 5 and 15, each kind in its own way; together some 60 a day.
+            let attempts = 5 + (day * (7 + 4 * kind) + kind * 5) % 11;
+            for number in 0..attempts {
+                let _ = writeln!(
+                    log,
+                    "198.51.100.{} - - [{day:02}/Sep/2026:{number:02}:00:00 +0000] \"GET {path} HTTP/1.1\" 404 12",
+                    kind * 40 + number
+                );
+            }
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let output = census(directory.path(), &["-", "--json"], log.as_bytes());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = |of: &serde_json::Value, edge: &str| of["attempts"][edge].as_f64().unwrap();
+    let signatures = report["signatures"].as_array().unwrap();
+    assert!(signatures.len() >= paths.len(), "{signatures:?}");
+    let course = |outlook: &serde_json::Value| {
+        let course = outlook.get("course").or(outlook.get("range")).unwrap();
+        first(&course["ahead"][1], "high_90")
+    };
+    let sum: f64 = signatures.iter().map(|row| course(&row["outlook"])).sum();
+    let together = &report["attempts_ahead"][1];
+    let (low, high) = (first(together, "low_90"), first(together, "high_90"));
+    assert!(low > 30.0 && low < 60.0 && high > 60.0 && high < 100.0, "{low} to {high}");
+    assert!(sum > high * 1.1, "the sum of what each might do is {sum}, and no day was like that");
+}
+
+#[test]
 fn a_calendar_goes_before_the_rules_and_one_that_names_nobody_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();

@@ -151,3 +151,47 @@ fn a_log_that_is_followed_through_rotation_a_kill_and_a_restart_is_counted_as_by
     assert_eq!(following.child.wait().unwrap().code(), Some(2));
     assert!(path.join("checkpoint.damaged").exists());
 }
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_told_once_and_written_when_it_can_be_though_nothing_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let all = lines(0, 20);
+    let cut = all.len() / 2 + all[all.len() / 2..].find('\n').unwrap() + 1;
+    fs::write(path.join("log"), &all[..cut]).unwrap();
+    fs::create_dir(path.join("kept")).unwrap();
+    let errors = path.join("errors");
+    let start = || {
+        let follow = ["--follow", "--every", "1", "--checkpoint", "kept/checkpoint", "log"];
+        let mut command = census(path, &follow);
+        command.stdout(fs::File::create(path.join("out")).unwrap());
+        let errors = OpenOptions::new().append(true).create(true).open(&errors).unwrap();
+        Following { child: command.stderr(errors).spawn().unwrap(), out: path.join("out") }
+    };
+    let mut following = start();
+    following.wait(u32::try_from(all[..cut].lines().count()).unwrap());
+    let kept = fs::read(path.join("kept/checkpoint")).unwrap();
+    fs::rename(path.join("kept"), path.join("elsewhere")).unwrap();
+    let mut log = OpenOptions::new().append(true).open(path.join("log")).unwrap();
+    log.write_all(&all.as_bytes()[cut..]).unwrap();
+    following.wait(60);
+    let told = || fs::read_to_string(&errors).unwrap().matches("it is tried again; make room").count();
+    let start_of_wait = Instant::now();
+    while told() == 0 {
+        assert!(start_of_wait.elapsed() < DEADLINE, "{}", fs::read_to_string(&errors).unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Tried again and again, and told once.
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(told(), 1);
+    fs::rename(path.join("elsewhere"), path.join("kept")).unwrap();
+    while fs::read(path.join("kept/checkpoint")).unwrap() == kept {
+        assert!(start_of_wait.elapsed() < DEADLINE, "it is never written");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Killed: what is in the checkpoint is all there is.
+    following.child.kill().unwrap();
+    drop(following);
+    let mut again = start();
+    again.wait(60);
+}

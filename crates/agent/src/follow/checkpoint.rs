@@ -130,7 +130,9 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
 /// Writes a file at once, for its owner's eyes only: a crash leaves what was there, or all of what is.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut fresh = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
+    // Without the name of a file that is another each time: whoever tells of the same trouble tells it once.
+    let unnamed = |error: io::Error| io::Error::from(error.kind());
+    let mut fresh = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory).map_err(unnamed)?;
     fresh.write_all(bytes)?;
     fresh.as_file().sync_all()?;
     fresh.persist(path).map_err(|error| error.error)?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use traffic::census::growth;
 use traffic::forecast::{self, Asked, Calendar, Series};
+use traffic::rules;
 
 /// The role's name, and how long it is kept without being renewed.
 const ROLE: &str = "census";
@@ -47,6 +48,8 @@ pub struct Watch {
     compared: Option<(i64, i64, i64)>,
     /// The hour before which growth was last looked for.
     looked: Option<i64>,
+    /// When signatures are awake, as our own rules tell; those of hosts' own rules are not known here.
+    calendars: BTreeMap<String, Calendar>,
 }
 
 /// Watches until it is stopped. Problems are logged; the next time is the retry.
@@ -76,7 +79,14 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 impl Watch {
     /// Of a server.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, holder: uuid::Uuid::now_v7().to_string(), lease: None, compared: None, looked: None }
+        Self {
+            app,
+            holder: uuid::Uuid::now_v7().to_string(),
+            lease: None,
+            compared: None,
+            looked: None,
+            calendars: calendars(),
+        }
     }
 
     /// Looks once; false: another server does it.
@@ -167,8 +177,8 @@ impl Watch {
             None => Value::Null,
             Some((signature, _)) => {
                 let series = series(&requests, &signature, today);
-                let asked =
-                    Asked { below: OVER_BELOW, horizon_days: AHEAD_DAYS, calendar: Calendar::default() };
+                let calendar = self.calendars.get(name).cloned().unwrap_or_default();
+                let asked = Asked { below: OVER_BELOW, horizon_days: AHEAD_DAYS, calendar };
                 // Some seconds of a core at most.
                 let told =
                     off_thread(move || series.map(|series| forecast::forecast(&series, &asked, SEED))).await;
@@ -178,6 +188,12 @@ impl Watch {
         census::put_outlook(store, name, today, &outlook).await?;
         Ok(true)
     }
+}
+
+/// The calendars of our own rules, by signature.
+fn calendars() -> BTreeMap<String, Calendar> {
+    let rules = rules::builtin().iter().flat_map(|(name, text)| rules::read(name, text).0);
+    rules.filter_map(|rule| Some((rule.signature.id, rule.signature.calendar?))).collect()
 }
 
 /// Deletes what is past.

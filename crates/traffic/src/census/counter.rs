@@ -1,5 +1,6 @@
 //! Counts lines: many threads, one outcome.
 
+use super::known::Known;
 use super::ledger::{Event, Ledger, Limits, Visit};
 use super::pseudonym::Key;
 use super::sketch::Hasher;
@@ -75,6 +76,7 @@ impl<'a> Counting<'a> {
                 scratch: Scratch::default(),
                 judging: crate::rules::Scratch::default(),
                 hits: Vec::new(),
+                known: Known::default(),
             },
             found: Vec::new(),
             events: Vec::new(),
@@ -94,6 +96,7 @@ struct Looking {
     scratch: Scratch,
     judging: crate::rules::Scratch,
     hits: Vec<RuleId>,
+    known: Known,
 }
 
 /// One day of all lines, taken out of the tally until the day changes.
@@ -180,15 +183,21 @@ impl Counter<'_> {
         if found.is_empty() && seconds % LOOK_EVERY_SECONDS != 0 {
             return true;
         }
-        let Looking { scratch, judging, hits } = &mut self.looking;
+        let Looking { scratch, judging, hits, known } = &mut self.looking;
         hits.clear();
         let rules = self.counting.rules;
-        let looked = state.read(line, scratch, |request| {
-            if !found.is_empty() {
-                rules.judge_found(request, found, judging, hits);
-            }
-            (Fields::of(request), request.status)
-        });
+        let mut judge = |hits: &mut Vec<RuleId>| {
+            state.read(line, scratch, |request| {
+                if !found.is_empty() {
+                    rules.judge_found(request, found, judging, hits);
+                }
+                (Fields::of(request), request.status)
+            })
+        };
+        let looked = match brief.told_from {
+            from if from > 0 && !found.is_empty() => known.judged(&line[from..], hits, judge),
+            _ => judge(hits),
+        };
         let Some((fields, status)) = looked else { return true };
         *lines.fields.entry(fields.bits()).or_default() += 1;
         if hits.is_empty() {

@@ -36,7 +36,8 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { sources_max: 1 << 20, cells_max: 1 << 21 }
+        // Three quarters of what fills a shard's tables before they are made twice as large.
+        Self { sources_max: 3 << 18, cells_max: 3 << 19 }
     }
 }
 

@@ -7,6 +7,7 @@ mod counter;
 mod distinct;
 pub mod growth;
 pub mod hours;
+mod known;
 mod ledger;
 pub mod outlook;
 mod partial;

@@ -5,7 +5,7 @@ use super::ledger::ALL;
 use super::tally::{Attempts, NO_STATUS, Span, sum};
 use super::zone::Day;
 use super::{Census, VisitKind};
-use crate::forecast::{Calendar, Outlook};
+use crate::forecast::{Bands, Calendar, Outlook};
 use crate::format::Source;
 use crate::request::Fields;
 use crate::rules::{Rules, Signature};
@@ -44,6 +44,9 @@ pub struct Report {
     pub log: Log,
     /// Every day from the first to the last.
     pub days: Vec<DayRow>,
+    /// The days after the last whole one, if that was asked and there were enough to learn from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempts_ahead: Vec<AttemptsAhead>,
     /// Signatures that were seen, most sources first. Fragments are not among them.
     pub signatures: Vec<SignatureRow>,
     /// Pieces of bodies that were logged as requests: they belong to attempts that are counted already.
@@ -95,6 +98,15 @@ pub struct DayRow {
     pub request_sources: Count,
     /// Attempts; of a request with several signatures, each counts.
     pub attempts: u64,
+}
+
+/// What is foretold of all signatures' attempts on a day to come.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct AttemptsAhead {
+    /// The day.
+    pub day: Date,
+    /// Attempts.
+    pub attempts: Bands,
 }
 
 /// One signature.
@@ -284,6 +296,7 @@ pub fn report(census: &Census, rules: &Rules, asked: Asked) -> Report {
             last: lines.span.map(|span| time(span.last)),
         },
         days,
+        attempts_ahead: Vec::new(),
         signatures,
         fragments,
         visits: visits(census),

@@ -28,7 +28,7 @@ pub(super) fn brief(line: &[u8]) -> Option<Brief> {
     let client = line[at..].split(|byte| *byte == b' ').nth(1)?;
     // With the port: a time and an address make many kinds of lines.
     client.contains(&b':').then_some(())?;
-    Some(Brief { when, source: Source::address(client)? })
+    Some(Brief { when, source: Source::address(client)?, told_from: 0 })
 }
 
 pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Option<()> {

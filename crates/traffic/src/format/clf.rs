@@ -22,7 +22,8 @@ struct Head {
 }
 
 pub(super) fn brief(line: &[u8], last: &mut LastDay) -> Option<Brief> {
-    Some(head(line, last)?.brief)
+    let Head { brief, host, rest } = head(line, last)?;
+    Some(Brief { told_from: if host.is_none() { rest } else { 0 }, ..brief })
 }
 
 #[inline]
@@ -38,14 +39,16 @@ fn head(line: &[u8], last: &mut LastDay) -> Option<Head> {
     if let Some(source) = source {
         let time = first + NOBODY.len();
         let (when, bytes) = Stamp::clf_after(&line[time..], last)?;
-        return Some(Head { brief: Brief { when, source }, host: None, rest: closed(line, time + bytes)? });
+        let brief = Brief { when, source, told_from: 0 };
+        return Some(Head { brief, host: None, rest: closed(line, time + bytes)? });
     }
     let mut from = first;
     for _ in 0..BRACKETS_MAX {
         let open = from + memchr(b'[', &line[from..])?;
         if let Some((when, bytes)) = Stamp::clf(&line[open + 1..]) {
             let (source, host) = sender(&line[..open], first)?;
-            return Some(Head { brief: Brief { when, source }, host, rest: closed(line, open + 1 + bytes)? });
+            let brief = Brief { when, source, told_from: 0 };
+            return Some(Head { brief, host, rest: closed(line, open + 1 + bytes)? });
         }
         from = open + 1;
     }

@@ -137,7 +137,7 @@ impl Custom {
             | Slot::Header(_)
             | Slot::Other => {}
         })?;
-        Some(Brief { when: when?, source: source? })
+        Some(Brief { when: when?, source: source?, told_from: 0 })
     }
 
     pub(super) fn read(&self, line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Option<()> {

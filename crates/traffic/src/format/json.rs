@@ -102,7 +102,7 @@ pub(super) fn brief(line: &[u8]) -> Option<Brief> {
         | Slot::Body
         | Slot::Header => {}
     });
-    Some(Brief { when: when.1?, source: source.1? })
+    Some(Brief { when: when.1?, source: source.1?, told_from: 0 })
 }
 
 pub(super) fn read(line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) {

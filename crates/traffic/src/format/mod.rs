@@ -31,6 +31,9 @@ pub struct Brief {
     pub when: Stamp,
     /// Who sent it.
     pub source: Source,
+    /// Where the line begins to tell of the request: two lines that are alike from there on tell of the same one, and have the same
+    /// status. 0 where that is known of no place.
+    pub(crate) told_from: usize,
 }
 
 /// What a line turned out to be.
@@ -117,7 +120,11 @@ impl State {
                 .or_else(|| alb::brief(line)),
         });
         match found {
-            Some(brief) if brief.when.is_plausible() => Seen::Request(brief),
+            Some(brief) if brief.when.is_plausible() => {
+                // Columns are read first, and may find more in a line than they need for this.
+                let is_sure = self.custom.is_none() && self.columns.is_none();
+                Seen::Request(Brief { told_from: if is_sure { brief.told_from } else { 0 }, ..brief })
+            }
             None if line.iter().all(u8::is_ascii_whitespace) => Seen::Nothing,
             Some(_) | None => Seen::Unread,
         }

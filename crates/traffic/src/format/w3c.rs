@@ -112,7 +112,7 @@ impl Columns {
             None if self.needs_clock() => clock.at(time)?,
             None => return None,
         };
-        Some(Brief { when, source })
+        Some(Brief { when, source, told_from: 0 })
     }
 
     pub(super) fn read(&self, line: &[u8], undone: &mut Vec<u8>, parts: &mut Parts) -> Option<()> {

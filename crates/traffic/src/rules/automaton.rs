@@ -10,6 +10,9 @@ const LANES: usize = 8;
 /// Texts shorter than this are walked at one place: 4 KiB.
 const LANES_BYTES_MIN: usize = 4 << 10;
 
+/// Room of a place for what is found there, at first: what logs full of attacks need for 32 KiB.
+const FOUND_ROOM: usize = 512;
+
 /// A set of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct Bytes([u64; 4]);
@@ -124,8 +127,8 @@ impl Automaton {
         for (place, &state) in places() {
             place_of[state] = State::try_from(place).ok()?;
         }
-        let mut next: Box<[[State; 256]; ROWS]> =
-            vec![[0; 256]; ROWS].into_boxed_slice().try_into().expect("it has so many rows");
+        // Written out, the zeros alone would take longer than everything else here.
+        let mut next: Box<[[State; 256]; ROWS]> = bytemuck::zeroed_box();
         for (place, &state) in places() {
             for (to, class) in next[place].iter_mut().zip(&classes) {
                 *to = place_of[rows[state][usize::from(*class)]];
@@ -179,7 +182,7 @@ impl Automaton {
             let before = &text[(number * lane).saturating_sub(self.longest)..number * lane];
             before.iter().fold(self.start, |state, &byte| self.on(state, byte))
         });
-        let mut found: [Vec<Found>; LANES] = Default::default();
+        let mut found: [Vec<Found>; LANES] = std::array::from_fn(|_| Vec::with_capacity(FOUND_ROOM));
         let next = &*self.next;
         for (at, (((a, b), (c, d)), ((e, f), (g, h)))) in all.enumerate() {
             let bytes = [*a, *b, *c, *d, *e, *f, *g, *h];

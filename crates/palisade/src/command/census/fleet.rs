@@ -37,7 +37,10 @@ pub(super) fn run(asking: &Asking) -> Result<ExitCode> {
         eprintln!("palisade: standard input is not read; \"palisade census -\" counts it");
     }
     let telling = &asking.telling;
-    let session = Session::open(&Reaching { access: asking.access.clone(), json: telling.json })?;
+    let session =
+        Session::open(&Reaching { access: asking.access.clone(), json: telling.json }).inspect_err(|_| {
+            eprintln!("palisade: no log is named, so the fleet's census is asked for; \"palisade census LOG …\" counts logs");
+        })?;
     let days = asking.days.to_string();
     let query = [("days", days.as_str())];
     if let Some(name) = &asking.signature {

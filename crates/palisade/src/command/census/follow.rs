@@ -196,8 +196,14 @@ impl<'a> Following<'a> {
         let census = self.sealed(counting.finish());
         self.total = Some(match self.total.take() {
             None => census,
-            // A quiet log is no reason to add everything up anew.
-            Some(total) if !is_more => total,
+            // A quiet log is no reason to add everything up anew, nor to write what is written already.
+            Some(total) if !is_more => {
+                self.total = Some(total);
+                if self.unkept.is_some() {
+                    self.keep();
+                }
+                return Ok(());
+            }
             Some(total) => {
                 let parts = vec![("before".to_owned(), total), ("now".to_owned(), census)];
                 Census::unite(parts, Limits::default()).map_err(|problem| anyhow::anyhow!("{problem}"))?

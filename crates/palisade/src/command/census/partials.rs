@@ -18,7 +18,7 @@ const PARTIAL_BYTES_MAX: u64 = 1 << 30;
 
 /// Writes a file at once: whoever reads it sees what was there, or all of what is.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_whole(path, |file| Ok(file.write_all(bytes)?))
+    agent::follow::write(path, bytes).with_context(|| format!("write {}", path.display()))
 }
 
 /// The same, of what `fill` writes.

@@ -3,7 +3,6 @@
 use super::plot::Foretold;
 use crate::output::table::{Look, clean, wrapped};
 use jiff::civil::Date;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use traffic::census::report::{Report, SignatureRow};
 use traffic::forecast::{Backtest, End, Outlook, Phase, Span};
@@ -35,20 +34,20 @@ pub(super) fn ending(outlook: &Outlook) -> String {
     }
 }
 
-/// Attempts of all signatures on the days after the last one of the log. Each edge is the sum of theirs, as if they all erred
-/// together: signatures of one campaign do.
+/// Attempts of all signatures on the days after the last one of the log.
 pub(super) fn foretold(report: &Report) -> Vec<Foretold> {
     let Some(last) = report.days.last().map(|day| day.day.date()) else { return Vec::new() };
-    let mut sums: BTreeMap<Date, (f64, f64)> = BTreeMap::new();
-    let outlooks = report.signatures.iter().filter_map(|row| row.outlook.as_ref()?.course());
-    for day in outlooks.flat_map(|course| &course.ahead).filter(|day| day.day > last) {
-        let sum = sums.entry(day.day).or_default();
-        *sum = (sum.0 + day.attempts.low_90, sum.1 + day.attempts.high_90);
-    }
     // Edges are whole, and `as` keeps to what a count can hold.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, as wanted")]
     let whole = |edge: f64| edge as u64;
-    sums.into_iter().map(|(day, (low, high))| Foretold { day, low: whole(low), high: whole(high) }).collect()
+    let ahead = report.attempts_ahead.iter().filter(|ahead| ahead.day > last);
+    ahead
+        .map(|ahead| Foretold {
+            day: ahead.day,
+            low: whole(ahead.attempts.low_90),
+            high: whole(ahead.attempts.high_90),
+        })
+        .collect()
 }
 
 /// What an outlook says, in one line.

@@ -2,7 +2,7 @@
 
 mod drawing;
 
-use super::outlook::said;
+use super::outlook::{ending, said};
 use super::own;
 use super::{count_of, number, sources_of};
 use crate::output::lines::bytes;
@@ -59,10 +59,13 @@ pub(crate) fn page(report: &Report, what: &str, notes: &[String]) -> String {
             unread => format!(" {} could not be read.", count_of(unread, "line")),
         }
     );
-    let heads = ["signature", "sources", "attempts", "2xx", "first", "last", "when it will be over"];
+    if !report.signatures.is_empty() {
+        out.push_str(&drawing::attempts(report));
+    }
+    let heads = ["signature", "sources", "attempts", "2xx", "first", "last", "over by"];
     let _ = writeln!(out, "<h2>Signatures</h2>\n{}", table_head(&heads));
     for row in &report.signatures {
-        let said = row.outlook.as_ref().map_or_else(|| "not told".to_owned(), said);
+        let over = row.outlook.as_ref().map_or_else(|| "not told".to_owned(), ending);
         let _ = writeln!(
             out,
             "<tr><th scope=\"row\"><a href=\"#{id}\">{id}</a></th><td>{}{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"text\">{}</td></tr>",
@@ -72,7 +75,7 @@ pub(crate) fn page(report: &Report, what: &str, notes: &[String]) -> String {
             number(row.answered_ok),
             row.first.strftime("%Y-%m-%d"),
             row.last.strftime("%Y-%m-%d"),
-            safe(&said),
+            safe(&over),
             id = safe(&row.id),
         );
     }
@@ -117,12 +120,12 @@ fn signature(report: &Report, row: &SignatureRow, out: &mut String) {
     if !known.is_empty() {
         let _ = writeln!(out, "<p class=\"quiet\">{}</p>", safe(&known.join(" · ")));
     }
-    out.push_str(&drawing::days(report, row));
-    if let Some(course) = row.outlook.as_ref().and_then(|outlook| outlook.course()) {
-        if let Some(outlook) = &row.outlook {
-            let _ = writeln!(out, "<p>{}.</p>", safe(&said(outlook)));
+    out.push_str(&drawing::sources(report, row));
+    if let Some(outlook) = &row.outlook {
+        let _ = writeln!(out, "<p>When it will be over: {}.</p>", safe(&said(outlook)));
+        if let Some(course) = outlook.course() {
+            backtest(&course.backtest, out);
         }
-        backtest(&course.backtest, out);
     }
     let statuses: Vec<String> =
         row.statuses.iter().map(|(status, count)| format!("{status}: {}", number(*count))).collect();
