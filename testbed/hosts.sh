@@ -6,13 +6,15 @@ BED_WITHOUT=-sys_time,-wake_alarm,-sys_module,-sys_rawio,-mknod,-syslog,-mac_adm
 BED_CGROUP=$(cgroups)/palisade-$BED_NAME
 
 # Each host's systemd and services take some five inotify instances of root's; the kernel's default of 128 ends at some
-# twenty hosts. Raised only for larger fleets, and put back.
+# twenty hosts, of all fleets together. Raised only for larger fleets, or where others have taken half, and put back.
 INOTIFY=/proc/sys/fs/inotify/max_user_instances
 inotify_raise() {
-  [ "$1" -gt 15 ] && [ "$(cat "$INOTIFY")" -lt 4096 ] || return 0
+  [ "$1" -gt 15 ] || [ "$(inotify_used)" -gt 60 ] || return 0
+  [ "$(cat "$INOTIFY")" -lt 4096 ] || return 0
   cat "$INOTIFY" > "$BED_FLEET/inotify"
   echo 4096 > "$INOTIFY"
 }
+inotify_used() { { find /proc/[0-9]*/fd -lname anon_inode:inotify 2>/dev/null || true; } | wc -l; }
 inotify_restore() {
   if [ -s "$BED_FLEET/inotify" ]; then cat "$BED_FLEET/inotify" > "$INOTIFY"; fi
 }

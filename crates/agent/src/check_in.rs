@@ -15,6 +15,7 @@ use crate::identity::Identity;
 use crate::job::{Converging, JobStatus, Source};
 use crate::link::{self, Body, Link};
 use crate::look;
+use crate::notify;
 use crate::pace::{Pace, chance};
 use crate::program;
 use crate::rehearse::Rehearsal;
@@ -35,6 +36,8 @@ use wire::v1::{CHECK_IN_PATH, CheckIn, CheckedIn, Refusal, Report, hash};
 
 /// How long we sleep before looking whether we are to stop.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long we sleep at most: systemd hears from us after each round, and waits for an hour.
+const ROUND_MAX: Duration = Duration::from_secs(600);
 /// Bytes of the file that tells how the agent is; a status has a thousand.
 const STATUS_BYTES_MAX: u64 = 1 << 20;
 /// Reports that are sent in one round: all that can wait.
@@ -138,6 +141,7 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
         }
     }
     running.begin_census();
+    notify::tell(notify::READY);
     Ok(running.live())
 }
 
@@ -202,6 +206,7 @@ impl Running<'_> {
         let mut drive_at = start;
         let mut census_at = start;
         loop {
+            notify::tell(notify::ALIVE);
             if Instant::now() >= census_at {
                 census_at = self.drive_census();
             }
@@ -241,7 +246,7 @@ impl Running<'_> {
                 continue;
             }
             let next = look_at.map_or(speak_at, |at| at.min(speak_at)).min(drive_at).min(census_at);
-            if !self.sleep_until(next) {
+            if !self.sleep_until(next.min(Instant::now() + ROUND_MAX)) {
                 return Ended::Stopped;
             }
         }
@@ -395,13 +400,15 @@ impl Running<'_> {
 
     fn check_in(&mut self) -> Result<CheckedIn, link::Error> {
         self.seq += 1;
+        let job = self.part.as_mut().and_then(Converging::ask);
         let said = CheckIn {
             agent: self.version(),
             machine: self.machine.clone(),
             stream: self.stream.clone(),
             seq: self.seq,
             inventory: self.spool.newest().to_owned(),
-            job: self.part.as_mut().and_then(Converging::ask),
+            vouch: job.is_some() && self.part.as_ref().is_some_and(Converging::wants_word),
+            job,
         };
         self.link()?.post(CHECK_IN_PATH, &Body::new(&said))
     }

@@ -28,6 +28,7 @@ mod hint;
 mod job;
 mod link;
 mod look;
+mod notify;
 mod pace;
 mod rehearse;
 mod spool;

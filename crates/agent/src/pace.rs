@@ -33,6 +33,8 @@ pub struct Pace {
     pub renew: Duration,
     /// Until a job under way is looked at again.
     pub step: Duration,
+    /// Until it is looked at again whether what is carried out is done.
+    pub step_working: Duration,
     /// Until a job that waits for hours, or none, is looked at again.
     pub step_slow: Duration,
     /// While a job is under way, after a check-in that was not answered: a halt must reach hosts soon.
@@ -62,6 +64,7 @@ impl Default for Pace {
             full: seconds(6 * 3600),
             renew: seconds(15 * 60),
             step: seconds(1),
+            step_working: Duration::from_millis(200),
             step_slow: seconds(30),
             unanswered: seconds(10),
             news_min: seconds(1),

@@ -88,6 +88,37 @@ fn each_fault_is_named_with_its_remedy() {
 }
 
 #[test]
+fn the_agent_is_changed_alone_by_canaries_that_bear_nothing_and_by_hosts_that_can_go_back() {
+    type Change = fn(&mut Plan);
+    let of_agent = |change: Change| {
+        faults(|plan| {
+            plan.classes[0].changes.truncate(1);
+            plan.classes[0].changes[0].name = "palisade".to_owned();
+            change(plan);
+        })
+    };
+    assert_eq!(of_agent(|_| {}), Vec::<String>::new());
+    let cases: [(&str, Change); 6] = [
+        ("changes openssl in a plan that changes the agent", |plan| {
+            let other = good().classes[0].changes[0].clone();
+            plan.classes[0].changes.push(other);
+        }),
+        ("changes openssl in a plan that changes the agent", |plan| {
+            let other = rollout::plan::HostClass { name: "other".to_owned(), ..good().classes[0].clone() };
+            plan.classes.push(other);
+        }),
+        ("hosts that have none", |plan| plan.classes[0].changes[0].from = None),
+        ("could not be taken back", |plan| plan.rollback = Rollback::Never),
+        ("1 canaries may fail", |plan| plan.waves[0].gate.bad_max = 1),
+        ("too short for a new agent", |plan| plan.timing.verify_seconds = 119),
+    ];
+    for (named, change) in cases {
+        let faults = of_agent(change);
+        assert!(faults.iter().any(|fault| fault.contains(named)), "{named}: {faults:#?}");
+    }
+}
+
+#[test]
 fn what_failed_is_refused_in_the_next_plan_unless_the_approvers_overrule_it_by_name() {
     let mut denied = Denylist::default();
     denied.deny(&good(), "debian-12", BEGIN, "1 host rolled back");

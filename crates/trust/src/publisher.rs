@@ -9,7 +9,7 @@ use crate::metadata::{self, SPECIFICATION, from_tough, to_tough};
 use crate::plan::{PLAN_BYTES_MAX, PLANS, PlanName, PlanTarget, sha256};
 use crate::proposal::{self, Proposal};
 use crate::standing::{self, Standing};
-use crate::statement::NotHalted;
+use crate::statement::{Heard, NotHalted};
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -195,6 +195,11 @@ impl<S: Store> Publisher<S> {
 
     /// Says that a rollout is not halted.
     pub fn not_halted(&self, said: &NotHalted) -> Result<Vec<u8>, Error> {
+        Ok(said.sign(self.signer()?)?)
+    }
+
+    /// Says that a host was heard.
+    pub fn heard(&self, said: &Heard) -> Result<Vec<u8>, Error> {
         Ok(said.sign(self.signer()?)?)
     }
 

@@ -1,4 +1,4 @@
-//! What the server says about one job while a rollout runs: the host may pass the point of no return. Short and signed.
+//! What the server says to one host, short and signed: it may pass the point of no return; it was heard.
 //!
 //! A host must hold a fresh [`NotHalted`] before it does what cannot be undone; silence stops it. It answers one check-in,
 //! by its nonce: the host counts its age from when it asked, by its own clock since boot, so that neither a wrong clock
@@ -32,6 +32,19 @@ pub struct NotHalted {
     pub plan: Uuid,
 }
 
+/// The server heard this host. So its agent runs and reaches it: said by nobody who only believes so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heard {
+    /// Who.
+    pub host: Uuid,
+    /// When it was said, whole seconds: for people.
+    #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
+    pub issued_at: Timestamp,
+    /// The check-in that it answers.
+    pub nonce: u64,
+}
+
 /// Why a statement is not believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -48,25 +61,52 @@ pub enum Error {
 #[serde(tag = "_type", rename_all = "kebab-case")]
 enum Body {
     NotHalted(NotHalted),
+    Heard(Heard),
+}
+
+impl Body {
+    fn sign(self, signer: &Signer) -> Result<Vec<u8>, keys::Error> {
+        let mut statement = Signed { signed: self, signatures: Vec::new() };
+        metadata::sign(&mut statement, signer)?;
+        Ok(metadata::canonical(&statement))
+    }
+
+    fn verify(bytes: &[u8], root: &Root) -> Result<Self, Error> {
+        if bytes.len() > STATEMENT_BYTES_MAX {
+            return Err(Error::NotAStatement(format!("it has more than {STATEMENT_BYTES_MAX} bytes")));
+        }
+        let signed: Signed<Self> = serde_json::from_slice(bytes)
+            .map_err(|problem| Error::NotAStatement(metadata::printable(&problem)))?;
+        root.verify_role(&signed).map_err(|_| Error::Unsigned)?;
+        Ok(signed.signed)
+    }
 }
 
 impl NotHalted {
     /// Signs it; with the server's key, or nobody will believe it.
     pub fn sign(&self, signer: &Signer) -> Result<Vec<u8>, keys::Error> {
-        let mut statement = Signed { signed: Body::NotHalted(*self), signatures: Vec::new() };
-        metadata::sign(&mut statement, signer)?;
-        Ok(metadata::canonical(&statement))
+        Body::NotHalted(*self).sign(signer)
     }
 
     pub(crate) fn verify(bytes: &[u8], root: &Root) -> Result<Self, Error> {
-        if bytes.len() > STATEMENT_BYTES_MAX {
-            return Err(Error::NotAStatement(format!("it has more than {STATEMENT_BYTES_MAX} bytes")));
+        match Body::verify(bytes, root)? {
+            Body::NotHalted(said) => Ok(said),
+            Body::Heard(_) => Err(Error::NotAStatement("it says something else".to_owned())),
         }
-        let signed: Signed<Body> = serde_json::from_slice(bytes)
-            .map_err(|problem| Error::NotAStatement(metadata::printable(&problem)))?;
-        root.verify_role(&signed).map_err(|_| Error::Unsigned)?;
-        let Body::NotHalted(said) = signed.signed;
-        Ok(said)
+    }
+}
+
+impl Heard {
+    /// Signs it; with the server's key, or nobody will believe it.
+    pub fn sign(&self, signer: &Signer) -> Result<Vec<u8>, keys::Error> {
+        Body::Heard(*self).sign(signer)
+    }
+
+    pub(crate) fn verify(bytes: &[u8], root: &Root) -> Result<Self, Error> {
+        match Body::verify(bytes, root)? {
+            Body::Heard(said) => Ok(said),
+            Body::NotHalted(_) => Err(Error::NotAStatement("it says something else".to_owned())),
+        }
     }
 }
 
@@ -76,8 +116,10 @@ impl Role for Body {
     const TYPE: RoleType = RoleType::Timestamp;
 
     fn expires(&self) -> tough_jiff::Timestamp {
-        let Self::NotHalted(said) = self;
-        metadata::to_tough(said.issued_at)
+        match self {
+            Self::NotHalted(said) => metadata::to_tough(said.issued_at),
+            Self::Heard(said) => metadata::to_tough(said.issued_at),
+        }
     }
 
     fn version(&self) -> NonZeroU64 {

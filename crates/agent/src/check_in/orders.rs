@@ -31,6 +31,9 @@ impl Running<'_> {
     pub(super) fn heard(&mut self, answer: &CheckedIn) {
         if let Some(part) = &mut self.part {
             part.hear(answer.job.as_ref(), &mut *self.log);
+            if let Some(word) = &answer.heard {
+                part.vouched(word, &mut *self.log);
+            }
         }
         if !answer.hint {
             self.hints = None;

@@ -4,7 +4,7 @@
 use super::driver::{Driver, driver};
 use super::order::{Deed, Order};
 use super::task::{Said, Task};
-use super::{awake, owed, place::Place, restart, unit_files};
+use super::{awake, owed, place::Place, restart, trial, unit_files};
 use crate::program::{Program, is_stopped};
 use crate::settings::Settings;
 use advisory::Problem;
@@ -99,7 +99,10 @@ pub fn carry_out(settings: &Path) -> Result<(), Problem> {
         Deed::Apply | Deed::Repair | Deed::Revert | Deed::Restart => awake::hold(&order, &mut outcome.told),
         Deed::Fetch | Deed::Drain | Deed::Reboot | Deed::GiveBack => None,
     };
-    let done = attempt(&place, &order, settings, &mut outcome);
+    let mut done = attempt(&place, &order, settings, &mut outcome);
+    if order.deed.is_transaction() {
+        done = done.and(trial::changed(&place, &order, &mut outcome.told));
+    }
     drop(held);
     outcome.problem = done.clone().err();
     outcome.ended = Some(Timestamp::now());
@@ -107,7 +110,13 @@ pub fn carry_out(settings: &Path) -> Result<(), Problem> {
     done
 }
 
-fn attempt(place: &Place, order: &Order, settings: &Path, outcome: &mut Outcome) -> Result<(), Problem> {
+/// Does what an order asks, and says what it left.
+pub(super) fn attempt(
+    place: &Place,
+    order: &Order,
+    settings: &Path,
+    outcome: &mut Outcome,
+) -> Result<(), Problem> {
     let settings = Settings::read(settings).map_err(|problem| order.refused(problem))?;
     match order.deed {
         Deed::Drain => return owed::drain(place, order, &settings.hooks, outcome),
@@ -138,6 +147,7 @@ fn attempt(place: &Place, order: &Order, settings: &Path, outcome: &mut Outcome)
         Deed::Apply | Deed::Repair | Deed::Revert => {
             if order.deed == Deed::Apply {
                 outcome.users_before = restart::users(order, class)?;
+                trial::begin(place, order, &plan, class)?;
             }
             let task = Task { place, order, class, is_back: is_back(place, order)? };
             transact(driver()?, &task, outcome)

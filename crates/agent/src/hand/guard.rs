@@ -220,4 +220,4 @@ impl Guard<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -25,6 +25,7 @@ mod restart;
 mod rpm;
 mod staged;
 mod task;
+mod trial;
 mod zypper;
 mod unit_files;
 mod updaters;
@@ -32,6 +33,8 @@ mod updaters;
 pub use deed::carry_out;
 pub use place::{DIRECTORY, Place, SOCKET};
 pub(crate) use restart::{Service, services};
+pub(crate) use trial::is_open as is_on_trial;
+pub use trial::{restore, retire, watch};
 
 use crate::job::clock;
 use crate::program::Program;
@@ -78,6 +81,9 @@ pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
         Ask::Nonce => nonces::draw(&place).map(Reply::Nonce),
         Ask::Begin(order) => begin(&place, &order, settings, &line).map(|()| Reply::Begun),
         Ask::GiveBack => give_back(&place, settings).map(|()| Reply::Begun),
+        Ask::Heard(word) => {
+            trial::heard(&place, &word, line.clone(), Timestamp::now()).map(|()| Reply::Noted)
+        }
     };
     let reply = reply.unwrap_or_else(Reply::Refused);
     if let Reply::Refused(problem) = &reply {
@@ -111,18 +117,23 @@ fn give_back(place: &Place, file: &Path) -> Result<(), Problem> {
 fn start(place: &Place, order: &Order, file: &Path) -> Result<(), Problem> {
     place.keep_order(order)?;
     let program = std::env::current_exe().map_err(|problem| order.refused(problem))?;
-    let run = Program::new("systemd-run")
-        .args(["--quiet", "--collect", "--property=Type=exec"])
-        // Whoever stops the unit does not stop the package manager: what it has begun it ends.
-        .args(["--property=KillMode=process", "--property=TimeoutStopSec=infinity"])
-        .arg(format!("--unit={DEED_UNIT}"))
-        .arg(format!("--description=Palisade: {} plan {}", order.deed, order.plan))
+    let run = deed_unit(&format!("Palisade: {} plan {}", order.deed, order.plan))
         .arg(program)
         .args(["agent", "deed", "--settings"])
         .arg(file);
     run.run_ok().map(|_| ()).map_err(|problem| {
         order.refused(problem).remedy(format!("see systemctl status {DEED_UNIT}; it is tried again"))
     })
+}
+
+/// Has systemd begin the program that is still to be named in the one unit for deeds.
+fn deed_unit(description: &str) -> Program {
+    Program::new("systemd-run")
+        .args(["--quiet", "--collect", "--property=Type=exec"])
+        // Whoever stops the unit does not stop the package manager: what it has begun it ends.
+        .args(["--property=KillMode=process", "--property=TimeoutStopSec=infinity"])
+        .arg(format!("--unit={DEED_UNIT}"))
+        .arg(format!("--description={description}"))
 }
 
 /// This boot, as the journal and the clearances have it.

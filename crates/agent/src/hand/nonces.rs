@@ -35,6 +35,12 @@ pub(super) fn draw(place: &Place) -> Result<u64, Problem> {
 }
 
 impl Nonces {
+    /// When this number was drawn in this boot: time since boot, milliseconds.
+    pub(super) fn drawn_ms(&self, nonce: u64, boot: u64) -> Option<u64> {
+        let found = self.drawn.iter().find(|(drawn, _)| *drawn == nonce && self.boot == boot);
+        found.map(|(_, at)| *at)
+    }
+
     /// Whether the answer to this number is younger than `seconds`.
     pub(super) fn is_fresh(&self, nonce: u64, seconds: u32, boot: u64, uptime_ms: u64) -> bool {
         let lasts_ms = u64::from(seconds) * 1_000;

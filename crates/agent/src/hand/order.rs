@@ -105,6 +105,8 @@ pub(crate) enum Ask {
     Begin(Order),
     /// What was taken from the host for a job is to be given back; by which job, this half knows.
     GiveBack,
+    /// The centre's signed word that it heard this host.
+    Heard(String),
 }
 
 /// What this half answers.
@@ -118,6 +120,7 @@ pub(crate) enum Reply {
     },
     Nonce(u64),
     Begun,
+    Noted,
     Refused(Problem),
 }
 

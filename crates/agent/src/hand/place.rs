@@ -230,6 +230,22 @@ impl Place {
         self.write(&deeds(order.digest, order.fence), &all)
     }
 
+    /// Adds to what is told of the last order of a job.
+    pub(super) fn tell_last(&self, order: &Order, told: String) -> Result<(), Problem> {
+        let mut all = self.outcomes(order.digest, order.fence);
+        let Some(last) = all.last_mut() else { return Ok(()) };
+        last.told.push(told);
+        self.write(&deeds(order.digest, order.fence), &all)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.path(name)
+    }
+
+    pub(super) fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        self.0.folder(name)
+    }
+
     /// What became of each order of a job, oldest first; empty where nothing was kept, or it cannot be read.
     pub(crate) fn outcomes(&self, digest: Digest, fence: u64) -> Vec<Outcome> {
         Self::outcomes_in(self.0.directory(), digest, fence)
@@ -289,7 +305,7 @@ impl Place {
         }
     }
 
-    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Problem> {
+    pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Problem> {
         let bytes = self.0.read(name, FILE_BYTES_MAX);
         let bytes = bytes.map_err(|problem| self.failed(&format!("read {name} in"), &problem))?;
         let read = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
@@ -298,13 +314,13 @@ impl Place {
         })
     }
 
-    fn write(&self, name: &str, what: &impl Serialize) -> Result<(), Problem> {
+    pub(super) fn write(&self, name: &str, what: &impl Serialize) -> Result<(), Problem> {
         let bytes = serde_json::to_vec(what).map_err(io::Error::other);
         let bytes = bytes.map_err(|problem| self.failed(&format!("write {name} in"), &problem))?;
         self.keep(name, &bytes)
     }
 
-    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Problem> {
+    pub(super) fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Problem> {
         let kept = self.0.keep(name, bytes, Durable::Yes);
         kept.map_err(|problem| self.failed(&format!("write {name} in"), &problem).remedy("free some space"))
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 /// Longest time that all restarts together may take: a database that recovers takes minutes.
 const RESTARTS_WITHIN: Duration = Duration::from_secs(900);
 /// The other half, which is restarted last: it learns from its journal where it was.
-const AGENT_UNIT: &str = "palisade-agent.service";
+pub(super) const AGENT_UNIT: &str = "palisade-agent.service";
 
 /// Restarts what maps old files of a class.
 pub(super) fn restart(order: &Order, class: &HostClass, outcome: &mut Outcome) -> Result<(), Problem> {

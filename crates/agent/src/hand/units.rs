@@ -1,6 +1,10 @@
 //! What is known about units: which cannot be restarted while the host is up, and how a configuration is tested first.
 
+use super::DEED_UNIT;
+use crate::program::Program;
+use advisory::Problem;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Units whose restart costs more than it brings: what they hold ends with them.
 const DEFERRED: [&str; 10] = [
@@ -51,9 +55,55 @@ pub(super) fn config_test(unit: &str) -> Option<(&'static str, &'static [&'stati
     })
 }
 
+/// Where the kernel shows the cgroup of a deed, on hosts with one hierarchy.
+const DEED_CGROUP: &str = "/sys/fs/cgroup/system.slice/palisade-deed.service";
+/// How often systemd is asked while that is there.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
+
+/// Looks whether a deed is under way, again and again: as long as its cgroup is there systemd is asked rarely. What a deed
+/// left behind may keep the cgroup; so systemd has the last word.
+#[derive(Debug, Default)]
+pub(crate) struct DeedSight(Option<Instant>);
+
+impl DeedSight {
+    pub(crate) fn is_working(&mut self) -> Result<bool, Problem> {
+        let was_working = self.0.is_some_and(|asked| asked.elapsed() < ASKED_EVERY);
+        if was_working && Path::new(DEED_CGROUP).exists() {
+            return Ok(true);
+        }
+        let is = is_working()?;
+        self.0 = is.then(Instant::now);
+        Ok(is)
+    }
+}
+
+/// Whether a deed is under way. Listed, not shown: a unit that is gone would be looked for again, each time with a line in the
+/// log.
+pub(super) fn is_working() -> Result<bool, Problem> {
+    let listed =
+        Program::new("systemctl").args(["list-units", "--all", "--plain", "--no-legend", DEED_UNIT]).run_ok();
+    let listed = listed.map_err(|problem| {
+        Problem::new("look at", DEED_UNIT, problem)
+            .remedy("nothing follows until it can be seen; see systemctl")
+    })?;
+    Ok(is_active(&String::from_utf8_lossy(&listed.stdout)))
+}
+
+/// What `systemctl list-units` prints of one unit: `UNIT LOAD ACTIVE SUB DESCRIPTION`, or nothing.
+fn is_active(text: &str) -> bool {
+    text.split_whitespace().nth(2).is_some_and(|state| !matches!(state, "inactive" | "failed"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deed_is_under_way_until_systemd_says_that_it_is_over() {
+        let line = |state| format!("palisade-deed.service loaded {state} start Palisade: apply plan 0192\n");
+        assert!(["active", "activating", "deactivating"].iter().all(|state| is_active(&line(state))));
+        assert!(!["inactive", "failed"].iter().any(|state| is_active(&line(state))) && !is_active(""));
+    }
 
     #[test]
     fn a_session_the_bus_and_a_terminal_are_not_restarted_under_people_and_a_service_is() {

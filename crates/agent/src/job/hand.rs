@@ -45,6 +45,16 @@ pub(crate) trait Hand: fmt::Debug {
         None
     }
 
+    /// Whether the agent itself was changed, and the centre has not said yet that it was heard.
+    fn is_on_trial(&self) -> bool {
+        false
+    }
+
+    /// Takes the centre's signed word that it was heard.
+    fn heard(&mut self, _word: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// What it adds to the probes' answer.
     fn healthy(&self, probes: Option<bool>) -> Option<bool> {
         probes

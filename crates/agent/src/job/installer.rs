@@ -8,8 +8,8 @@ use crate::hand::deed::Outcome;
 use crate::hand::driver::{Driver, is_for_this_host};
 use crate::hand::order::{Ask, Deed, Given, Line, Order, Reply};
 use crate::hand::place::{DIRECTORY, Place, SOCKET};
-use crate::hand::{DEED_UNIT, PATIENCE, Service, services};
-use crate::program::Program;
+use crate::hand::units::DeedSight;
+use crate::hand::{PATIENCE, Service, is_on_trial, services};
 use crate::settings::{HandKind, Settings};
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
@@ -33,6 +33,7 @@ pub(super) struct Installer {
     source: Arc<Source>,
     /// The other half's directory.
     place: PathBuf,
+    deed: DeedSight,
     /// What was told last.
     told: Option<Timestamp>,
     /// What is to be told.
@@ -59,8 +60,8 @@ impl Installer {
         let place = PathBuf::from(DIRECTORY);
         let sight = Sight::new(root, &place.join(crate::state::PACKAGES), machine, group);
         let (kind, has_hooks) = (settings.agent.hand, !settings.hooks.drain.is_empty());
-        let (told, tells, watched, well) = (None, None, None, None);
-        Ok(Self { kind, driver, sight, source, place, told, tells, watched, well, has_hooks })
+        let (deed, told, tells, watched, well) = (DeedSight::default(), None, None, None, None);
+        Ok(Self { kind, driver, sight, source, place, deed, told, tells, watched, well, has_hooks })
     }
 
     /// What a look tells of what was taken from the host, besides.
@@ -99,7 +100,7 @@ impl Installer {
                 }
                 .map_err(failed)?,
                 Reply::Refused(problem) => return Err(problem),
-                reply @ (Reply::Nonce(_) | Reply::Begun) => return Ok(reply),
+                reply @ (Reply::Nonce(_) | Reply::Begun | Reply::Noted) => return Ok(reply),
             }
         }
     }
@@ -108,19 +109,6 @@ impl Installer {
         let mut bytes = Vec::new();
         self.source.fetch(name, bytes_max, PATIENCE)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
-    }
-
-    /// Whether a deed is under way. Listed, not shown: a unit that is gone would be looked for again, each time with a line
-    /// in the log.
-    fn is_working() -> Result<bool, Problem> {
-        let listed = Program::new("systemctl")
-            .args(["list-units", "--all", "--plain", "--no-legend", DEED_UNIT])
-            .run_ok();
-        let listed = listed.map_err(|problem| {
-            Problem::new("look at", DEED_UNIT, problem)
-                .remedy("nothing follows until it can be seen; see systemctl")
-        })?;
-        Ok(is_active(&String::from_utf8_lossy(&listed.stdout)))
     }
 
     /// Takes what became of the last order of this job, if it was not told yet.
@@ -172,11 +160,6 @@ impl Installer {
     }
 }
 
-/// What `systemctl list-units` prints of one unit: `UNIT LOAD ACTIVE SUB DESCRIPTION`, or nothing.
-fn is_active(text: &str) -> bool {
-    text.split_whitespace().nth(2).is_some_and(|state| !matches!(state, "inactive" | "failed"))
-}
-
 impl Hand for Installer {
     fn kind(&self) -> HandKind {
         self.kind
@@ -191,7 +174,7 @@ impl Hand for Installer {
     }
 
     fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem> {
-        let working = Self::is_working()?;
+        let working = self.deed.is_working()?;
         if working && job.stage.is_past_return() {
             // A database that is being written is no answer, and nothing is asked of it before the end.
             return Ok(Look { working, ..self.glance(now) });
@@ -231,7 +214,7 @@ impl Hand for Installer {
     fn nonce(&mut self) -> Option<u64> {
         match self.ask(&Ask::Nonce) {
             Ok(Reply::Nonce(nonce)) => Some(nonce),
-            Ok(Reply::Need { .. } | Reply::Begun | Reply::Refused(_)) => None,
+            Ok(Reply::Need { .. } | Reply::Begun | Reply::Noted | Reply::Refused(_)) => None,
             Err(problem) => {
                 self.tells = Some(problem);
                 None
@@ -243,7 +226,19 @@ impl Hand for Installer {
         self.tells.take()
     }
 
+    fn is_on_trial(&self) -> bool {
+        is_on_trial(&self.place)
+    }
+
+    fn heard(&mut self, word: &str) -> Result<(), Problem> {
+        self.ask(&Ask::Heard(word.to_owned())).map(|_| ())
+    }
+
     fn healthy(&self, probes: Option<bool>) -> Option<bool> {
+        if self.watched.is_some() && self.is_on_trial() {
+            // It can be ill by now, but not well.
+            return if probes == Some(false) || self.well == Some(false) { Some(false) } else { None };
+        }
         if self.watched.is_none() {
             return probes;
         }
@@ -259,17 +254,5 @@ impl Hand for Installer {
         let waits = |outcome: &&Outcome| outcome.ended.is_none() && !outcome.deed.is_transaction();
         let told = outcomes.last().filter(waits).and_then(|outcome| outcome.told.last().cloned());
         told.or_else(|| self.driver.progress(&Place::log_in(&self.place, job.digest, job.fence)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deed_is_under_way_until_systemd_says_that_it_is_over() {
-        let line = |state| format!("palisade-deed.service loaded {state} start Palisade: apply plan 0192\n");
-        assert!(["active", "activating", "deactivating"].iter().all(|state| is_active(&line(state))));
-        assert!(!["inactive", "failed"].iter().any(|state| is_active(&line(state))) && !is_active(""));
     }
 }

@@ -13,6 +13,9 @@ use std::io;
 /// Bytes of the file; with 256 plans remembered as denied it has 11 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// Entries that one version may have written in a trial, where it cannot be read how many.
+const SEQ_UNKNOWN: u64 = 1_000;
+
 /// What is written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +56,22 @@ pub(super) fn write(state: &State, hand: HandKind, journal: &Journal) -> io::Res
     state.keep(JOURNAL, &bytes, Durable::Yes)
 }
 
+/// Puts back the page that this version wrote last (`kept`), where what lies there now cannot be read by it: a newer one wrote it, and
+/// is gone. Gives whether that was done.
+pub(crate) fn mend(state: &State, kept: &[u8]) -> io::Result<bool> {
+    let there = state.read(JOURNAL, FILE_BYTES_MAX)?.unwrap_or_default();
+    if serde_json::from_slice::<Page>(&there).is_ok() {
+        return Ok(false);
+    }
+    let mut page: Page = serde_json::from_slice(kept)?;
+    // The centre has heard later entries: whoever counts on from the old ones would not be listened to.
+    let newer: serde_json::Value = serde_json::from_slice(&there).unwrap_or_default();
+    let heard = newer["journal"]["seq"].as_u64().unwrap_or(page.journal.seq.saturating_add(SEQ_UNKNOWN));
+    page.journal.seq = page.journal.seq.max(heard);
+    state.keep(JOURNAL, &serde_json::to_vec(&page)?, Durable::Yes)?;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +105,38 @@ mod tests {
             let told = read(&state, HandKind::Dry).unwrap_err().to_string();
             assert!(told.contains("nothing is begun"), "{told}");
         }
+    }
+
+    #[test]
+    fn what_a_newer_agent_wrote_is_refused_and_the_previous_page_goes_on_from_its_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::create(&directory.path().join("state")).unwrap();
+        let work = Work {
+            plan: PlanId(uuid::Uuid::from_u128(7)),
+            digest: Digest::of(b"plan"),
+            fence: 3,
+            direction: Direction::Forward,
+        };
+        let journal = Journal { work: Some(work), stage: Stage::Applying, seq: 4, ..Journal::default() };
+        write(&state, HandKind::Apt, &journal).unwrap();
+        let path = state.path(JOURNAL);
+        let kept = std::fs::read(&path).unwrap();
+        assert!(!mend(&state, &kept).unwrap(), "it can be read");
+        let text = String::from_utf8(kept.clone()).unwrap().replace("\"seq\":4", "\"seq\":9");
+        for newer in [
+            text.replace("\"applying\"", "\"draining\""),
+            text.replace("\"tries\"", "\"drained\":true,\"tries\""),
+            text.replace("\"fence\"", "\"lane\":1,\"fence\""),
+        ] {
+            assert_ne!(newer, text);
+            std::fs::write(&path, &newer).unwrap();
+            let told = read(&state, HandKind::Apt).unwrap_err().to_string();
+            assert!(told.contains("nothing is begun"), "{told}");
+            assert!(mend(&state, &kept).unwrap());
+            assert_eq!(read(&state, HandKind::Apt).unwrap(), Journal { seq: 9, ..journal.clone() });
+        }
+        std::fs::write(&path, "torn").unwrap();
+        assert!(mend(&state, &kept).unwrap());
+        assert_eq!(read(&state, HandKind::Apt).unwrap().seq, 1_004);
     }
 }

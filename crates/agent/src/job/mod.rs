@@ -21,6 +21,7 @@ pub use approvals::TrustStatus;
 pub use approvals::newest_root;
 pub(crate) use approvals::pin;
 pub(crate) use evidence::Untold;
+pub(crate) use journal::mend as mend_journal;
 pub use receipts::{JobStatus, Receipt};
 pub(crate) use source::Source;
 
@@ -76,6 +77,8 @@ pub(crate) struct Converging {
     /// The server's last signed word that the rollout is not halted.
     clearance: Option<String>,
     watch: Option<Watch>,
+    /// Whether the last check-in asked the centre to say that it heard it.
+    vouch: bool,
     receipts: Receipts,
     /// When it was last begun to give back what is owed.
     gave_back: Option<Instant>,
@@ -137,6 +140,7 @@ impl Converging {
             clearance: None,
             watch: None,
             gave_back: None,
+            vouch: false,
         })
     }
 
@@ -144,11 +148,26 @@ impl Converging {
     pub(crate) fn ask(&mut self) -> Option<order::CheckIn> {
         // Without chance no nonce, and without a nonce no question.
         // What is asked for with a number of the hand's own, the hand can tell the age of.
-        let drawn = if self.journal.stage == Stage::Fetched { self.hand.nonce() } else { None };
+        let is_on_trial = self.hand.is_on_trial();
+        let drawn =
+            if self.journal.stage == Stage::Fetched || is_on_trial { self.hand.nonce() } else { None };
+        self.vouch = is_on_trial && drawn.is_some();
         let nonce = drawn.or_else(|| getrandom::u64().ok())?;
         let healthy = self.healthy(Timestamp::now());
         let boot = self.hand.boot();
         Some(self.memory.ask(&self.journal, nonce, boot, clock::uptime_ms(), self.machine, healthy))
+    }
+
+    /// Whether the check-in that was drawn up last asks the centre to say, signed, that it heard it.
+    pub(crate) fn wants_word(&self) -> bool {
+        self.vouch
+    }
+
+    /// Gives the hand the centre's word that it heard this host.
+    pub(crate) fn vouched(&mut self, word: &str, log: &mut dyn FnMut(Told)) {
+        if let Err(problem) = self.hand.heard(word) {
+            self.receipts.trouble(problem, log);
+        }
     }
 
     /// Takes what the server told, as far as it is signed or can only stop this host.
@@ -214,7 +233,8 @@ impl Converging {
                 again = self.pace.step;
             }
         }
-        let news = self.journal.seq != before || self.journal.work.map(|work| work.fence) != fence;
+        let unheard = !self.vouch && self.hand.is_on_trial();
+        let news = self.journal.seq != before || self.journal.work.map(|work| work.fence) != fence || unheard;
         Driven { news, again }
     }
 
@@ -399,6 +419,9 @@ impl Converging {
     fn why(&self, pause: &Pause) -> Option<String> {
         // An order that was heard and not taken lacks its plan, or the approvers' word.
         let lacks = *pause == Pause::Idle && self.is_under_way();
+        if *pause == Pause::Watching && self.hand.is_on_trial() {
+            return Some("the new agent waits for the centre's word that it was heard".to_owned());
+        }
         if *pause == Pause::Working {
             let group = self.hand.glance(Timestamp::now()).group;
             let job = of(self.host, &self.journal, &self.approvals, &group);
@@ -420,6 +443,8 @@ impl Converging {
 
     fn until_next(&self, pause: &Pause) -> Duration {
         match pause {
+            // Before the point of no return each look reads the whole package database.
+            Pause::Working if self.journal.stage.is_past_return() => self.pace.step_working,
             Pause::Working | Pause::Measuring | Pause::Watching => self.pace.step,
             Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
                 self.pace.step.saturating_mul(2)

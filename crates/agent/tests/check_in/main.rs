@@ -119,6 +119,7 @@ fn pace() -> Pace {
         settling: ms(0),
         renew: ms(50),
         step: ms(20),
+        step_working: ms(50),
         step_slow: ms(200),
         unanswered: ms(50),
         news_min: ms(0),

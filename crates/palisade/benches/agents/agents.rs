@@ -161,6 +161,7 @@ impl Agent {
             seq: self.seq.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1,
             inventory: self.inventory.clone(),
             job: None,
+            vouch: false,
         };
         let body = serde_json::to_string(&check_in)?;
         let request = format!(

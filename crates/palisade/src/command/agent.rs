@@ -55,6 +55,12 @@ pub(crate) enum AgentCommand {
     /// Carry out the order that was verified last, as root
     #[command(hide = true)]
     Deed(hand::Deed),
+    /// Wait until the new agent is heard, and take it back if it is not, as root
+    #[command(hide = true)]
+    Watchdog,
+    /// Take the new agent back now, as root
+    #[command(hide = true)]
+    Restore,
 }
 
 /// Makes a key, which never leaves this host, and has the server give a certificate for it. The token is good once; its
@@ -196,6 +202,8 @@ pub(crate) fn run(command: &AgentCommand) -> Result<ExitCode> {
         AgentCommand::Uninstall(arguments) => uninstall(arguments),
         AgentCommand::Hand(arguments) => hand::hand(arguments),
         AgentCommand::Deed(arguments) => Ok(hand::deed(arguments)),
+        AgentCommand::Watchdog => Ok(hand::watchdog()),
+        AgentCommand::Restore => Ok(hand::restore()),
     };
     ended.or_else(|problem| exit_code(&problem).ok_or(problem))
 }

@@ -11,8 +11,10 @@ pub(super) const DENIED_MAX: usize = 256;
 /// Leases and clearances end an eighth early: a clock since boot is not that wrong.
 const MARGIN: u64 = 8;
 
-/// Written and synced before what it says is begun.
+/// Written and synced before what it says is begun. What a newer agent wrote and this one does not know is refused: to pass
+/// over it could mean to begin a second time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Journal {
     /// The job; `None`: there was none yet.
     pub work: Option<Work>,
@@ -36,6 +38,7 @@ pub struct Journal {
 
 /// A job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Work {
     /// The plan.
     pub plan: PlanId,

@@ -1,5 +1,6 @@
 //! Every fault of a plan, each with its remedy: asked before it is signed, and again by whoever loads it.
 
+pub mod agent;
 mod replay;
 
 use super::{
@@ -94,6 +95,7 @@ impl Plan {
         self.check_probes(&groups, &mut faults);
         self.check_replays(&groups, &mut faults);
         self.check_timing(&mut faults);
+        agent::check(self, &mut faults);
         if let Err(problem) = Calendar::read(&self.windows, &self.blackouts, zones) {
             faults.0.push(problem);
         }

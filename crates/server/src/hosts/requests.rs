@@ -256,7 +256,12 @@ impl Desk {
                 let next_seconds = self.app.config.agents.check_in_seconds;
                 let rehearse = self.planning.due(&peer.host.to_string());
                 let Checked { told, hint } = checked;
-                Ok(json(StatusCode::OK, &CheckedIn { next_seconds, report, job: told, rehearse, hint }))
+                let nonce = check_in.job.as_ref().filter(|_| check_in.vouch).map(|said| said.nonce);
+                let heard = nonce.and_then(|nonce| self.rollouts.vouch(peer.host, nonce));
+                Ok(json(
+                    StatusCode::OK,
+                    &CheckedIn { next_seconds, report, job: told, rehearse, hint, heard },
+                ))
             }
             Heard::Refused(barred) => Err(refused(barred)),
             Heard::Malformed(field) => Err(not_a_hash(field)),

@@ -15,6 +15,7 @@ use exposure::selector::{Facts, Selector, release_word};
 use jiff::{SignedDuration, Timestamp};
 use roaring::RoaringBitmap;
 use rollout::plan::HostId;
+use rollout::plan::check::agent::PACKAGE as AGENT;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -131,6 +132,7 @@ impl Planning {
             selection.machines.push(image.machine);
         }
         selection.hosts.sort_by_key(|host| host.id);
+        own_package_alone(asked, &mut selection, &mut left_out);
         selection.left_out = left_out.into_iter().map(|(why, hosts)| LeftOut { why, hosts }).collect();
         if selection.hosts.is_empty() && selection.faults.is_empty() {
             let reasons: Vec<String> =
@@ -237,6 +239,31 @@ impl Selects {
             affected_by: &|id| self.lookup.affected_by(number, id),
         })
     }
+}
+
+/// The agents' own package is changed by a plan of its own, when everything else is done: what is planned together fails, and
+/// is taken back, together.
+fn own_package_alone(asked: &Asked, selection: &mut Selection, left_out: &mut BTreeMap<String, u64>) {
+    let others = selection.hosts.iter().flat_map(|host| &host.sources).any(|source| source != AGENT);
+    if !others || !selection.hosts.iter().any(|host| host.sources.contains(AGENT)) {
+        return;
+    }
+    if !asked.everything {
+        selection.faults.push(format!(
+            "fix: {AGENT} is the agents' own package, which changes by itself and last: leave it out here, and plan it \
+             when this rollout is complete"
+        ));
+        return;
+    }
+    let mut agents = 0;
+    for host in &mut selection.hosts {
+        agents += usize::from(host.sources.remove(AGENT));
+    }
+    selection.hosts.retain(|host| !host.sources.is_empty());
+    let why = format!(
+        "their agents are left out: they change by a plan of their own, fix {AGENT}, when this is complete"
+    );
+    note(left_out, &why, agents);
 }
 
 fn note(left_out: &mut BTreeMap<String, u64>, why: &str, hosts: usize) {
@@ -403,5 +430,46 @@ impl Pieces {
             packages,
         };
         Some(Image { hosts: contents.hosts, machine, newer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(number: u128, sources: &[&str]) -> Host {
+        Host {
+            id: HostId(Uuid::from_u128(number)),
+            name: format!("host-{number}"),
+            seen_at: Timestamp::UNIX_EPOCH,
+            machine: 0,
+            sources: sources.iter().map(|&source| source.to_owned()).collect(),
+            role: String::new(),
+            region: String::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_agent_is_planned_by_itself_and_whoever_asks_for_everything_is_told_that_it_is_left_out() {
+        let hosts =
+            || vec![needs(1, &["openssl", "palisade"]), needs(2, &["palisade"]), needs(3, &["openssl"])];
+        let ask = |asked: &Asked, hosts| {
+            let (mut selection, mut left_out) =
+                (Selection { hosts, ..Selection::default() }, BTreeMap::new());
+            own_package_alone(asked, &mut selection, &mut left_out);
+            let names: Vec<String> = selection.hosts.iter().map(|host| host.name.clone()).collect();
+            (names, selection.faults, left_out.into_values().collect::<Vec<_>>())
+        };
+        let all = Asked { everything: true, ..Asked::default() };
+        let both = Asked { fix: vec!["openssl".to_owned(), "palisade".to_owned()], ..Asked::default() };
+        let (names, faults, left_out) = ask(&all, hosts());
+        assert_eq!((names.join(" ").as_str(), faults.len(), left_out), ("host-1 host-3", 0, vec![2]));
+        let (_, faults, _) = ask(&both, hosts());
+        assert!(faults[0].contains("by itself and last"), "{faults:?}");
+        for alone in [&all, &both] {
+            let (names, faults, left_out) = ask(alone, vec![needs(2, &["palisade"])]);
+            assert_eq!((names.len(), faults.len(), left_out.len()), (1, 0, 0));
+        }
     }
 }

@@ -41,7 +41,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use trust::statement::NotHalted;
+use trust::statement::{Heard, NotHalted};
 use uuid::Uuid;
 use view::{Caller, View};
 use wire::v1::{Told, Watch};
@@ -165,6 +165,14 @@ impl Rollouts {
         }
         let watch = seats.iter().find_map(|open| open.watches(caller.host));
         Ok(Checked { told: self.told(&answer, watch, now)?, hint: !moving.is_empty() })
+    }
+
+    /// Says, signed, that a host was heard; `None` where nothing can be signed: then it is not believed to be.
+    pub fn vouch(&self, host: Uuid, nonce: u64) -> Option<String> {
+        let said = Heard { host, issued_at: self.now(), nonce };
+        let signed = self.signing.heard(&said);
+        let signed = signed.inspect_err(|problem| tracing::error!(%host, "vouch for a host: {problem}"));
+        String::from_utf8(signed.ok()?).ok()
     }
 
     /// Follows what this server or another one did.

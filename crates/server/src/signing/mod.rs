@@ -39,7 +39,7 @@ use tokio::sync::{Mutex, Notify};
 use trust::keys::{PublicKey, Signer};
 use trust::publisher::STANDING;
 use trust::standing::{Custody, Standing};
-use trust::statement::NotHalted;
+use trust::statement::{Heard, NotHalted};
 use trust::{proposal, publisher, standing};
 use uuid::Uuid;
 
@@ -232,6 +232,13 @@ impl Signing {
 
     /// Says that a rollout is not halted. Touches nothing but memory.
     pub fn not_halted(&self, said: &NotHalted) -> Result<Vec<u8>, Error> {
+        let known = self.known();
+        let signer = known.signer.as_ref().ok_or_else(|| no_key(known.standing.as_ref()))?;
+        Ok(said.sign(signer)?)
+    }
+
+    /// Says that a host was heard. Touches nothing but memory.
+    pub fn heard(&self, said: &Heard) -> Result<Vec<u8>, Error> {
         let known = self.known();
         let signer = known.signer.as_ref().ok_or_else(|| no_key(known.standing.as_ref()))?;
         Ok(said.sign(signer)?)

@@ -201,6 +201,7 @@ impl Agent {
             seq: 1,
             inventory: String::new(),
             job: None,
+            vouch: false,
         };
         let certificate = certificate.to_owned();
         Self { id, key, certificate, config, check_in, address: centre.address }

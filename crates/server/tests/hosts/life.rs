@@ -30,7 +30,14 @@ async fn a_host_enrols_checks_in_reports_and_then_nothing_is_written() {
         let first: CheckedIn = agent.check_in().await.read();
         assert_eq!(
             first,
-            CheckedIn { next_seconds: 60, report: false, job: None, rehearse: None, hint: false }
+            CheckedIn {
+                next_seconds: 60,
+                report: false,
+                job: None,
+                rehearse: None,
+                hint: false,
+                heard: None
+            }
         );
         let seen = inventory(&[("openssl", "3.0.1-1"), ("zlib1g", "1.2-3")]);
         agent.check_in.inventory = "1".repeat(64);

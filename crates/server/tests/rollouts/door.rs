@@ -175,12 +175,19 @@ impl Centre {
             seq: 1,
             inventory: String::new(),
             job: Some(host.agent.says()),
+            vouch: host.name == "canary",
         };
         let body = serde_json::to_vec(&said).unwrap();
         assert!(body.len() < 1_024, "{} bytes", body.len());
         let (status, body) = self.ask(&host.config, "POST", CHECK_IN_PATH, &body).await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
         let checked: CheckedIn = serde_json::from_slice(&body).unwrap();
+        assert_eq!(checked.heard.is_some(), said.vouch, "only who asks for it is vouched for");
+        if let Some(heard) = &checked.heard {
+            let heard: serde_json::Value = serde_json::from_str(heard).unwrap();
+            assert_eq!(heard["signed"]["host"], serde_json::json!(host.agent.host));
+            assert_eq!(heard["signed"]["nonce"], said.job.unwrap().nonce);
+        }
         host.agent.hears(checked.job.as_ref());
         checked
     }

@@ -13,7 +13,7 @@ use crate::kept::Kept;
 use crate::metadata;
 use crate::plan::{PlanName, PlanTarget};
 use crate::standing::{Standing, listed, tuf_name};
-use crate::statement::NotHalted;
+use crate::statement::{Heard, NotHalted};
 use crate::transport::{
     Broken, Fetch, METADATA_BASE, ROOT_BYTES_MAX, ROOTS_MAX, SNAPSHOT_BYTES_MAX, Session, TARGETS_BASE,
     TARGETS_BYTES_MAX, TIMESTAMP_BYTES_MAX,
@@ -234,6 +234,12 @@ impl Trusted {
     pub fn not_halted(&self, bytes: &[u8], now: Timestamp) -> Result<NotHalted, SaidError> {
         self.check_root(now)?;
         Ok(NotHalted::verify(bytes, &self.root.signed)?)
+    }
+
+    /// Verifies a [`Heard`] in the same way.
+    pub fn heard(&self, bytes: &[u8], now: Timestamp) -> Result<Heard, SaidError> {
+        self.check_root(now)?;
+        Ok(Heard::verify(bytes, &self.root.signed)?)
     }
 
     /// The repository, unless something in it has expired since.

@@ -1,9 +1,9 @@
-//! "Not halted": who may say so, and about what.
+//! "Not halted" and "heard": who may say so, and about what.
 
 use crate::world::{World, key};
 use jiff::Timestamp;
 use serde_json::json;
-use trust::statement::{Error, NotHalted};
+use trust::statement::{Error, Heard, NotHalted};
 use trust::trusted::SaidError;
 use uuid::Uuid;
 
@@ -77,4 +77,21 @@ fn not_halted_needs_a_root_that_is_good() {
     let bytes = world.publisher.not_halted(&said(&world)).unwrap();
     world.passes(24 * 365);
     assert!(matches!(host.not_halted(&bytes, world.now), Err(SaidError::Trust(_))));
+}
+
+#[test]
+fn that_a_host_was_heard_says_the_server_alone_and_it_says_nothing_else() {
+    let world = World::new(1, 1);
+    let (_directory, host) = world.host();
+    let said = Heard { host: Uuid::from_u128(7), issued_at: world.now, nonce: 5 };
+    let bytes = world.publisher.heard(&said).unwrap();
+    assert_eq!(host.heard(&bytes, world.now).unwrap(), said);
+    let by_another = said.sign(&key("stranger")).unwrap();
+    assert!(matches!(host.heard(&by_another, world.now), Err(SaidError::Statement(Error::Unsigned))));
+    assert!(
+        matches!(verified(&host, &bytes, world.now), Err(Error::NotAStatement(_))),
+        "it lets nobody begin"
+    );
+    let other = world.publisher.not_halted(&self::said(&world)).unwrap();
+    assert!(matches!(host.heard(&other, world.now), Err(SaidError::Statement(Error::NotAStatement(_)))));
 }

@@ -119,6 +119,10 @@ pub struct CheckIn {
     /// What the host says about the plan it carries out; missing from an agent that carries out none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<order::CheckIn>,
+    /// Whether the server is to say, signed, that it heard this: asked after the agent itself was changed, until it is
+    /// said. It answers the nonce of `job`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vouch: bool,
 }
 
 /// What the server wants.
@@ -137,6 +141,9 @@ pub struct CheckedIn {
     /// Whether the server keeps a connection open on which it hints ([`HINT_PATH`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hint: bool,
+    /// "Heard", signed by the server, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<String>,
 }
 
 /// What a host is to do. None of it is believed: what counts is signed, or can only stop the host.

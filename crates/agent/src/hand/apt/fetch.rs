@@ -30,8 +30,19 @@ pub(super) fn fetch(task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
     if missing.is_empty() {
         return Ok(());
     }
-    // What an index says does not count in the end: the digest does. So one archive of many that cannot be read is no
-    // reason to stop, as long as the files come.
+    let directory = downloads().map_err(|problem| {
+        task.order.refused(format!("no place to download to: {problem}")).remedy("free some space")
+    })?;
+    // The indexes that lie here name what is wanted, as a rule, and whether it is that the digest says: they are read anew
+    // only where a file does not come.
+    let names: Vec<String> = missing.iter().map(exact).collect();
+    let _ = waiting(&download(&names).directory(directory.path()));
+    take(directory.path(), &packages, &mut missing);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // What an index says does not count in the end. So one archive of many that cannot be read is no reason to stop, as long
+    // as the files come.
     let updated = waiting(&update());
     if let Err(reason) = &updated {
         said.told.push(format!("not all archives could be read: {reason}"));
@@ -45,7 +56,6 @@ pub(super) fn fetch(task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
             .refused(reason)
             .remedy("it is tried again; see whether the archive has the file, and the network")
     };
-    let directory = downloads().map_err(|problem| failed(format!("no place to download to: {problem}")))?;
     let names: Vec<String> = missing.iter().map(exact).collect();
     let mut reasons = Vec::new();
     let at_once = waiting(&download(&names).directory(directory.path()));

@@ -17,10 +17,10 @@ use trust::standing::{Change, Founding, Quorum, Standing};
 use trust::statement::NotHalted;
 use uuid::Uuid;
 
-const HOST: Uuid = Uuid::from_u128(1);
+pub(in crate::hand) const HOST: Uuid = Uuid::from_u128(1);
 
 #[derive(Clone, Debug, Default)]
-struct Files(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+pub(in crate::hand) struct Files(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 
 impl Store for Files {
     fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
@@ -33,7 +33,7 @@ impl Store for Files {
     }
 }
 
-fn key(name: &str) -> Signer {
+pub(in crate::hand) fn key(name: &str) -> Signer {
     Signer::File(FileKey::generate(name).unwrap())
 }
 
@@ -46,18 +46,18 @@ fn sign(proposal: &mut Proposal, standing: Option<&Standing>, signers: &[Signer]
 }
 
 /// One plan for one host; two approvers have signed it, if they have.
-struct World {
+pub(in crate::hand) struct World {
     _directory: tempfile::TempDir,
-    place: Place,
+    pub(in crate::hand) place: Place,
     settings: Settings,
-    publisher: Publisher<Files>,
+    pub(in crate::hand) publisher: Publisher<Files>,
     files: Files,
     plan: Plan,
-    now: Timestamp,
+    pub(in crate::hand) now: Timestamp,
 }
 
 impl World {
-    fn new(is_signed: bool) -> Self {
+    pub(in crate::hand) fn new(is_signed: bool) -> Self {
         let now = Timestamp::now();
         let (signers, online) = (vec![key("ada"), key("bob")], key("server"));
         let keys: Vec<_> = signers.iter().map(|signer| signer.public().clone()).collect();
@@ -84,7 +84,7 @@ impl World {
         Self { _directory: directory, place, settings, publisher, files, plan, now }
     }
 
-    fn order(&self, deed: Deed, clearance: impl Into<Option<String>>) -> Order {
+    pub(in crate::hand) fn order(&self, deed: Deed, clearance: impl Into<Option<String>>) -> Order {
         let (plan, digest) = (self.plan.id, self.plan.digest());
         Order {
             deed,
@@ -103,8 +103,15 @@ impl World {
         String::from_utf8(self.publisher.not_halted(&said).unwrap()).unwrap()
     }
 
-    /// Asks; the other end gives every document that is wanted, as the agent does.
     fn admit(&self, order: &Order) -> Result<(), String> {
+        self.giving(|source| {
+            let guard = Guard { place: &self.place, settings: &self.settings, source, now: self.now };
+            guard.admit(order).map_err(|problem| problem.to_string())
+        })
+    }
+
+    /// Asks; the other end gives every document that is wanted, as the agent does.
+    pub(in crate::hand) fn giving<T>(&self, ask: impl FnOnce(Arc<Line>) -> T) -> T {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (source, agent) = (Arc::new(Line::new(ours).unwrap()), Line::new(theirs).unwrap());
         let files = self.files.clone();
@@ -116,11 +123,9 @@ impl World {
                 }
             }
         });
-        let guard = Guard { place: &self.place, settings: &self.settings, source, now: self.now };
-        let admitted = guard.admit(order).map_err(|problem| problem.to_string());
-        drop(guard);
+        let asked = ask(source);
         giving.join().unwrap();
-        admitted
+        asked
     }
 }
 

@@ -87,6 +87,14 @@ pub(super) fn deed(arguments: &Deed) -> ExitCode {
     ended(carry_out(&arguments.settings))
 }
 
+pub(super) fn watchdog() -> ExitCode {
+    ended(agent::hand::watch())
+}
+
+pub(super) fn restore() -> ExitCode {
+    ended(agent::hand::restore())
+}
+
 fn ended(done: Result<(), advisory::Problem>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -115,6 +123,7 @@ pub(super) fn forget(state: &Path) -> Result<()> {
     if state != Path::new(agent::state::DIRECTORY) || !place.is_dir() {
         return Ok(());
     }
+    agent::hand::retire();
     std::fs::remove_dir_all(place).with_context(|| format!("remove {}", place.display()))?;
     println!("removed {}", place.display());
     Ok(())
