@@ -255,6 +255,10 @@ const NOTHING: Observation<'static> = Observation {
     inodes_free: 0,
     stale: false,
     reboot_needed: false,
+    kernel_old: false,
+    leftover: false,
+    duty: rollout::converge::Duty::Unasked,
+    owed: false,
     healthy: None,
     before: Before::Known,
 };

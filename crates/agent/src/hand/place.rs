@@ -4,6 +4,7 @@ use super::deed::Outcome;
 use super::grant::Grant;
 use super::nonces::Nonces;
 use super::order::Order;
+use super::owed::Owed;
 use crate::enrol::Joined;
 use crate::state::{Durable, Lock, PACKAGES, PLANS, State, TRUST, entries, keep_newest, kept_name};
 use advisory::Problem;
@@ -26,6 +27,8 @@ const HOST: &str = "host.json";
 /// The order that is carried out, or was last.
 const ORDER: &str = "order.json";
 const NONCES: &str = "nonces.json";
+/// What a job has taken from this host and is to give back.
+const OWED: &str = "owed.json";
 /// What was verified, by job.
 const GRANTS: &str = "grants";
 /// What each deed of a job left, and what the package manager said, by job.
@@ -159,6 +162,20 @@ impl Place {
         self.write(NONCES, nonces)
     }
 
+    /// What is owed; `None`: nothing.
+    pub(super) fn owed(&self) -> Result<Option<Owed>, Problem> {
+        Ok(self.read::<Option<Owed>>(OWED)?.flatten())
+    }
+
+    /// The same for the other half, which may read here. What cannot be read is none: this half will say so.
+    pub(crate) fn owed_in(directory: &Path) -> Option<Owed> {
+        serde_json::from_slice::<Option<Owed>>(&std::fs::read(directory.join(OWED)).ok()?).ok()?
+    }
+
+    pub(super) fn keep_owed(&self, owed: Option<&Owed>) -> Result<(), Problem> {
+        self.write(OWED, &owed)
+    }
+
     pub(super) fn grant(&self, order: &Order) -> Result<Grant, Problem> {
         Ok(self.read(&grant(order))?.unwrap_or_default())
     }
@@ -222,6 +239,30 @@ impl Place {
     pub(crate) fn outcomes_in(directory: &Path, digest: Digest, fence: u64) -> Vec<Outcome> {
         let bytes = std::fs::read(directory.join(deeds(digest, fence))).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// What carrying out a plan has newly installed on this host, whatever the grant: name and architecture.
+    pub(crate) fn brought_in(directory: &Path, digest: Digest) -> BTreeSet<(String, String)> {
+        let of = format!("{digest}-");
+        let is_of = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            path.extension().is_some_and(|kind| kind == "json")
+                && name.is_some_and(|name| name.starts_with(&of))
+        };
+        let read = |path: PathBuf| -> Vec<Outcome> {
+            serde_json::from_slice(&std::fs::read(path).unwrap_or_default()).unwrap_or_default()
+        };
+        entries(&directory.join(DEEDS))
+            .filter(is_of)
+            .flat_map(read)
+            .flat_map(|outcome| outcome.changed)
+            .filter(|moved| moved.planned && moved.from.is_none() && moved.to.is_some())
+            .map(|moved| (moved.name, moved.arch))
+            .collect()
+    }
+
+    pub(super) fn brought(&self, digest: Digest) -> BTreeSet<(String, String)> {
+        Self::brought_in(self.0.directory(), digest)
     }
 
     /// Forgets the oldest plans, and files that no plan names any more.

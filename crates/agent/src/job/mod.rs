@@ -6,10 +6,10 @@
 pub(crate) mod clock;
 pub(crate) mod sight;
 mod approvals;
-mod apt;
 mod dry;
 mod evidence;
 mod hand;
+mod installer;
 mod journal;
 mod lock;
 mod probes;
@@ -24,6 +24,7 @@ pub(crate) use evidence::Untold;
 pub use receipts::{JobStatus, Receipt};
 pub(crate) use source::Source;
 
+use crate::hand::driver::driver;
 use crate::identity::Identity;
 use crate::pace::Pace;
 use crate::settings::{HandKind, Settings};
@@ -32,6 +33,7 @@ use crate::told::Told;
 use advisory::Problem;
 use approvals::{Approvals, Named, Wanted};
 use hand::{Eyes, Hand};
+use installer::Installer;
 use jiff::Timestamp;
 use probes::{Key, Prober};
 use receipts::Receipts;
@@ -43,12 +45,15 @@ use sight::{Job, Look, Sight};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 use wire::v1::{self, Watch};
 
 /// Steps at one go; more is a step that does not come to rest, and waits a little.
 const STEPS_MAX: usize = 64;
+
+/// Between two tries to give back what is owed of a job that is over.
+const GIVE_BACK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The host's part in rollouts.
 #[derive(Debug)]
@@ -70,6 +75,8 @@ pub(crate) struct Converging {
     clearance: Option<String>,
     watch: Option<Watch>,
     receipts: Receipts,
+    /// When it was last begun to give back what is owed.
+    gave_back: Option<Instant>,
 }
 
 /// What became of driving.
@@ -104,7 +111,12 @@ impl Converging {
         let hand: Box<dyn Hand> = match kind {
             HandKind::Eyes => Box::new(Eyes(sight)),
             HandKind::Dry => Box::new(dry::Dry::new(sight, state.clone())?),
-            HandKind::Apt => Box::new(apt::Apt::new(root, machine, &identity.group, source.clone())),
+            HandKind::Apt | HandKind::Dnf | HandKind::Zypper | HandKind::Pacman => {
+                let driver = driver(kind)
+                    .ok_or_else(|| refused("this host", format!("hand \"{kind}\" is not built")))?;
+                let group = &identity.group;
+                Box::new(Installer::new(settings, driver, root, machine, group, source.clone())?)
+            }
         };
         Ok(Self {
             host: HostId(host),
@@ -117,11 +129,12 @@ impl Converging {
             journal,
             memory: Memory::default(),
             approvals: Approvals::new(state, source, pace),
-            prober: Prober::new(pace.probes),
+            prober: Prober::new(pace.probes, settings.commands.clone()),
             replayer: Replayer::new(state),
             word: None,
             clearance: None,
             watch: None,
+            gave_back: None,
         })
     }
 
@@ -224,7 +237,7 @@ impl Converging {
             self.receipts.trouble(problem, log);
         }
         let healthy = self.healthy(now);
-        if let Some(problem) = self.replayer.told() {
+        for problem in [self.prober.told(), self.replayer.told()].into_iter().flatten() {
             self.receipts.trouble(problem, log);
         }
         let plans = self.approvals.approved(self.begun(), now);
@@ -252,7 +265,16 @@ impl Converging {
         }
         match &step.act {
             Act::Go | Act::Rest(_) => {}
-            Act::Fetch | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
+            Act::GiveBack => {
+                // A job that has begun counts its tries; otherwise it is tried at leisure.
+                let is_counted = self.journal.stage.is_past_return() && !self.journal.stage.is_final();
+                if !is_counted && self.gave_back.is_some_and(|at| at.elapsed() < GIVE_BACK_AGAIN) {
+                    return Ok(Act::Rest(Pause::Working));
+                }
+                self.gave_back = Some(Instant::now());
+                self.hand.give_back()?;
+            }
+            Act::Fetch | Act::Drain | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
                 let job = of(self.host, &self.journal, &self.approvals, &look.group);
                 if let Some(job) = job {
                     let job = Job { word: self.word, clearance: self.clearance.as_deref(), ..job };
@@ -266,7 +288,7 @@ impl Converging {
     /// Keeps what is to be shown of a job that is over.
     fn keep_evidence(&mut self, look: &Look, now: Timestamp, log: &mut dyn FnMut(Told)) {
         let job = of(self.host, &self.journal, &self.approvals, &look.group);
-        let Some(job) = job.filter(|job| job.stage.is_final() && self.hand.kind() == HandKind::Apt) else {
+        let Some(job) = job.filter(|job| job.stage.is_final() && driver(self.hand.kind()).is_some()) else {
             return;
         };
         if let Err(problem) = evidence::keep(&self.state, self.host, &job, look, &self.replayer, now) {

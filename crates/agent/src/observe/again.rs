@@ -36,6 +36,14 @@ pub fn processes_again(root: &Path, proc: &Path, now: Timestamp, inventory: &mut
     inventory.gaps.dedup();
 }
 
+/// The system, and which package manager keeps it, as files tell: no program is asked.
+pub(crate) fn system_now(root: &Root) -> System {
+    let mut found = Vec::new();
+    let mut system = os_release::read(root, &mut found);
+    system.manager = Database::find(root, &system.release.family, &mut found).manager();
+    system
+}
+
 /// The system and its packages as the database has them now, and what could not be read of them.
 pub(crate) fn packages_now(root: &Root) -> (System, Vec<Package>, Vec<Gap>) {
     let mut found = Vec::new();

@@ -21,7 +21,7 @@ mod gaps;
 mod kernel;
 
 pub use again::processes_again;
-pub(crate) use again::{kernels_now, packages_now, processes_now};
+pub(crate) use again::{kernels_now, packages_now, processes_now, system_now};
 
 use crate::apt::Apt;
 use advisory::{Family, Release};

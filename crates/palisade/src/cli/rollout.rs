@@ -189,7 +189,8 @@ pub(crate) struct Make {
     /// Days on which nobody begins: '2026-12-20..2027-01-04 Europe/Zurich year-end closing'
     #[arg(long, value_name = "DAYS", value_parser = terms::blackout)]
     pub(crate) blackout: Vec<Blackout>,
-    /// What must answer afterwards: unit:nginx.service, tcp:443, http:80/path; may be given many times
+    /// What must answer afterwards: unit:nginx.service, tcp:443, http:80/path, https:443/path, command:NAME; may be given
+    /// many times
     #[arg(long, value_name = "PROBE", value_parser = terms::probe)]
     pub(crate) probe: Vec<Probe>,
     /// A service that known attempts are replayed to once it is patched: 'http:80/ of nginx.service'; may be given many times

@@ -54,7 +54,7 @@ pub(crate) enum AgentCommand {
     Hand(hand::Hand),
     /// Carry out the order that was verified last, as root
     #[command(hide = true)]
-    Deed,
+    Deed(hand::Deed),
 }
 
 /// Makes a key, which never leaves this host, and has the server give a certificate for it. The token is good once; its
@@ -195,7 +195,7 @@ pub(crate) fn run(command: &AgentCommand) -> Result<ExitCode> {
         AgentCommand::Census(arguments) => census::run(arguments),
         AgentCommand::Uninstall(arguments) => uninstall(arguments),
         AgentCommand::Hand(arguments) => hand::hand(arguments),
-        AgentCommand::Deed => Ok(hand::deed()),
+        AgentCommand::Deed(arguments) => Ok(hand::deed(arguments)),
     };
     ended.or_else(|problem| exit_code(&problem).ok_or(problem))
 }

@@ -3,6 +3,7 @@
 use super::lines::{aligned, count, moment, some, span};
 use super::replay;
 use super::table::clean;
+use crate::terms::probe_text;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -115,6 +116,9 @@ fn stage(stage: &Value) -> String {
 }
 
 fn probe(probe: &Value) -> String {
+    if let Ok(known) = serde_json::from_value(probe.clone()) {
+        return clean(&probe_text(&known));
+    }
     match probe.as_object().and_then(|probe| probe.iter().next()) {
         Some((kind, of)) => format!("{} {}", clean(kind), clean(&of.to_string())),
         None => word(probe),
@@ -151,7 +155,8 @@ mod tests {
         let seen = json!({
             "schema": "palisade.evidence/1", "stage": "proven", "at": "2026-11-30T10:00:00Z", "boot": 7,
             "packages": [{ "name": "oil", "arch": "amd64", "version": "1-2", "state": "installed", "held": false }],
-            "stale": false, "reboot_needed": false, "probes": [{ "unit": "oil.service" }],
+            "stale": false, "reboot_needed": false, "probes": [{ "unit": "oil.service" },
+                { "group": null, "what": { "http-path": { "port": 80, "path": "/", "status": 200 } }, "timeout_seconds": 5 }],
             "why": ["it stands \u{1b}[31mstill"],
             "replays": [{ "place": "http:80/ of oil.service", "signatures": { "codered1": 4 }, "unknown": ["CVE-2099-1"],
                 "rate_per_second": 5, "before": { "harmless": { "sent": 25, "failed": 0, "median_us": 400, "p95_us": 3456,
@@ -170,7 +175,7 @@ mod tests {
         for part in [
             "oil 1-2 amd64, installed",
             "no process maps any",
-            "passed for the whole soak",
+            "http:80/ status 200 within 5s; passed for the whole soak",
             "2 packages changed; BESIDES THE PLAN: wick; restarted: oil.service",
             "not restarted: dbus.service (only a reboot renews it)",
             "configuration kept: /etc/oil.conf",

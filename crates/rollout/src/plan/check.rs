@@ -3,8 +3,8 @@
 mod replay;
 
 use super::{
-    Asked, CHANGES_MAX, CLASSES_MAX, COHORTS_MAX, HOSTS_MAX, HostClass, HostId, LIST_MAX, Plan, Reboot,
-    Rollback, TEXT_MAX, Track, WAVES_MAX, Wave,
+    CHANGES_MAX, CLASSES_MAX, COHORTS_MAX, HOSTS_MAX, HostClass, HostId, LIST_MAX, Plan, Reboot, Rollback,
+    TEXT_MAX, Track, WAVES_MAX, Wave,
 };
 use crate::window::Calendar;
 use advisory::Problem;
@@ -275,23 +275,8 @@ impl Plan {
             if let Some(group) = probe.group.as_ref().filter(|group| !groups.contains(group.as_str())) {
                 faults.add(&object, format!("group {group} is not in the plan"), "name a group of the plan");
             }
-            match &probe.what {
-                Asked::UnitActive(unit) => {
-                    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.@_:\\".contains(&byte);
-                    if unit.is_empty() || unit.starts_with('-') || !unit.bytes().all(plain) {
-                        faults.add(&object, format!("{unit:?} is no unit"), "name it as systemctl does");
-                    }
-                }
-                Asked::TcpPort(0) | Asked::HttpPath { port: 0, .. } => {
-                    faults.add(&object, "port 0", "name the port");
-                }
-                Asked::HttpPath { path, .. } => {
-                    faults.text(&object, path);
-                    if !path.starts_with('/') || path.contains(char::is_whitespace) {
-                        faults.add(&object, format!("{path:?} is no path"), "begin with / and encode spaces");
-                    }
-                }
-                Asked::TcpPort(_) => {}
+            for (reason, remedy) in probe.faults() {
+                faults.add(&object, reason, remedy);
             }
         }
     }

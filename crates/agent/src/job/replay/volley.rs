@@ -1,7 +1,7 @@
 //! Requests sent to a service of this host at a steady rate, whatever it makes of them: a service that stalls is sent the next
 //! one all the same, and whoever had to wait is counted with the wait.
 
-use crate::job::probes::connect;
+use crate::job::probes::http::connect;
 use crate::program;
 use rollout::plan::replay::{Attempt, Replay};
 use rollout::replay::Heard;
@@ -76,19 +76,11 @@ impl Volley<'_> {
 
 /// The status of what is answered to a request, once the answer has come as far as it is read.
 fn ask(port: u16, request: &[u8]) -> io::Result<u16> {
-    let end = Instant::now() + WITHIN;
-    let left = || {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok::<_, io::Error>(left) }
-    };
     let mut stream = connect(port, WITHIN)?;
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(left()?))?;
     // One that refuses before it has read everything has answered all the same.
     let sent = stream.write_all(request);
     let (mut head, mut read, mut chunk) = (Vec::new(), 0, [0; CHUNK_BYTES]);
     while read < ANSWER_BYTES_MAX {
-        stream.set_read_timeout(Some(left()?))?;
         let count = match stream.read(&mut chunk) {
             Ok(0) => break,
             Ok(count) => count,
