@@ -144,9 +144,8 @@ fn a_host_whose_service_cannot_be_measured_before_the_change_skips_and_nothing_i
         terms: Terms::default(),
     };
     let scene = Scene::at(jiff::Timestamp::now(), |plan| {
-        let port = match plan.probes[0].what {
-            rollout::plan::Asked::TcpPort(port) => port,
-            _ => unreachable!("the scene's plan probes a port"),
+        let rollout::plan::Asked::TcpPort(port) = plan.probes[0].what else {
+            unreachable!("the scene's plan probes a port")
         };
         plan.replays = vec![unanswered(port)];
     });
