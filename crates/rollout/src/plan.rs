@@ -425,6 +425,14 @@ impl Plan {
         })
     }
 
+    /// The service groups that a host counts in, whether it is named or joins late.
+    pub(crate) fn groups_of(&self, host: HostId) -> &[String] {
+        match self.place(host) {
+            Some(place) => &place.cohort.groups,
+            None => self.late().map_or(&[], |late| &late.groups),
+        }
+    }
+
     /// A class by its name.
     pub fn class(&self, name: &str) -> Option<&HostClass> {
         self.classes.iter().find(|class| class.name == name)

@@ -1,7 +1,7 @@
 //! Whether a plan's probes pass: asked on a thread of its own, so that a service that hangs does not keep the host from
 //! checking in.
 
-mod http;
+pub(super) mod http;
 mod tls;
 
 pub(super) use http::connect;

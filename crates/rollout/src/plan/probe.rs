@@ -73,10 +73,7 @@ impl Http {
 impl Plan {
     /// The probes that are for this host.
     pub fn probes_of(&self, host: HostId) -> Vec<Probe> {
-        let groups = match self.place(host) {
-            Some(place) => &place.cohort.groups[..],
-            None => self.late().map_or(&[][..], |late| &late.groups),
-        };
+        let groups = self.groups_of(host);
         let is_ours = |probe: &&Probe| probe.group.as_ref().is_none_or(|group| groups.contains(group));
         self.probes.iter().filter(is_ours).cloned().collect()
     }

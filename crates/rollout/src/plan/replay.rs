@@ -126,10 +126,7 @@ impl Default for Terms {
 impl Plan {
     /// What is replayed on a host, whether it is named or joins late.
     pub fn replays_of(&self, host: HostId) -> impl Iterator<Item = &Replay> {
-        let groups = match self.place(host) {
-            Some(place) => &place.cohort.groups[..],
-            None => self.late().map_or(&[][..], |late| &late.groups),
-        };
+        let groups = self.groups_of(host);
         self.replays.iter().filter(|replay| replay.group.as_ref().is_none_or(|group| groups.contains(group)))
     }
 }

@@ -1,7 +1,7 @@
 //! Requests sent to a service of this host at a steady rate, whatever it makes of them: a service that stalls is sent the next
 //! one all the same, and whoever had to wait is counted with the wait.
 
-use crate::job::probes::connect;
+use crate::job::probes::http::connect;
 use crate::program;
 use rollout::plan::replay::{Attempt, Replay};
 use rollout::replay::Heard;
