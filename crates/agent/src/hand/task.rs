@@ -93,6 +93,25 @@ impl Task<'_> {
         Ok(self.class.changes.iter().filter(|change| !is_right(change)).collect())
     }
 
+    /// What carrying out the plan has newly installed here, and is there still.
+    pub(super) fn brought(&self) -> Result<Vec<Package>, Problem> {
+        let brought = self.place.brought(self.order.digest);
+        let is_brought = |package: &Package| {
+            brought.contains(&(package.name.clone(), package.arch.clone()))
+                && self.class.changes.iter().any(|change| change.from.is_none() && is_of(change, package))
+        };
+        let mut packages = named(self.class, self.installed()?);
+        packages.retain(is_brought);
+        Ok(packages)
+    }
+
+    /// Why what was newly installed stays: the host is then neither as it was nor as it was to be.
+    pub(super) fn stays(&self, names: &[String], reason: impl std::fmt::Display) -> Problem {
+        self.order
+            .refused(format!("{} was newly installed by the plan, and stays: {reason}", names.join(", ")))
+            .remedy("see what needs it, and remove it by hand")
+    }
+
     /// The version that is wanted; `None`: none in particular.
     pub(super) fn version<'c>(&self, change: &'c Change) -> Option<&'c str> {
         if self.is_back { change.from.as_deref() } else { Some(&change.to) }

@@ -57,22 +57,12 @@ pub(super) fn revert(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), 
 /// Takes away what carrying out the plan has newly installed here, and nothing else. What something needs by now stays, and
 /// the host is then neither as it was nor as it was to be.
 fn take_away(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    let brought = task.place.brought(task.order.digest);
-    let is_brought = |package: &&Package| {
-        brought.contains(&(package.name.clone(), package.arch.clone()))
-            && task.class.changes.iter().any(|change| change.from.is_none() && is_of(change, package))
-    };
-    let packages = task.installed()?;
-    let there: Vec<&Package> = packages.iter().filter(is_brought).collect();
+    let there = task.brought()?;
     if there.is_empty() {
         return Ok(());
     }
     let names: Vec<String> = there.iter().map(|package| apt_name(&package.name, &package.arch)).collect();
-    let stays = |reason: String| {
-        task.order
-            .refused(format!("{} was newly installed by the plan, and stays: {reason}", names.join(", ")))
-            .remedy("see what needs it, and remove it by hand")
-    };
+    let stays = |reason: String| task.stays(&names, reason);
     let looked =
         simulate_removal(&names).run_ok().map_err(|problem| stays(format!("apt would not: {problem}")))?;
     let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
@@ -80,7 +70,7 @@ fn take_away(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem>
         return Err(stays(format!("apt says what cannot be read here: {line}")));
     }
     let is_meant = |step: &simulation::Step| {
-        let is_it = |package: &&Package| {
+        let is_it = |package: &Package| {
             package.name == step.name && (step.arch.is_empty() || package.arch == step.arch)
         };
         step.to.is_none() && there.iter().any(is_it)

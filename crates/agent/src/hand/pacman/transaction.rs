@@ -3,6 +3,7 @@
 
 use super::Pacman;
 use crate::hand::named::named;
+use crate::hand::rpm::forget_new_if_back;
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, find, since};
 use crate::observe::pacman::{CONFIG, LOCAL};
@@ -49,7 +50,34 @@ pub(super) fn revert(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Resul
     forget_new_if_back(task, said);
     let done = installs(pacman, task, said);
     let left = open(task, said)?;
-    if left.is_empty() { done } else { repair(pacman, task, said) }
+    if left.is_empty() {
+        done?;
+    } else {
+        repair(pacman, task, said)?;
+    }
+    // While something of the new is there, it may need what came with it.
+    if open(task, said)?.is_empty() { take_away(pacman, task, said) } else { Ok(()) }
+}
+
+/// Takes away what carrying out the plan has newly installed here, and nothing else: pacman removes what it is told, and only if
+/// nothing needs it.
+fn take_away(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
+    let names: Vec<String> = task.brought()?.into_iter().map(|package| package.name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let remove = |more: &str| {
+        let program = Program::new("pacman").args(["-R", "--noconfirm", "--noprogressbar", more]);
+        program.arg("--").args(names.iter().cloned())
+    };
+    // Configuration files that were edited are saved as .pacsave: as pacman does by itself.
+    remove("--print")
+        .run_ok()
+        .map_err(|problem| task.stays(&names, format!("pacman would not: {problem}")))?;
+    if task.through(pacman, &remove("--quiet"), said)? == Some(0) {
+        said.told.push(format!("removed, since the plan had newly installed it: {}", names.join(", ")));
+    }
+    Ok(())
 }
 
 /// Installs what is not as wanted, if pacman would do this and nothing else.
@@ -221,14 +249,6 @@ fn mend(changes: &[&Change], task: &Task<'_>, said: &mut Said) {
             }
         }
     }
-}
-
-/// What was newly installed stays on the way back, finished or not: nothing of before needs it.
-fn forget_new_if_back(task: &Task<'_>, said: &mut Said) {
-    let stays = |name: &String| {
-        task.class.changes.iter().any(|change| change.name == *name && task.version(change).is_some())
-    };
-    said.unfinished.retain(stays);
 }
 
 /// `upgrading bed-wick...`: what is done, and to which package.

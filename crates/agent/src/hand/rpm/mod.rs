@@ -132,15 +132,11 @@ pub(super) fn through(
     Ok(code)
 }
 
-/// What was newly installed stays on the way back, finished or not: nothing of before needs it.
+/// On the way back what was newly installed is not to be finished: it is taken away.
 pub(super) fn forget_new_if_back(task: &Task<'_>, said: &mut Said) {
     let is_wanted = |change: &Change| task.version(change).is_some();
     let stays = |name: &String| task.class.changes.iter().any(|c| c.name == *name && is_wanted(c));
-    let before = said.unfinished.clone();
     said.unfinished.retain(stays);
-    for name in before.difference(&said.unfinished) {
-        said.told.push(format!("{name} was newly installed, perhaps not to its end, and stays"));
-    }
 }
 
 /// What rpm, and what asks it, said last that a person may want to know.

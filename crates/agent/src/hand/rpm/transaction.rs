@@ -1,13 +1,14 @@
 //! Installing, repairing, going back, by whatever asks rpm: what it would do is held against the plan before, what the database
 //! says after.
 
-use super::{again, file_name, forget_new_if_back, is_clean, open, through};
+use super::{again, exact, file_name, forget_new_if_back, is_clean, open, through};
 use crate::hand::driver::Driver;
 use crate::hand::named::lies_beside;
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task};
 use crate::program::{Program, is_stopped};
 use advisory::Problem;
+use exposure::inventory::Package;
 use rollout::plan::Change;
 use std::time::{Duration, Instant};
 
@@ -68,8 +69,35 @@ pub(in crate::hand) fn revert(
     forget_new_if_back(task, said);
     let done = installs(resolver, task, said);
     // Whatever keeps it from that, the old files are here.
-    let open = open(task, said)?;
-    if open.is_empty() { done } else { by_rpm(resolver, task, &open, said) }
+    let left = open(task, said)?;
+    if left.is_empty() {
+        done?;
+    } else {
+        by_rpm(resolver, task, &left, said)?;
+    }
+    // While something of the new is there, it may need what came with it.
+    if open(task, said)?.is_empty() { take_away(resolver, task, said) } else { Ok(()) }
+}
+
+/// Takes away what carrying out the plan has newly installed here, and nothing else: rpm removes what it is told, and only if
+/// nothing needs it.
+fn take_away(resolver: &dyn Resolver, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
+    let there = task.brought()?;
+    let name = |package: &Package| exact(&package.name, &package.version, &package.arch);
+    let names: Vec<String> = there.iter().map(name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let remove = |more: &[&str]| {
+        Program::new("rpm").arg("-e").args(more.iter().copied()).arg("--").args(names.iter().cloned())
+    };
+    remove(&["--test"])
+        .run_ok()
+        .map_err(|problem| task.stays(&names, format!("rpm would not: {problem}")))?;
+    if task.through(resolver, &remove(&[]), said)? == Some(0) {
+        said.told.push(format!("removed, since the plan had newly installed it: {}", names.join(", ")));
+    }
+    Ok(())
 }
 
 /// Installs what is not as wanted, if the resolver would do this and nothing else.
