@@ -164,10 +164,12 @@ hands_dry() {
   done
 }
 # Hands that install, on these hosts.
-hands_apt() {
+hands_apt() { hands_of apt "$@"; }
+# hands_of KIND HOST… — the same with another package manager.
+hands_of() {
   local host
-  printf '[agent]\nhand = "apt"\n' > "$CENTRE/agent.toml"
-  for host in "$@"; do
+  printf '[agent]\nhand = "%s"\n' "$1" > "$CENTRE/agent.toml"
+  for host in "${@:2}"; do
     fleet push "$host" "$CENTRE/agent.toml" /etc/palisade/agent.toml
     on "$host" systemctl -q enable --now palisade-hand.socket
     on "$host" systemctl restart "$AGENT_UNIT"

@@ -91,6 +91,16 @@ identify() {
       printf '%s\n' '[bed]' name=bed baseurl=http://hub/rpm gpgcheck=1 repo_gpgcheck=1 \
         gpgkey=file:///etc/pki/rpm-gpg/bed.asc > "$root/etc/yum.repos.d/bed.repo"
       ;;
+    suse)
+      mkdir -p "$root/etc/zypp/repos.d" "$root/etc/pki/rpm-gpg"
+      cp "$BED_ARCHIVE/rpm/bed.asc" "$root/etc/pki/rpm-gpg/bed.asc"
+      printf '%s\n' '[bed]' name=bed enabled=1 autorefresh=1 baseurl=http://hub/rpm type=rpm-md gpgcheck=1 repo_gpgcheck=1 \
+        gpgkey=file:///etc/pki/rpm-gpg/bed.asc > "$root/etc/zypp/repos.d/bed.repo"
+      ;;
+    arch)
+      printf '%s\n' '[options]' 'Architecture = auto' 'SigLevel = Optional TrustAll' 'CheckSpace' '[bed]' 'Server = http://hub/arch' \
+        > "$root/etc/pacman.conf"
+      ;;
   esac
 }
 rename() {

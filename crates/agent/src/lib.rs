@@ -22,6 +22,8 @@ pub mod token;
 pub mod unpack;
 mod check_in;
 mod dnf;
+mod pacman;
+mod zypper;
 mod hint;
 mod job;
 mod link;

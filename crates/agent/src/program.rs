@@ -487,5 +487,8 @@ impl Drop for Running {
     }
 }
 
+mod held;
+pub(crate) use held::Held;
+
 #[cfg(test)]
 mod tests;

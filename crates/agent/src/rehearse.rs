@@ -5,11 +5,11 @@ use crate::apt::{Apt, Network, Outlook};
 use crate::hand::units::{is_deferred, is_service};
 use crate::job::sight::{free_bytes, free_inodes, is_hinted, units_using};
 use crate::observe::root::Root;
-use crate::observe::{packages_now, processes_now};
+use crate::observe::{is_zypps, packages_now, processes_now};
 use crate::state::State;
 use exposure::inventory::{Manager, Package, PackageState, Process};
 use jiff::Timestamp;
-use rollout::converge::Observation;
+use rollout::converge::{Before, Observation};
 use rollout::plan::{Change, HostClass};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -138,11 +138,15 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
                 Outlook { blocks: vec![format!("{}: {}", gap.object, gap.reason)], ..Outlook::default() }
             }
         },
+        Manager::Rpm if is_zypps(&opened) => {
+            crate::zypper::rehearse(&opened, &asked.sources, &packages, network, now)
+        }
         Manager::Rpm => crate::dnf::rehearse(&opened, &asked.sources, &packages, network, now),
+        Manager::Pacman => crate::pacman::rehearse(&opened, &asked.sources, &packages),
         Manager::Apk | Manager::Unknown => {
             let reason =
-                format!("{:?}: this version rehearses changes with apt and dnf only", system.manager);
-            Outlook { blocks: vec![reason.to_lowercase()], ..Outlook::default() }
+                format!("{}: this version rehearses changes with other package managers", system.manager);
+            Outlook { blocks: vec![reason], ..Outlook::default() }
         }
     };
     if packages.is_empty() {
@@ -255,7 +259,12 @@ const NOTHING: Observation<'static> = Observation {
     inodes_free: 0,
     stale: false,
     reboot_needed: false,
+    kernel_old: false,
+    leftover: false,
+    duty: rollout::converge::Duty::Unasked,
+    owed: false,
     healthy: None,
+    before: Before::Known,
 };
 
 /// Units whose processes map files of what would be replaced.

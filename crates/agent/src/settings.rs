@@ -4,8 +4,10 @@
 use jiff::tz::TimeZoneDatabase;
 use rollout::converge::Local;
 use rollout::plan::Window;
+use rollout::plan::probe::is_command;
 use rollout::window::Calendar;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,55 @@ pub struct Settings {
     pub agent: Agent,
     /// What is counted in this host's web logs.
     pub census: Census,
+    /// What plans may have asked here by its name.
+    pub commands: Commands,
+    /// What takes this host out of its service, and back.
+    pub hooks: Hooks,
 }
+
+/// What takes this host out of its service before it is changed, and puts it back afterwards: command lines that are run as
+/// root, each a program with its whole path and its arguments. None at all: the host serves all the while.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hooks {
+    /// Before the point of no return; if it fails, nothing is begun.
+    pub drain: Vec<String>,
+    /// When the host is proven, or has gone back; if it fails, it is tried again.
+    pub undrain: Vec<String>,
+    /// How long either may take.
+    pub within_seconds: u32,
+}
+
+/// How long a hook may take at most: an hour.
+const HOOK_SECONDS_MAX: u32 = 3_600;
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { drain: Vec::new(), undrain: Vec::new(), within_seconds: 120 }
+    }
+}
+
+impl Hooks {
+    fn check(&self) -> Result<(), String> {
+        if self.drain.is_empty() != self.undrain.is_empty() {
+            return Err("hooks: drain and undrain come together: name both, or none".to_owned());
+        }
+        let lines = [&self.drain, &self.undrain];
+        if let Some(program) =
+            lines.iter().filter_map(|line| line.first()).find(|name| !name.starts_with('/'))
+        {
+            return Err(format!("hooks: {program} does not begin with /; give the whole path"));
+        }
+        if !(1..=HOOK_SECONDS_MAX).contains(&self.within_seconds) {
+            return Err(format!("hooks: within_seconds: between 1 and {HOOK_SECONDS_MAX}"));
+        }
+        Ok(())
+    }
+}
+
+/// Command lines by the names that plans may use for them: a program with its whole path, and its arguments. They are run as
+/// the agent, without its rights.
+pub type Commands = BTreeMap<String, Vec<String>>;
 
 /// What is counted in this host's web logs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -91,6 +141,12 @@ pub enum HandKind {
     Dry,
     /// Installs what approvers have signed, with apt; by a half of its own that is root.
     Apt,
+    /// The same with dnf.
+    Dnf,
+    /// The same with zypper.
+    Zypper,
+    /// The same with pacman.
+    Pacman,
 }
 
 impl fmt::Display for HandKind {
@@ -99,6 +155,9 @@ impl fmt::Display for HandKind {
             Self::Eyes => "eyes: looks, can change nothing; it skips every plan",
             Self::Dry => "DRY: pretends; nothing that it reports as done was done",
             Self::Apt => "apt: installs what approvers have signed",
+            Self::Dnf => "dnf: installs what approvers have signed",
+            Self::Zypper => "zypper: installs what approvers have signed",
+            Self::Pacman => "pacman: installs what approvers have signed",
         })
     }
 }
@@ -129,6 +188,8 @@ impl Settings {
         let settings: Self = advisory::settings::parse(&text).map_err(error)?;
         settings.calendar().map_err(error)?;
         settings.census.check().map_err(error)?;
+        check_commands(&settings.commands).map_err(error)?;
+        settings.hooks.check().map_err(error)?;
         Ok(settings)
     }
 
@@ -136,12 +197,27 @@ impl Settings {
     pub(crate) fn local(&self) -> Result<Local, Error> {
         let calendar = self.calendar().map_err(|reason| Error { file: FILE.to_owned(), reason })?;
         let Plans { never, excluded, .. } = self.plans.clone();
-        Ok(Local { never, excluded, calendar })
+        let commands = self.commands.keys().cloned().collect();
+        Ok(Local { never, excluded, commands, calendar })
     }
 
     fn calendar(&self) -> Result<Calendar, String> {
         Calendar::read(&self.plans.windows, &[], &zones()).map_err(|problem| problem.to_string())
     }
+}
+
+fn check_commands(commands: &Commands) -> Result<(), String> {
+    for (name, line) in commands {
+        if !is_command(name) {
+            return Err(format!("commands: \"{name}\" is no name; letters, digits, - and _, at most 64"));
+        }
+        if !line.first().is_some_and(|program| program.starts_with('/')) {
+            return Err(format!(
+                "commands: {name}: begin with the program's whole path: [\"/usr/local/bin/{name}\"]"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The host's own time zones, or those that we bring along.
@@ -171,5 +247,36 @@ mod tests {
         let good = read(&window.replace("Nowhere", "Zurich")).unwrap();
         assert_eq!((good.plans.windows.len(), good.agent.hand), (1, HandKind::Eyes));
         assert_eq!(Settings::read(Path::new("/nowhere/agent.toml")), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn a_command_that_plans_may_ask_for_is_a_whole_path_under_a_plain_name() {
+        let good = read("[commands]\ncheck-shop = [\"/usr/local/bin/check-shop\", \"--quick\"]\n").unwrap();
+        assert_eq!(good.commands["check-shop"], ["/usr/local/bin/check-shop", "--quick"]);
+        for (line, told) in [
+            ("check = [\"check\"]", "whole path"),
+            ("check = []", "whole path"),
+            ("\"a b\" = [\"/bin/true\"]", "is no name"),
+            ("check = \"/bin/true\"", "expected a sequence"),
+        ] {
+            let refused = read(&format!("[commands]\n{line}\n")).unwrap_err();
+            assert!(refused.contains(told), "{line}: {refused}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_drained_must_be_put_back_again() {
+        let pair = "drain = [\"/usr/local/sbin/lb\", \"out\"]\nundrain = [\"/usr/local/sbin/lb\", \"in\"]\n";
+        assert_eq!(read(&format!("[hooks]\n{pair}")).unwrap().hooks.within_seconds, 120);
+        for (lines, told) in [
+            ("drain = [\"/bin/true\"]", "come together"),
+            ("undrain = [\"/bin/true\"]", "come together"),
+            ("drain = [\"true\"]\nundrain = [\"/bin/true\"]", "whole path"),
+            ("within_seconds = 0", "between 1 and 3600"),
+            ("undrian = []", "did you mean \"undrain\"?"),
+        ] {
+            let refused = read(&format!("[hooks]\n{lines}\n")).unwrap_err();
+            assert!(refused.contains(told), "{lines}: {refused}");
+        }
     }
 }

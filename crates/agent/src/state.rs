@@ -41,6 +41,8 @@ pub(crate) const PRETENCE: &str = "dry.json";
 pub(crate) const FAULTS: &str = "dry-faults.json";
 /// What was seen of jobs that are over.
 pub(crate) const EVIDENCE: &str = "evidence";
+/// How services did that a plan's attempts are replayed to: before the change, and after it.
+pub(crate) const REPLAY: &str = "replay.json";
 /// The terms of the fleet's census, with its key.
 pub(crate) const CENSUS_TERMS: &str = "census.json";
 /// How far logs were read, and what was counted in them.
@@ -48,7 +50,7 @@ pub(crate) const CENSUS: &str = "census.state";
 /// The same, where it was damaged.
 const CENSUS_DAMAGED: &str = "census.state.damaged";
 /// Everything that the agent writes, or is given there.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     IDENTITY,
     NEXT_KEY,
     MACHINE,
@@ -62,6 +64,7 @@ const NAMES: [&str; 16] = [
     PRETENCE,
     FAULTS,
     EVIDENCE,
+    REPLAY,
     CENSUS_TERMS,
     CENSUS,
     CENSUS_DAMAGED,
@@ -373,7 +376,7 @@ pub(crate) fn kept_name(file: &plan::File) -> String {
 }
 
 /// What is in a folder; nothing where it cannot be read.
-pub(crate) fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 

@@ -67,8 +67,22 @@ pub enum Manager {
     Rpm,
     /// apk.
     Apk,
+    /// pacman.
+    Pacman,
     /// None found: nothing can be judged.
     Unknown,
+}
+
+impl fmt::Display for Manager {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Dpkg => "dpkg",
+            Self::Rpm => "rpm",
+            Self::Apk => "apk",
+            Self::Pacman => "pacman",
+            Self::Unknown => "no package manager that is known",
+        })
+    }
 }
 
 /// One installed package.

@@ -135,8 +135,19 @@ pub(crate) struct Rollout {
     pub(crate) waves: Vec<Wave>,
     #[serde(default)]
     pub(crate) services: Vec<Service>,
+    #[serde(default)]
+    pub(crate) failures: Vec<Failure>,
     pub(crate) hosts: u32,
     pub(crate) proven: u32,
+}
+
+/// Why a host failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Failure {
+    pub(crate) host: String,
+    pub(crate) name: String,
+    pub(crate) why: Vec<String>,
 }
 
 /// A wave's books.

@@ -2,12 +2,14 @@
 //! refusal says what would be right.
 
 mod probe;
+mod replay;
 mod window;
 
-pub(crate) use probe::{Service, probe, service};
+pub(crate) use probe::{Service, probe, probe_text, service};
+pub(crate) use replay::replay;
 pub(crate) use window::{blackout, window};
 
-use rollout::plan::{Asked, Blackout, Day, Nth, Probe, Reboot, Recurrence, Window};
+use rollout::plan::{Blackout, Day, Nth, Reboot, Recurrence, Window};
 use rollout::waves::Size;
 use std::fmt::Write as _;
 
@@ -108,17 +110,6 @@ pub(crate) fn window_text(window: &Window) -> String {
 /// A blackout as [`blackout()`] reads it.
 pub(crate) fn blackout_text(blackout: &Blackout) -> String {
     format!("{}..{} {} {}", blackout.from, blackout.to, blackout.zone, blackout.reason)
-}
-
-/// A probe as [`probe()`] reads it.
-pub(crate) fn probe_text(probe: &Probe) -> String {
-    let what = match &probe.what {
-        Asked::UnitActive(unit) => format!("unit:{unit}"),
-        Asked::TcpPort(port) => format!("tcp:{port}"),
-        Asked::HttpPath { port, path } => format!("http:{port}{path}"),
-    };
-    let group = probe.group.as_ref().map(|group| format!(" on {group}")).unwrap_or_default();
-    format!("{what}{group} within {}", lasting(probe.timeout_seconds))
 }
 
 /// Days as people write them; the first three letters count.

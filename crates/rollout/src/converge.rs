@@ -8,9 +8,11 @@
 pub mod observe;
 pub mod journal;
 pub mod pause;
+mod duty;
 
+pub use duty::Duty;
 pub use journal::{Journal, Memory, Work};
-pub use observe::{Approved, Installed, Local, Observation, Seen};
+pub use observe::{Approved, Before, Installed, Local, Observation, Seen};
 pub use pause::Pause;
 
 use crate::order::{Direction, Failure, Order, Skip, Stage};
@@ -44,6 +46,10 @@ pub enum Act {
     Rest(Pause),
     /// Fetch what is missing of the new and the old files, by digest.
     Fetch,
+    /// Take the host out of its service, by its owner's hook.
+    Drain,
+    /// Give back what was taken from the host for the job: its place in its service, its own updaters.
+    GiveBack,
     /// Install exactly the new versions, from the files fetched.
     Apply,
     /// Let the package manager finish what was interrupted.
@@ -87,7 +93,7 @@ pub fn step(input: &Input<'_>) -> Step {
     }
     let Some(work) = journal.work else { return rest(Pause::Idle) };
     if journal.stage.is_final() {
-        return rest(Pause::Idle);
+        return input.owed_on().unwrap_or_else(|| rest(Pause::Idle));
     }
     if !journal.stage.is_past_return() && input.memory.withdrawn == Some((work.plan, work.fence)) {
         return input.enter(Stage::Withdrawn);
@@ -240,13 +246,17 @@ impl Job<'_> {
     fn preflight(&self, class: &HostClass) -> Step {
         let (seen, local) = (self.input.seen, self.input.local);
         let excluded = |name: &String| local.excluded.contains(name);
+        let is_forward = self.work.direction == Direction::Forward;
         let skip = if local.never {
             Some(Skip::Never)
         } else if class.changes.iter().any(|change| excluded(&change.name) || excluded(&change.source)) {
             Some(Skip::Excluded)
         } else if class.release != seen.release || class.arch != seen.arch {
             Some(Skip::OtherClass)
-        } else if seen.holds(class) {
+        } else if is_forward && !local.allows(self.plan, self.input.host) {
+            Some(Skip::Command)
+        } else if is_forward && seen.holds(class) {
+            // On the way back a hold that was set since gives way, and is set again.
             Some(Skip::Held)
         } else if seen.installed(class) == Installed::Other {
             Some(Skip::Drifted)
@@ -264,7 +274,14 @@ impl Job<'_> {
         }
         let needs_old = self.plan.rollback == Rollback::OnFailure || self.work.direction == Direction::Back;
         if seen.fetched && (seen.kept || !needs_old) {
-            return self.input.enter(Stage::Fetched);
+            // Without what it is held against, the proof could not be had: better no change.
+            return match seen.before {
+                Before::Pending if self.work.direction == Direction::Forward => rest(Pause::Measuring),
+                Before::Unsound if self.work.direction == Direction::Forward => {
+                    self.input.enter(Stage::Skipped(Skip::Unanswered))
+                }
+                Before::Known | Before::Pending | Before::Unsound => self.input.enter(Stage::Fetched),
+            };
         }
         if seen.working {
             return rest(Pause::Working);
@@ -281,14 +298,14 @@ impl Job<'_> {
     /// The point of no return: what holds here must hold now.
     fn fetched(&self) -> Step {
         if let Err(pause) = self.may_begin() {
-            return rest(pause);
+            return self.serves_on(&pause).unwrap_or_else(|| rest(pause));
         }
         let seen = self.input.seen;
         let clearance = self.timing().clearance_seconds;
         if !self.input.memory.cleared(&self.work, seen.boot, seen.uptime_ms, clearance) {
             return rest(Pause::Clearance);
         }
-        self.input.enter(Stage::Committed)
+        self.drained().unwrap_or_else(|| self.input.enter(Stage::Committed))
     }
 
     fn applying(&self, class: &HostClass) -> Step {
@@ -314,6 +331,10 @@ impl Job<'_> {
         }
         if seen.stale && self.input.journal.tries < RESTARTS_MAX {
             return self.retry(Act::Restart);
+        }
+        // Booted since, and into another: what did not come up once is not tried again.
+        if seen.kernel_old && self.input.journal.reboots > 0 {
+            return self.turn_back(class, Failure::Boot);
         }
         if seen.reboot_needed {
             return self.reboot(class);
@@ -378,6 +399,9 @@ impl Job<'_> {
 
     fn soaking(&self, class: &HostClass) -> Step {
         let (seen, journal) = (self.input.seen, self.input.journal);
+        if seen.working {
+            return rest(Pause::Working);
+        }
         if seen.installed(class) != Installed::New {
             return self.turn_back(class, Failure::NotApplied);
         }
@@ -391,7 +415,7 @@ impl Job<'_> {
             Some(true) => {
                 let soaked = u64::from(self.timing().host_soak_seconds) * 1_000;
                 if seen.uptime_ms.saturating_sub(journal.since_ms) >= soaked {
-                    self.input.enter(Stage::Proven)
+                    self.given_back(TRIES_MAX).unwrap_or_else(|| self.input.enter(Stage::Proven))
                 } else {
                     rest(Pause::Watching)
                 }
@@ -415,18 +439,19 @@ impl Job<'_> {
         if seen.working {
             return rest(Pause::Working);
         }
+        let tries = self.input.journal.tries;
+        let is_back =
+            || self.given_back(2 * TRIES_MAX + RESTARTS_MAX).unwrap_or_else(|| self.end(Stage::RolledBack));
         match seen.installed(class) {
-            Installed::Old if !seen.stale => self.end(Stage::RolledBack),
+            Installed::Old if !seen.stale && !seen.leftover => is_back(),
             _ if seen.locked_by.is_some() => {
                 rest(Pause::Locked { by: seen.locked_by.unwrap_or_default().to_owned() })
             }
-            Installed::Old if self.input.journal.tries >= TRIES_MAX + RESTARTS_MAX => {
-                self.end(Stage::RolledBack)
-            }
+            Installed::Old if seen.leftover && tries < TRIES_MAX => self.retry(Act::Revert),
+            Installed::Old if seen.leftover => self.end(Stage::Inconsistent),
+            Installed::Old if tries >= TRIES_MAX + RESTARTS_MAX => is_back(),
             Installed::Old => self.retry(Act::Restart),
-            Installed::New | Installed::Half | Installed::Mixed | Installed::Other
-                if self.input.journal.tries < TRIES_MAX =>
-            {
+            Installed::New | Installed::Half | Installed::Mixed | Installed::Other if tries < TRIES_MAX => {
                 self.retry(Act::Revert)
             }
             Installed::New => self.end(Stage::Failed(Failure::NotReverted)),

@@ -141,6 +141,10 @@ pub enum Skip {
     OtherClass,
     /// This plan was rolled back here.
     RolledBackBefore,
+    /// A probe asks for a command that its owner does not allow.
+    Command,
+    /// A service that attempts are to be replayed to does not even answer harmless requests.
+    Unanswered,
 }
 
 /// Why a host failed.
@@ -155,6 +159,8 @@ pub enum Failure {
     Inodes,
     /// The package manager's lock was not let go.
     Locked,
+    /// Its owner's hook did not take it out of its service.
+    Drain,
     /// The package manager did not install it; the old versions are as they were.
     NotApplied,
     /// New versions installed, a service or probe is down.
@@ -163,6 +169,8 @@ pub enum Failure {
     StillMapped,
     /// The reboots allowed were not enough.
     Reboots,
+    /// It was booted anew, and not into the new kernel.
+    Boot,
     /// The old versions could not be put back.
     NotReverted,
 }
@@ -212,10 +220,13 @@ impl Failure {
     /// Whether the host has begun to change itself.
     pub fn is_past_return(self) -> bool {
         match self {
-            Self::Fetch | Self::Disk | Self::Inodes | Self::Locked => false,
-            Self::NotApplied | Self::Unhealthy | Self::StillMapped | Self::Reboots | Self::NotReverted => {
-                true
-            }
+            Self::Fetch | Self::Disk | Self::Inodes | Self::Locked | Self::Drain => false,
+            Self::NotApplied
+            | Self::Unhealthy
+            | Self::StillMapped
+            | Self::Reboots
+            | Self::Boot
+            | Self::NotReverted => true,
         }
     }
 }
@@ -229,6 +240,10 @@ impl fmt::Display for Skip {
             Self::Drifted => "a package has neither the plan's old version nor its new one",
             Self::OtherClass => "it is not of the plan's class",
             Self::RolledBackBefore => "this plan was rolled back here before",
+            Self::Command => "a probe asks for a command that its owner does not allow",
+            Self::Unanswered => {
+                "a service that attempts are to be replayed to does not answer harmless requests"
+            }
         })
     }
 }
@@ -240,10 +255,12 @@ impl fmt::Display for Failure {
             Self::Disk => "too little room on its disk",
             Self::Inodes => "too few inodes",
             Self::Locked => "its package manager stayed locked",
+            Self::Drain => "its owner's hook did not take it out of its service",
             Self::NotApplied => "the package manager did not install it",
             Self::Unhealthy => "a service or probe is down",
             Self::StillMapped => "old code is still mapped",
             Self::Reboots => "the reboots allowed were not enough",
+            Self::Boot => "it was booted anew, and not into the new kernel",
             Self::NotReverted => "the old versions could not be put back",
         })
     }

@@ -3,8 +3,12 @@
 
 pub mod check;
 pub mod digest;
+pub mod probe;
+pub mod replay;
 
 pub use digest::Digest;
+pub use probe::{Asked, Http, Probe};
+pub use replay::Replay;
 
 use advisory::Problem;
 use jiff::Timestamp;
@@ -92,6 +96,9 @@ pub struct Plan {
     pub groups: Vec<ServiceGroup>,
     /// What must answer on a host afterwards.
     pub probes: Vec<Probe>,
+    /// Attempts that a patched service must bear. Left out where there are none: plans signed before keep their digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replays: Vec<Replay>,
     /// Whether hosts may reboot.
     pub reboot: Reboot,
     /// What a host does when it fails.
@@ -309,35 +316,6 @@ pub struct ServiceGroup {
     pub away_max: u32,
 }
 
-/// Something that must answer on a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Probe {
-    /// Only on hosts of this service group; `None`: on all.
-    pub group: Option<String>,
-    /// What is asked.
-    pub what: Asked,
-    /// How long it may take.
-    pub timeout_seconds: u32,
-}
-
-/// What a probe asks. All of it on the host itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Asked {
-    /// This systemd unit is active.
-    UnitActive(String),
-    /// Something accepts on this port of the loopback address.
-    TcpPort(u16),
-    /// This path answers with a status below 400 on a port of the loopback address.
-    HttpPath {
-        /// Port.
-        port: u16,
-        /// Path, from `/`.
-        path: String,
-    },
-}
-
 /// Whether hosts may reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -445,6 +423,14 @@ impl Plan {
             let cohort = named.cohorts.iter().find(|cohort| cohort.hosts.binary_search(&host).is_ok())?;
             Some(Place { wave, cohort })
         })
+    }
+
+    /// The service groups that a host counts in, whether it is named or joins late.
+    pub(crate) fn groups_of(&self, host: HostId) -> &[String] {
+        match self.place(host) {
+            Some(place) => &place.cohort.groups,
+            None => self.late().map_or(&[], |late| &late.groups),
+        }
     }
 
     /// A class by its name.

@@ -171,6 +171,12 @@ impl Apt {
                 outlook.blocks.push(format!("no index tells the digest of {} {version}", step.name));
                 continue;
             };
+            if let Some(percent) = record.phased_percent.filter(|percent| *percent < 100) {
+                let reason = format!("its vendor gives it to {percent} % of all hosts so far");
+                outlook
+                    .blocks
+                    .push(format!("{} {version} is phased in: {reason}; ask again later", step.name));
+            }
             let back = step.from.as_deref().and_then(|from| {
                 let listed = offered(step, from).into_iter().find_map(|(_, record)| file_of(record));
                 listed.or_else(|| self.cached(step, from))

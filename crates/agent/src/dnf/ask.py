@@ -48,6 +48,8 @@ def answer(question):
     conf.plugins = False
     conf.install_weak_deps = False
     conf.best = True
+    # Kernels that an upgrade would let go for a new one: hands that install keep them.
+    conf.installonly_limit = 0
     conf.cacheonly = not question["refresh"]
     conf.skip_if_unavailable = False
     conf.substitutions.update_from_etc(root)

@@ -49,11 +49,7 @@ fn work_out(
     outlook: &mut Outlook,
 ) -> Result<(), String> {
     let dnf = Dnf::open(root, now)?;
-    let mut packages = packages.to_vec();
-    for package in &mut packages {
-        package.held = dnf.scratch.locked.contains(&package.name);
-    }
-    let Some(answer) = dnf.closure(sources, &packages, network, &mut outlook.blocks)? else { return Ok(()) };
+    let Some(answer) = dnf.closure(sources, packages, network, &mut outlook.blocks)? else { return Ok(()) };
     let exact: Vec<Wanted> = answer.installs.iter().map(Told::exact).collect();
     let old: Vec<Old> = answer.removes.iter().map(Told::exact).collect();
     let closed = dnf.ask(exact, old, Network::None)?;
@@ -62,7 +58,7 @@ fn work_out(
         let name = &other.name;
         outlook.blocks.push(format!("named with exact versions, dnf does something else to {name}"));
     }
-    changes(&closed, &packages, outlook);
+    changes(&closed, packages, outlook);
     Ok(())
 }
 
@@ -172,7 +168,7 @@ impl Dnf {
 }
 
 /// The interpreter that this host's dnf names: the one that has its library.
-fn interpreter() -> Result<PathBuf, String> {
+pub(crate) fn interpreter() -> Result<PathBuf, String> {
     let dnf = crate::program::find("dnf").ok_or("dnf is not installed here: install it")?;
     let file = std::fs::File::open(&dnf).map_err(|error| format!("{}: {error}", dnf.display()))?;
     let mut line = Vec::new();

@@ -1,12 +1,12 @@
 //! Carries out one order, in a unit of its own, and writes down what it left. What it left is looked up in the package
 //! database; what programs said is kept for people.
 
-use super::apt::{self, Transaction};
+use super::driver::{Driver, driver};
 use super::order::{Deed, Order};
-use super::{place::Place, restart, trial};
-use crate::observe::packages_now;
-use crate::observe::root::Root;
+use super::task::{Said, Task};
+use super::{awake, owed, place::Place, restart, trial, unit_files};
 use crate::program::{Program, is_stopped};
+use crate::settings::Settings;
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How long a reboot may take to begin; this process ends with the host.
 const REBOOT_WITHIN: Duration = Duration::from_secs(600);
+/// Where it lies, systemd boots into an update of the host's own (systemd.offline-updates(7)).
+const OFFLINE_UPDATE: &str = "/system-update";
 /// How often we look whether we are to end.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -45,6 +47,10 @@ pub(crate) struct Outcome {
     pub(crate) not_restarted: Vec<(String, String)>,
     /// Services that ran code of the packages before the transaction.
     pub(crate) users_before: Vec<String>,
+    /// Packages that are not whole, whatever the package database says: their transaction is under way, was cut short, or a
+    /// script of theirs failed.
+    #[serde(default)]
+    pub(crate) unfinished: BTreeSet<String>,
 }
 
 impl Outcome {
@@ -64,6 +70,7 @@ impl Outcome {
             restarted: Vec::new(),
             not_restarted: Vec::new(),
             users_before: Vec::new(),
+            unfinished: BTreeSet::new(),
         }
     }
 }
@@ -81,19 +88,22 @@ pub(crate) struct Moved {
     pub(crate) whole: bool,
 }
 
-/// Carries out the order that lies in the directory. Errors are kept there, too.
-pub fn carry_out() -> Result<(), Problem> {
+/// Carries out the order that lies in the directory, with the hand that the settings name. Errors are kept there, too.
+pub fn carry_out(settings: &Path) -> Result<(), Problem> {
     let place = Place::open()?;
     let order = place.order()?;
     let mut outcome = Outcome::begun(&order);
+    outcome.unfinished = place.unfinished(order.digest);
     place.keep_outcome(&order, &outcome)?;
-    let done = attempt(&place, &order, &mut outcome);
-    let done = match order.deed {
-        Deed::Apply | Deed::Repair | Deed::Revert => {
-            done.and(trial::changed(&place, &order, &mut outcome.told))
-        }
-        Deed::Fetch | Deed::Restart | Deed::Reboot => done,
+    let held = match order.deed {
+        Deed::Apply | Deed::Repair | Deed::Revert | Deed::Restart => awake::hold(&order, &mut outcome.told),
+        Deed::Fetch | Deed::Drain | Deed::Reboot | Deed::GiveBack => None,
     };
+    let mut done = attempt(&place, &order, settings, &mut outcome);
+    if order.deed.is_transaction() {
+        done = done.and(trial::changed(&place, &order, &mut outcome.told));
+    }
+    drop(held);
     outcome.problem = done.clone().err();
     outcome.ended = Some(Timestamp::now());
     place.keep_outcome(&order, &outcome)?;
@@ -101,51 +111,86 @@ pub fn carry_out() -> Result<(), Problem> {
 }
 
 /// Does what an order asks, and says what it left.
-pub(super) fn attempt(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Problem> {
+pub(super) fn attempt(
+    place: &Place,
+    order: &Order,
+    settings: &Path,
+    outcome: &mut Outcome,
+) -> Result<(), Problem> {
+    let settings = Settings::read(settings).map_err(|problem| order.refused(problem))?;
+    match order.deed {
+        Deed::Drain => return owed::drain(place, order, &settings.hooks, outcome),
+        Deed::GiveBack => return owed::give_back(place, order, &settings.hooks, outcome),
+        Deed::Fetch | Deed::Apply | Deed::Repair | Deed::Revert | Deed::Restart | Deed::Reboot => {}
+    }
     let plan = place.plan(order.digest)?;
     let known = place.host()?;
     let class = plan.class_of(HostId(known.host), &known.group);
     let class = class.ok_or_else(|| order.refused("the plan names no class for this host"))?;
+    let driver = || {
+        let kind = settings.agent.hand;
+        driver(kind).ok_or_else(|| order.refused(format!("this host's hand is \"{kind}\"")))
+    };
+    if order.deed != Deed::Reboot {
+        let seconds = u64::from(plan.timing.lease_seconds) + u64::from(plan.timing.deadline_seconds);
+        owed::hold_updaters(place, order, seconds, outcome)?;
+    }
     match order.deed {
-        Deed::Fetch => apt::fetch(place, order, class, &mut outcome.told),
+        Deed::Fetch => {
+            place.sweep();
+            let mut said = Said::default();
+            let task = Task { place, order, class, is_back: is_back(place, order)? };
+            let done = driver()?.fetch(&task, &mut said);
+            outcome.told.append(&mut said.told);
+            done
+        }
         Deed::Apply | Deed::Repair | Deed::Revert => {
-            let before = installed(order)?;
             if order.deed == Deed::Apply {
                 outcome.users_before = restart::users(order, class)?;
                 trial::begin(place, order, &plan, class)?;
             }
-            let transaction = Transaction { place, order, class, is_back: is_back(place, order)? };
-            let done = transaction.run(&mut outcome.told);
-            let after = installed(order)?;
-            outcome.changed = moved(&before, &after, class);
-            outcome.conffiles = apt::conffiles(class);
-            let others =
-                outcome.changed.iter().filter(|moved| !moved.planned).map(|moved| moved.name.as_str());
-            let others: Vec<&str> = others.collect();
-            if !others.is_empty() {
-                outcome.told.push(format!("the plan does not name what changed, too: {}", others.join(", ")));
-            }
-            done.and_then(|()| transaction.check(&after))
+            let task = Task { place, order, class, is_back: is_back(place, order)? };
+            transact(driver()?, &task, outcome)
         }
         Deed::Restart => restart::restart(order, class, outcome),
-        Deed::Reboot => reboot(order),
+        Deed::Reboot => reboot(place, order, outcome),
+        Deed::Drain | Deed::GiveBack => Ok(()),
     }
+}
+
+/// Has the package manager do it, and looks up what it left.
+fn transact(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Result<(), Problem> {
+    let before = task.installed()?;
+    let units = unit_files::now();
+    let mut said = Said { told: Vec::new(), unfinished: outcome.unfinished.clone() };
+    if !driver.tells_halves() {
+        // Written before, so that it is known should we be cut short.
+        outcome.unfinished.extend(task.class.changes.iter().map(|change| change.name.clone()));
+        task.place.keep_outcome(task.order, outcome)?;
+    }
+    let done = match task.order.deed {
+        Deed::Apply => driver.apply(task, &mut said),
+        Deed::Repair => driver.repair(task, &mut said),
+        Deed::Revert => driver.revert(task, &mut said),
+        Deed::Fetch | Deed::Drain | Deed::Restart | Deed::Reboot | Deed::GiveBack => Ok(()),
+    };
+    unit_files::tell(&units, &unit_files::now(), &mut said.told);
+    let after = task.installed()?;
+    outcome.told.append(&mut said.told);
+    outcome.unfinished.clone_from(&said.unfinished);
+    outcome.changed = moved(&before, &after, task.class);
+    outcome.conffiles = driver.conffiles(task.class);
+    let others = outcome.changed.iter().filter(|moved| !moved.planned).map(|moved| moved.name.as_str());
+    let others: Vec<&str> = others.collect();
+    if !others.is_empty() {
+        outcome.told.push(format!("the plan does not name what changed, too: {}", others.join(", ")));
+    }
+    done.and_then(|()| task.check(driver, &after, &said))
 }
 
 /// Whether an order leads to the old versions: by what was granted here, whatever the other half says.
 fn is_back(place: &Place, order: &Order) -> Result<bool, Problem> {
     Ok(order.deed == Deed::Revert || place.grant(order)?.back)
-}
-
-/// Every package that is installed now.
-pub(super) fn installed(order: &Order) -> Result<Vec<Package>, Problem> {
-    let unseen = |reason: String| order.refused(reason).remedy("repair the package database");
-    let root = Root::open(Path::new("/")).map_err(|problem| unseen(problem.to_string()))?;
-    let (_, packages, gaps) = packages_now(&root);
-    match gaps.first() {
-        Some(gap) if packages.is_empty() => Err(unseen(format!("{}: {}", gap.object, gap.reason))),
-        Some(_) | None => Ok(packages),
-    }
 }
 
 /// Version and state of each package, by name and architecture.
@@ -179,7 +224,16 @@ fn moved(before: &[Package], after: &[Package], class: &HostClass) -> Vec<Moved>
 }
 
 /// Reboots, and waits for the end. Whether the host was booted anew, its boot id tells.
-fn reboot(order: &Order) -> Result<(), Problem> {
+fn reboot(place: &Place, order: &Order, outcome: &mut Outcome) -> Result<(), Problem> {
+    awake::wait_for_others(order, |told| {
+        outcome.told.push(told);
+        place.keep_outcome(order, outcome)
+    })?;
+    if Path::new(OFFLINE_UPDATE).exists() {
+        outcome
+            .told
+            .push(format!("{OFFLINE_UPDATE} is there: the host's own updater installs at this boot, too"));
+    }
     let asked = Program::new("systemctl").arg("reboot").run_ok();
     asked.map_err(|problem| order.refused(problem).remedy("it is tried again"))?;
     let end = Instant::now() + REBOOT_WITHIN;

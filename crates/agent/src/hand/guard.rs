@@ -1,11 +1,12 @@
 //! What must hold before a deed is begun. Nothing of it is taken from the half that asks: the plan verifies by the root that
 //! this half remembers, and the owner's settings are read anew.
 
+use super::driver::driver;
 use super::grant::Grant;
 use super::order::{Deed, Line, Order};
 use super::{boot, place::Place};
 use crate::job::clock;
-use crate::settings::{HandKind, Settings, zones};
+use crate::settings::{Settings, zones};
 use advisory::Problem;
 use jiff::{SignedDuration, Timestamp};
 use rollout::order::Direction;
@@ -33,10 +34,10 @@ pub(super) struct Guard<'a> {
 impl Guard<'_> {
     /// Whether this deed may be begun; what was verified is remembered. Errors say why not.
     pub(super) fn admit(&self, order: &Order) -> Result<(), Problem> {
-        if self.settings.agent.hand != HandKind::Apt {
+        if driver(self.settings.agent.hand).is_none() {
             return Err(order
                 .refused(format!("this host's hand is \"{}\"", self.settings.agent.hand))
-                .remedy("set [agent] hand = \"apt\" if its owner wants that"));
+                .remedy("name this host's package manager as [agent] hand if its owner wants that"));
         }
         let mut grant = self.place.grant(order)?;
         match order.deed {
@@ -44,16 +45,19 @@ impl Guard<'_> {
                 let plan = self.verified(order)?.1;
                 self.owner_allows(order, self.class(order, &plan)?)
             }
+            // Whoever has begun may be drained once more; before, it wants what beginning wants.
+            Deed::Drain if grant.has_begun() => Ok(()),
+            Deed::Drain if order.direction == Direction::Back => self.is_ordered_back(order),
+            Deed::Drain => self.may_apply(order),
+            // What is owed is given back whenever it is asked for, by another road.
+            Deed::GiveBack => Err(order.refused("what is owed is given back without an order")),
             // Back it goes by "revert", which wants another word; and what went back stays there in this grant.
             Deed::Apply if order.direction == Direction::Back || grant.back => {
                 Err(order.refused("this job leads back").remedy("a new grant of the plan leads forward"))
             }
             Deed::Apply if grant.forward => Ok(()),
             Deed::Apply => {
-                let (trusted, plan) = self.verified(order)?;
-                self.owner_allows(order, self.class(order, &plan)?)?;
-                self.is_open(order, &plan)?;
-                self.is_not_halted(order, &plan, &trusted)?;
+                self.may_apply(order)?;
                 grant.forward = true;
                 self.place.keep_grant(order, &grant)
             }
@@ -80,6 +84,14 @@ impl Guard<'_> {
         self.place.plan(order.digest)
     }
 
+    /// Whether the new versions may be begun: all that must hold at the point of no return.
+    fn may_apply(&self, order: &Order) -> Result<(), Problem> {
+        let (trusted, plan) = self.verified(order)?;
+        self.owner_allows(order, self.class(order, &plan)?)?;
+        self.is_open(order, &plan)?;
+        self.is_not_halted(order, &plan, &trusted)
+    }
+
     /// A host turns back by itself where the plan says so, and on the approvers' word.
     fn may_revert(&self, order: &Order, grant: Grant) -> Result<(), Problem> {
         if grant.back {
@@ -88,6 +100,12 @@ impl Guard<'_> {
         if grant.forward && self.place.plan(order.digest)?.rollback == Rollback::OnFailure {
             return self.turn(order, grant);
         }
+        self.is_ordered_back(order)?;
+        self.turn(order, grant)
+    }
+
+    /// Whether approvers have signed that it goes back, and the server says that it is not halted.
+    fn is_ordered_back(&self, order: &Order) -> Result<(), Problem> {
         if order.direction != Direction::Back {
             return Err(order.refused("the plan was not begun here, or lets no host turn back by itself"));
         }
@@ -98,8 +116,7 @@ impl Guard<'_> {
         if said.id != word || !said.allows_back(order.plan, order.digest) {
             return Err(order.refused(format!("the approvers' word {word} does not say so")));
         }
-        self.is_not_halted(order, &plan, &trusted)?;
-        self.turn(order, grant)
+        self.is_not_halted(order, &plan, &trusted)
     }
 
     /// From here on it goes back, and not forward again by what was granted before.

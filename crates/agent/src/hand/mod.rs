@@ -7,17 +7,29 @@
 //! of its own that neither half's end touches.
 
 pub(crate) mod deed;
+pub(crate) mod driver;
+pub(crate) mod named;
 pub(crate) mod order;
 pub(crate) mod place;
 pub(crate) mod units;
 mod apt;
+mod dnf;
 mod grant;
 mod guard;
+mod kept;
+mod awake;
 mod nonces;
+mod pacman;
+mod owed;
 mod restart;
+mod rpm;
+mod staged;
+mod task;
 mod trial;
+mod zypper;
+mod unit_files;
+mod updaters;
 
-pub(crate) use apt::progress;
 pub use deed::carry_out;
 pub use place::{DIRECTORY, Place, SOCKET};
 pub(crate) use restart::{Service, services};
@@ -29,6 +41,7 @@ use crate::program::Program;
 use crate::settings::Settings;
 use crate::user;
 use advisory::Problem;
+use driver::{driver, is_for_this_host};
 use guard::Guard;
 use jiff::Timestamp;
 use order::{Ask, Line, Order, Reply};
@@ -67,6 +80,7 @@ pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
     let reply = match line.hear::<Ask>().map_err(|problem| broken(&problem))? {
         Ask::Nonce => nonces::draw(&place).map(Reply::Nonce),
         Ask::Begin(order) => begin(&place, &order, settings, &line).map(|()| Reply::Begun),
+        Ask::GiveBack => give_back(&place, settings).map(|()| Reply::Begun),
         Ask::Heard(word) => {
             trial::heard(&place, &word, line.clone(), Timestamp::now()).map(|()| Reply::Noted)
         }
@@ -79,17 +93,34 @@ pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
 }
 
 /// Verifies an order, and begins what it asks.
-fn begin(place: &Place, order: &Order, settings: &Path, line: &Arc<Line>) -> Result<(), Problem> {
-    let settings = Settings::read(settings)
+fn begin(place: &Place, order: &Order, file: &Path, line: &Arc<Line>) -> Result<(), Problem> {
+    let settings = Settings::read(file)
         .map_err(|problem| order.refused(problem).remedy("repair the settings of this host's owner"))?;
     let _alone = place.lock(order)?;
     let guard = Guard { place, settings: &settings, source: line.clone(), now: Timestamp::now() };
     guard.admit(order)?;
+    if let Some(driver) = driver(settings.agent.hand) {
+        is_for_this_host(driver, Path::new("/"))?;
+    }
+    start(place, order, file)
+}
+
+/// Begins to give back what is owed, if anything is: nobody needs a word for that.
+fn give_back(place: &Place, file: &Path) -> Result<(), Problem> {
+    let Some(owed) = place.owed()? else { return Ok(()) };
+    let order = owed.order();
+    let _alone = place.lock(&order)?;
+    start(place, &order, file)
+}
+
+/// Has systemd carry an order out.
+fn start(place: &Place, order: &Order, file: &Path) -> Result<(), Problem> {
     place.keep_order(order)?;
     let program = std::env::current_exe().map_err(|problem| order.refused(problem))?;
     let run = deed_unit(&format!("Palisade: {} plan {}", order.deed, order.plan))
         .arg(program)
-        .args(["agent", "deed"]);
+        .args(["agent", "deed", "--settings"])
+        .arg(file);
     run.run_ok().map(|_| ()).map_err(|problem| {
         order.refused(problem).remedy(format!("see systemctl status {DEED_UNIT}; it is tried again"))
     })

@@ -23,11 +23,13 @@ const LINE_BYTES_MAX: u64 = 64 << 10;
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Deed {
     Fetch,
+    Drain,
     Apply,
     Repair,
     Revert,
     Restart,
     Reboot,
+    GiveBack,
 }
 
 impl Deed {
@@ -36,11 +38,21 @@ impl Deed {
         match act {
             Act::Go | Act::Rest(_) => None,
             Act::Fetch => Some(Self::Fetch),
+            Act::Drain => Some(Self::Drain),
+            Act::GiveBack => Some(Self::GiveBack),
             Act::Apply => Some(Self::Apply),
             Act::Repair => Some(Self::Repair),
             Act::Revert => Some(Self::Revert),
             Act::Restart => Some(Self::Restart),
             Act::Reboot => Some(Self::Reboot),
+        }
+    }
+
+    /// Whether the package manager changes packages for it.
+    pub(crate) fn is_transaction(self) -> bool {
+        match self {
+            Self::Apply | Self::Repair | Self::Revert => true,
+            Self::Fetch | Self::Drain | Self::Restart | Self::Reboot | Self::GiveBack => false,
         }
     }
 }
@@ -49,11 +61,13 @@ impl fmt::Display for Deed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Fetch => "fetch the files of",
+            Self::Drain => "drain for",
             Self::Apply => "apply",
             Self::Repair => "repair what was interrupted of",
             Self::Revert => "revert",
             Self::Restart => "restart what maps old files of",
             Self::Reboot => "reboot for",
+            Self::GiveBack => "give back what was taken for",
         })
     }
 }
@@ -89,6 +103,8 @@ pub(crate) enum Ask {
     /// A number for the next check-in, so that this half can tell how old the answer is.
     Nonce,
     Begin(Order),
+    /// What was taken from the host for a job is to be given back; by which job, this half knows.
+    GiveBack,
     /// The centre's signed word that it heard this host.
     Heard(String),
 }

@@ -4,6 +4,7 @@ use super::deed::Outcome;
 use super::grant::Grant;
 use super::nonces::Nonces;
 use super::order::Order;
+use super::owed::Owed;
 use crate::enrol::Joined;
 use crate::state::{Durable, Lock, PACKAGES, PLANS, State, TRUST, entries, keep_newest, kept_name};
 use advisory::Problem;
@@ -26,6 +27,8 @@ const HOST: &str = "host.json";
 /// The order that is carried out, or was last.
 const ORDER: &str = "order.json";
 const NONCES: &str = "nonces.json";
+/// What a job has taken from this host and is to give back.
+const OWED: &str = "owed.json";
 /// What was verified, by job.
 const GRANTS: &str = "grants";
 /// What each deed of a job left, and what the package manager said, by job.
@@ -159,6 +162,20 @@ impl Place {
         self.write(NONCES, nonces)
     }
 
+    /// What is owed; `None`: nothing.
+    pub(super) fn owed(&self) -> Result<Option<Owed>, Problem> {
+        Ok(self.read::<Option<Owed>>(OWED)?.flatten())
+    }
+
+    /// The same for the other half, which may read here. What cannot be read is none: this half will say so.
+    pub(crate) fn owed_in(directory: &Path) -> Option<Owed> {
+        serde_json::from_slice::<Option<Owed>>(&std::fs::read(directory.join(OWED)).ok()?).ok()?
+    }
+
+    pub(super) fn keep_owed(&self, owed: Option<&Owed>) -> Result<(), Problem> {
+        self.write(OWED, &owed)
+    }
+
     pub(super) fn grant(&self, order: &Order) -> Result<Grant, Problem> {
         Ok(self.read(&grant(order))?.unwrap_or_default())
     }
@@ -240,6 +257,31 @@ impl Place {
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
+    /// Packages that are not whole after the last transaction of a plan's content.
+    pub(crate) fn unfinished_in(directory: &Path, digest: Digest) -> BTreeSet<String> {
+        let transactions = all_outcomes(directory, digest).filter(|outcome| outcome.deed.is_transaction());
+        transactions.max_by_key(|outcome| outcome.began).map(|outcome| outcome.unfinished).unwrap_or_default()
+    }
+
+    /// The same for this half.
+    pub(super) fn unfinished(&self, digest: Digest) -> BTreeSet<String> {
+        Self::unfinished_in(self.0.directory(), digest)
+    }
+
+    /// What carrying out a plan has newly installed on this host: name and architecture.
+    pub(crate) fn brought_in(directory: &Path, digest: Digest) -> BTreeSet<(String, String)> {
+        all_outcomes(directory, digest)
+            .flat_map(|outcome| outcome.changed)
+            .filter(|moved| moved.planned && moved.from.is_none() && moved.to.is_some())
+            .map(|moved| (moved.name, moved.arch))
+            .collect()
+    }
+
+    /// The same for this half.
+    pub(super) fn brought(&self, digest: Digest) -> BTreeSet<(String, String)> {
+        Self::brought_in(self.0.directory(), digest)
+    }
+
     /// Forgets the oldest plans, and files that no plan names any more.
     pub(crate) fn sweep(&self) {
         for folder in [GRANTS, DEEDS] {
@@ -298,6 +340,19 @@ fn grant(order: &Order) -> String {
 
 fn deeds(digest: Digest, fence: u64) -> String {
     format!("{DEEDS}/{}.json", job(digest, fence))
+}
+
+/// What became of each order of a plan's content, whichever grant it was begun by.
+fn all_outcomes(directory: &Path, digest: Digest) -> impl Iterator<Item = Outcome> + use<> {
+    let start = format!("{digest}-");
+    let is_ours = move |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with(&start) && path.extension().is_some_and(|kind| kind == "json")
+    };
+    entries(&directory.join(DEEDS)).filter(is_ours).flat_map(|path| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        serde_json::from_slice::<Vec<Outcome>>(&bytes).unwrap_or_default()
+    })
 }
 
 fn plan(digest: Digest) -> String {

@@ -3,6 +3,7 @@
 
 use super::deed::Outcome;
 use super::order::Order;
+use super::unit_files;
 use super::units::{INIT, config_test, is_deferred, is_service};
 use crate::job::sight::{stale_units, units_using};
 use crate::observe::root::Root;
@@ -48,6 +49,7 @@ pub(super) fn restart(order: &Order, class: &HostClass, outcome: &mut Outcome) -
     }
     let mut done = Ok(());
     if !units.is_empty() {
+        unit_files::read_anew(&mut outcome.told);
         let together = Program::new("systemctl").args(["try-restart", "--"]).args(units.iter().cloned());
         done = together.deadline(RESTARTS_WITHIN).run_ok().map(|_| ()).map_err(|problem| {
             order

@@ -171,6 +171,8 @@ impl Dry {
         } else if failed >= fails {
             match deed {
                 Deed::Fetch => pretence.fetched = true,
+                // A pretence takes nothing from its host.
+                Deed::Drain | Deed::GiveBack => {}
                 Deed::Apply | Deed::Repair => {
                     pretence.stale |= pretence.claim != Claim::New;
                     pretence.reboot |= faults.reboots && pretence.claim != Claim::New;

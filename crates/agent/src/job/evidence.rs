@@ -1,5 +1,6 @@
 //! What was seen of a job that is over: kept on the host, so that it can be shown later what "proven" rested on.
 
+use super::replay::{Replayer, Service};
 use super::sight::{Job, Look};
 use crate::hand::deed::Outcome;
 use crate::hand::place::Place;
@@ -94,6 +95,12 @@ struct Evidence<'a> {
     reboot_needed: bool,
     /// What was asked of the host, and passed for its whole soak if it is proven.
     probes: &'a [Probe],
+    /// How services did that attempts were replayed to: before the change, after it without attempts, and at worst.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    replays: &'a [Service],
+    /// Why it did not end as it should, in words, as far as replaying tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    why: Vec<String>,
     /// Each thing that was done, with what changed besides, what was restarted, and what was said.
     deeds: Vec<Outcome>,
 }
@@ -113,6 +120,7 @@ pub(super) fn keep(
     host: HostId,
     job: &Job<'_>,
     look: &Look,
+    replayer: &Replayer,
     now: Timestamp,
 ) -> Result<(), Problem> {
     let packages = look.packages.iter().map(|package| Seen {
@@ -135,6 +143,8 @@ pub(super) fn keep(
         stale: look.stale,
         reboot_needed: look.reboot_needed,
         probes: &job.plan.probes,
+        replays: replayer.seen(job.digest, job.fence),
+        why: if job.stage == Stage::Proven { Vec::new() } else { replayer.why(job.digest, job.fence) },
         deeds: Place::outcomes_in(Path::new(crate::hand::place::DIRECTORY), job.digest, job.fence),
     };
     let failed = |reason: String| {

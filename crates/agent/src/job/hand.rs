@@ -21,9 +21,14 @@ pub(crate) trait Hand: fmt::Debug {
     /// Looks at what the job is about.
     fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem>;
 
-    /// Begins one of [`Act::Fetch`], [`Act::Apply`], [`Act::Repair`], [`Act::Revert`], [`Act::Restart`],
+    /// Begins one of [`Act::Fetch`], [`Act::Drain`], [`Act::Apply`], [`Act::Repair`], [`Act::Revert`], [`Act::Restart`],
     /// [`Act::Reboot`]; the journal says so already. Called again after a crash in between.
     fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem>;
+
+    /// Begins to give back what was taken from the host for a job, which may be over.
+    fn give_back(&mut self) -> Result<(), Problem> {
+        Ok(())
+    }
 
     /// A number for the next check-in, where the hand wants to tell by itself how old the answer is.
     fn nonce(&mut self) -> Option<u64> {

@@ -11,6 +11,12 @@ const LOCKS: [&str; 4] = [
     "/usr/lib/sysimage/rpm/.rpm.lock",
 ];
 
+/// pacman's lock: a file that is there while it works, and after a power failure.
+const PACMAN_LOCK: &str = "/var/lib/pacman/db.lck";
+
+/// Programs that take pacman's lock.
+pub(crate) const PACMANS: [&str; 3] = ["pacman", "pamac-daemon", "packagekitd"];
+
 /// The program that holds one of the locks: `apt-get (4711)`.
 pub(super) fn holder(root: &Root, proc: &Path) -> Option<String> {
     let held = std::fs::read_to_string(proc.join("locks")).unwrap_or_default();
@@ -19,13 +25,24 @@ pub(super) fn holder(root: &Root, proc: &Path) -> Option<String> {
         let mut lines = held.lines().filter_map(parse);
         lines.find(|line| line.inode == lock.inode && is_on(line.device, lock.device))
     });
-    let line = { found }.next()?;
+    let Some(line) = { found }.next() else { return pacman(root, proc) };
     let name = |pid: u32| std::fs::read_to_string(proc.join(format!("{pid}/comm"))).ok();
     Some(match line.pid.and_then(|pid| Some((pid, name(pid)?))) {
         Some((pid, name)) => format!("{} ({pid})", name.trim()),
         // Of another namespace, or gone meanwhile.
         None => "a program that cannot be seen".to_owned(),
     })
+}
+
+/// The program that holds pacman's lock: the file does not name it, so it is looked for. One that nobody holds is told by pacman.
+fn pacman(root: &Root, proc: &Path) -> Option<String> {
+    root.identity_of(PACMAN_LOCK).ok()?;
+    let mut processes = std::fs::read_dir(proc).into_iter().flatten().flatten();
+    let named = |entry: std::fs::DirEntry| {
+        let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+        PACMANS.contains(&name.trim()).then(|| format!("{} ({})", name.trim(), entry.file_name().display()))
+    };
+    processes.find_map(named)
 }
 
 #[derive(Debug, PartialEq, Eq)]

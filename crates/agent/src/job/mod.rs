@@ -6,14 +6,15 @@
 pub(crate) mod clock;
 pub(crate) mod sight;
 mod approvals;
-mod apt;
 mod dry;
 mod evidence;
 mod hand;
+mod installer;
 mod journal;
 mod lock;
 mod probes;
 mod receipts;
+mod replay;
 mod source;
 
 pub use approvals::TrustStatus;
@@ -24,6 +25,9 @@ pub(crate) use journal::mend as mend_journal;
 pub use receipts::{JobStatus, Receipt};
 pub(crate) use source::Source;
 
+pub(crate) use lock::PACMANS;
+
+use crate::hand::driver::driver;
 use crate::identity::Identity;
 use crate::pace::Pace;
 use crate::settings::{HandKind, Settings};
@@ -32,9 +36,11 @@ use crate::told::Told;
 use advisory::Problem;
 use approvals::{Approvals, Named, Wanted};
 use hand::{Eyes, Hand};
+use installer::Installer;
 use jiff::Timestamp;
 use probes::{Key, Prober};
 use receipts::Receipts;
+use replay::{Phase, Replayer};
 use rollout::converge::{self, Act, Approved, Input, Journal, Local, Memory, Pause, Work};
 use rollout::order::{self, Answer, Clearance, Direction, Stage};
 use rollout::plan::{Digest, HostId, Plan, PlanId};
@@ -42,12 +48,15 @@ use sight::{Job, Look, Sight};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 use wire::v1::{self, Watch};
 
 /// Steps at one go; more is a step that does not come to rest, and waits a little.
 const STEPS_MAX: usize = 64;
+
+/// Between two tries to give back what is owed of a job that is over.
+const GIVE_BACK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The host's part in rollouts.
 #[derive(Debug)]
@@ -62,6 +71,7 @@ pub(crate) struct Converging {
     memory: Memory,
     approvals: Approvals,
     prober: Prober,
+    replayer: Replayer,
     /// The approvers' word that the order heard last rests on.
     word: Option<Uuid>,
     /// The server's last signed word that the rollout is not halted.
@@ -70,6 +80,8 @@ pub(crate) struct Converging {
     /// Whether the last check-in asked the centre to say that it heard it.
     vouch: bool,
     receipts: Receipts,
+    /// When it was last begun to give back what is owed.
+    gave_back: Option<Instant>,
 }
 
 /// What became of driving.
@@ -104,7 +116,12 @@ impl Converging {
         let hand: Box<dyn Hand> = match kind {
             HandKind::Eyes => Box::new(Eyes(sight)),
             HandKind::Dry => Box::new(dry::Dry::new(sight, state.clone())?),
-            HandKind::Apt => Box::new(apt::Apt::new(root, machine, &identity.group, source.clone())),
+            HandKind::Apt | HandKind::Dnf | HandKind::Zypper | HandKind::Pacman => {
+                let driver = driver(kind)
+                    .ok_or_else(|| refused("this host", format!("hand \"{kind}\" is not built")))?;
+                let group = &identity.group;
+                Box::new(Installer::new(settings, driver, root, machine, group, source.clone())?)
+            }
         };
         Ok(Self {
             host: HostId(host),
@@ -117,10 +134,12 @@ impl Converging {
             journal,
             memory: Memory::default(),
             approvals: Approvals::new(state, source, pace),
-            prober: Prober::new(pace.probes),
+            prober: Prober::new(pace.probes, settings.commands.clone()),
+            replayer: Replayer::new(state),
             word: None,
             clearance: None,
             watch: None,
+            gave_back: None,
             vouch: false,
         })
     }
@@ -240,6 +259,9 @@ impl Converging {
             self.receipts.trouble(problem, log);
         }
         let healthy = self.healthy(now);
+        for problem in [self.prober.told(), self.replayer.told()].into_iter().flatten() {
+            self.receipts.trouble(problem, log);
+        }
         let plans = self.approvals.approved(self.begun(), now);
         let mut step = self.decide(&look, healthy, &plans, &self.local);
         if self.hand.kind() == HandKind::Eyes && self.journal.stage == Stage::Preflight {
@@ -265,7 +287,16 @@ impl Converging {
         }
         match &step.act {
             Act::Go | Act::Rest(_) => {}
-            Act::Fetch | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
+            Act::GiveBack => {
+                // A job that has begun counts its tries; otherwise it is tried at leisure.
+                let is_counted = self.journal.stage.is_past_return() && !self.journal.stage.is_final();
+                if !is_counted && self.gave_back.is_some_and(|at| at.elapsed() < GIVE_BACK_AGAIN) {
+                    return Ok(Act::Rest(Pause::Working));
+                }
+                self.gave_back = Some(Instant::now());
+                self.hand.give_back()?;
+            }
+            Act::Fetch | Act::Drain | Act::Apply | Act::Repair | Act::Revert | Act::Restart | Act::Reboot => {
                 let job = of(self.host, &self.journal, &self.approvals, &look.group);
                 if let Some(job) = job {
                     let job = Job { word: self.word, clearance: self.clearance.as_deref(), ..job };
@@ -279,10 +310,10 @@ impl Converging {
     /// Keeps what is to be shown of a job that is over.
     fn keep_evidence(&mut self, look: &Look, now: Timestamp, log: &mut dyn FnMut(Told)) {
         let job = of(self.host, &self.journal, &self.approvals, &look.group);
-        let Some(job) = job.filter(|job| job.stage.is_final() && self.hand.kind() == HandKind::Apt) else {
+        let Some(job) = job.filter(|job| job.stage.is_final() && driver(self.hand.kind()).is_some()) else {
             return;
         };
-        if let Err(problem) = evidence::keep(&self.state, self.host, &job, look, now) {
+        if let Err(problem) = evidence::keep(&self.state, self.host, &job, look, &self.replayer, now) {
             self.receipts.trouble(problem, log);
         }
     }
@@ -301,7 +332,7 @@ impl Converging {
             plans,
             local,
             host: self.host,
-            seen: &look.observation(&packages, healthy),
+            seen: &look.observation(&packages, healthy, self.replayer.before()),
         })
     }
 
@@ -338,7 +369,7 @@ impl Converging {
         self.journal.work.and_then(|work| self.approvals.plan((work.plan, work.digest)))
     }
 
-    /// Whether the probes of this host's plan pass. Before its turn and after it, too: others are compared with it.
+    /// Whether the probes of this host's plan pass, and its services bear what is replayed to them. Before its turn and after it, too: others are compared with it.
     fn healthy(&mut self, now: Timestamp) -> Option<bool> {
         // Of a job that has begun or is over they are asked without looking whether its plan is in force still.
         let kept = self.kept();
@@ -351,6 +382,7 @@ impl Converging {
         let boot = self.hand.boot();
         let Some((plan, named)) = named.and_then(|named| Some((self.approvals.plan(named)?, named))) else {
             self.prober.forget();
+            self.replayer.forget();
             return None;
         };
         let ours = self.journal.work.filter(|work| (work.plan, work.digest) == named);
@@ -362,7 +394,25 @@ impl Converging {
             boot,
         };
         let answer = self.prober.ask(key, plan, self.host);
-        self.hand.healthy(answer)
+        let answer = self.hand.healthy(answer);
+        // Nothing is installed by a hand that pretends: no attempt is sent for it.
+        let real = !matches!(self.hand.kind(), HandKind::Eyes | HandKind::Dry);
+        let job = ours.map(|work| (self.journal.stage, work.direction));
+        let phase = Phase::of(job, real, self.at_this_stage(boot));
+        let replayed = self.replayer.ask(key, phase, plan, self.host);
+        match (answer, replayed) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (None, _) | (_, None) => None,
+            (Some(true), Some(true)) => Some(true),
+        }
+    }
+
+    /// How long the job is at its stage; since another boot: for ever.
+    fn at_this_stage(&self, boot: u64) -> Duration {
+        if boot != self.journal.boot {
+            return Duration::MAX;
+        }
+        Duration::from_millis(clock::uptime_ms().saturating_sub(self.journal.since_ms))
     }
 
     /// Why it rests, in the operator's words; `None`: there is nothing to do.
@@ -395,7 +445,7 @@ impl Converging {
         match pause {
             // Before the point of no return each look reads the whole package database.
             Pause::Working if self.journal.stage.is_past_return() => self.pace.step_working,
-            Pause::Working | Pause::Watching => self.pace.step,
+            Pause::Working | Pause::Measuring | Pause::Watching => self.pace.step,
             Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
                 self.pace.step.saturating_mul(2)
             }

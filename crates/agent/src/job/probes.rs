@@ -1,12 +1,17 @@
 //! Whether a plan's probes pass: asked on a thread of its own, so that a service that hangs does not keep the host from
 //! checking in.
 
+pub(super) mod http;
+mod tls;
+
+pub(super) use http::connect;
+
 use crate::program::{self, Program};
+use crate::settings::Commands;
+use advisory::Problem;
 use rollout::order::Stage;
-use rollout::plan::{Asked, Digest, HostId, Plan, Probe};
+use rollout::plan::{Asked, Digest, HostId, Http, Plan, Probe};
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
@@ -14,8 +19,8 @@ use std::time::{Duration, Instant};
 const AT_ONCE: usize = 8;
 /// An answer older than this says nothing about now.
 const GOOD_FOR: Duration = Duration::from_secs(120);
-/// Bytes of a status line that are read; the rest of an answer is not asked for.
-const STATUS_BYTES_MAX: usize = 256;
+/// Bytes that a command of the owner's may write: it is its exit code that counts.
+const COMMAND_BYTES_MAX: u64 = 64 << 10;
 
 /// What is looked at: another stage, or another boot, begins anew, so that no answer from before counts after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,24 +43,36 @@ pub(super) struct Prober {
     last: Option<(Instant, bool)>,
     /// How often systemd had restarted each unit at the first round.
     restarts: BTreeMap<String, u64>,
+    /// What the owner lets plans ask by its name.
+    commands: Commands,
+    /// What did not pass, or could not be asked, and was not told yet.
+    tells: Option<Problem>,
 }
 
 /// What one round found.
 #[derive(Debug, Default)]
 struct Round {
-    healthy: bool,
+    /// `None`: nothing is known to be down, and something could not be asked.
+    healthy: Option<bool>,
     restarts: BTreeMap<String, u64>,
+    /// The first that did not pass, or could not be asked.
+    problem: Option<Problem>,
 }
 
 impl Prober {
-    pub(super) fn new(every: Duration) -> Self {
-        Self { every, key: None, round: None, last: None, restarts: BTreeMap::new() }
+    pub(super) fn new(every: Duration, commands: Commands) -> Self {
+        Self { every, key: None, round: None, last: None, restarts: BTreeMap::new(), commands, tells: None }
     }
 
     /// Looks at nothing any more.
     pub(super) fn forget(&mut self) {
         (self.key, self.round, self.last) = (None, None, None);
         self.restarts.clear();
+    }
+
+    /// Why a probe did not pass, or could not be asked, where it was not told before.
+    pub(super) fn told(&mut self) -> Option<Problem> {
+        self.tells.take()
     }
 
     /// Begins a round, if it is time for one; takes what the last one found. `None`: not looked yet, for this `key`.
@@ -67,13 +84,14 @@ impl Prober {
         self.take();
         let is_due = self.last.is_none_or(|(at, _)| at.elapsed() >= self.every);
         if self.round.is_none() && is_due {
-            let probes = of_host(plan, host);
+            let (probes, commands) = (plan.probes_of(host), self.commands.clone());
             let (tell, told) = channel();
             let began = Instant::now();
             let asking = std::thread::Builder::new().name("probes".to_owned()).spawn(move || {
-                if let Some(round) = ask_all(&probes) {
+                // What is begun here needs none of our rights to see everything, and so it gets none.
+                if rustix::thread::clear_ambient_capability_set().is_ok() {
                     // Nobody there to hear it: it was about another stage.
-                    let _ = tell.send(round);
+                    let _ = tell.send(ask_all(&probes, &commands));
                 }
             });
             self.round = asking.is_ok().then_some((began, told));
@@ -83,6 +101,7 @@ impl Prober {
 
     fn take(&mut self) {
         let Some((began, told)) = &self.round else { return };
+        let began = *began;
         let round = match told.try_recv() {
             Ok(round) => round,
             Err(TryRecvError::Empty) => return,
@@ -92,125 +111,174 @@ impl Prober {
                 return;
             }
         };
+        self.round = None;
         let mut healthy = round.healthy;
+        let mut problem = round.problem;
         for (unit, count) in round.restarts {
             // Active at every look, and restarted in between: it flaps.
-            let first = *self.restarts.entry(unit).or_insert(count);
-            healthy &= count <= first;
+            let first = *self.restarts.entry(unit.clone()).or_insert(count);
+            if count > first {
+                healthy = Some(false);
+                problem = problem
+                    .or_else(|| Some(failed(&unit, "systemd has restarted it since this stage began")));
+            }
         }
-        self.last = Some((*began, healthy));
-        self.round = None;
+        self.tells = problem;
+        if let Some(healthy) = healthy {
+            self.last = Some((began, healthy));
+        }
     }
 }
 
-/// The probes that are for this host.
-fn of_host(plan: &Plan, host: HostId) -> Vec<Probe> {
-    let groups = match plan.place(host) {
-        Some(place) => &place.cohort.groups[..],
-        None => plan.late().map_or(&[][..], |late| &late.groups),
-    };
-    let is_ours = |probe: &&Probe| probe.group.as_ref().is_none_or(|group| groups.contains(group));
-    plan.probes.iter().filter(is_ours).cloned().collect()
-}
-
-/// `None`: nothing is known to be down, and something could not be asked.
-fn ask_all(probes: &[Probe]) -> Option<Round> {
-    let mut round = Round { healthy: true, restarts: BTreeMap::new() };
-    let mut is_whole = true;
+fn ask_all(probes: &[Probe], commands: &Commands) -> Round {
+    let mut round = Round { healthy: Some(true), ..Round::default() };
     for some in probes.chunks(AT_ONCE) {
-        let answers: Vec<Option<Answer>> = std::thread::scope(|scope| {
-            let asking: Vec<_> = some.iter().map(|probe| scope.spawn(|| ask(probe))).collect();
-            asking.into_iter().map(|asked| asked.join().unwrap_or(None)).collect()
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let asking: Vec<_> = some.iter().map(|probe| scope.spawn(|| ask(probe, commands))).collect();
+            let unasked = |_| Answer::Unasked(unasked("a probe", "its thread broke off"));
+            asking.into_iter().map(|asked| asked.join().unwrap_or_else(unasked)).collect()
         });
         for answer in answers {
-            let Some((passes, restarts)) = answer else {
-                is_whole = false;
-                continue;
-            };
-            round.healthy &= passes;
-            round.restarts.extend(restarts);
+            match answer {
+                Answer::Passes => {}
+                Answer::Unit { passes, unit, restarts } => {
+                    if !passes {
+                        round.fails(failed(&unit, "it is not active"));
+                    }
+                    round.restarts.extend(restarts.map(|restarts| (unit, restarts)));
+                }
+                Answer::Fails(problem) => round.fails(problem),
+                Answer::Unasked(problem) => {
+                    round.healthy = round.healthy.filter(|healthy| !healthy);
+                    round.problem.get_or_insert(problem);
+                }
+            }
         }
-        if !round.healthy || program::is_stopped() {
+        if round.healthy == Some(false) || program::is_stopped() {
             break;
         }
     }
-    (is_whole || !round.healthy).then_some(round)
+    round
 }
 
-/// Whether a probe passes; of a unit, also how often it was restarted.
-type Answer = (bool, Option<(String, u64)>);
+impl Round {
+    fn fails(&mut self, problem: Problem) {
+        if self.healthy != Some(false) {
+            (self.healthy, self.problem) = (Some(false), Some(problem));
+        }
+    }
+}
 
-/// Asks one probe. `None`: systemd could not be asked, which says nothing about the unit.
-fn ask(probe: &Probe) -> Option<Answer> {
+/// What one probe found.
+#[derive(Debug)]
+enum Answer {
+    Passes,
+    Fails(Problem),
+    /// Of a unit, also how often systemd has restarted it.
+    Unit {
+        passes: bool,
+        unit: String,
+        restarts: Option<u64>,
+    },
+    /// It could not be asked, which says nothing about what it asks for.
+    Unasked(Problem),
+}
+
+fn failed(object: &str, reason: impl std::fmt::Display) -> Problem {
+    Problem::new("pass the probe of", object, reason.to_string())
+        .remedy("look at it; a host that stays so after its patch goes back, if the plan says so")
+}
+
+fn unasked(object: &str, reason: impl std::fmt::Display) -> Problem {
+    Problem::new("ask the probe of", object, reason.to_string())
+}
+
+/// Asks one probe.
+fn ask(probe: &Probe, commands: &Commands) -> Answer {
     let within = Duration::from_secs(probe.timeout_seconds.into());
+    let passes = |object: String, asked: Result<(), String>| match asked {
+        Ok(()) => Answer::Passes,
+        Err(reason) => Answer::Fails(failed(&object, reason)),
+    };
     match &probe.what {
         Asked::UnitActive(unit) => {
             let shown = Program::new("systemctl")
                 .args(["show", "--property=ActiveState,NRestarts", "--"])
                 .arg(unit)
                 .deadline(within)
-                .run_ok()
-                .ok()?;
+                .run_ok();
+            let shown = match shown {
+                Ok(shown) => shown,
+                Err(problem) => return Answer::Unasked(unasked(unit, problem)),
+            };
             let text = String::from_utf8_lossy(&shown.stdout);
             let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             let restarts = value("NRestarts").and_then(|count| count.parse().ok());
-            Some((value("ActiveState") == Some("active"), restarts.map(|count| (unit.clone(), count))))
+            Answer::Unit { passes: value("ActiveState") == Some("active"), unit: unit.clone(), restarts }
         }
-        Asked::TcpPort(port) => Some((connect(*port, within).is_ok(), None)),
-        Asked::HttpPath { port, path } => {
-            Some((http(*port, path, within).is_ok_and(|status| (100..400).contains(&status)), None))
+        Asked::TcpPort(port) => {
+            let accepts = connect(*port, within).map(|_| ()).map_err(|problem| problem.to_string());
+            passes(format!("tcp:{port}"), accepts)
         }
+        Asked::HttpPath(wanted) => {
+            let Http { port, path, tls, .. } = wanted;
+            passes(format!("http{}:{port}{path}", if *tls { "s" } else { "" }), http::ask(wanted, within))
+        }
+        Asked::Command(name) => command(name, commands, within),
     }
 }
 
-fn connect(port: u16, within: Duration) -> io::Result<TcpStream> {
-    let to = |address: IpAddr| TcpStream::connect_timeout(&SocketAddr::new(address, port), within);
-    to(Ipv4Addr::LOCALHOST.into()).or_else(|_| to(Ipv6Addr::LOCALHOST.into()))
-}
-
-/// The status of a path's answer.
-fn http(port: u16, path: &str, within: Duration) -> io::Result<u16> {
-    let end = Instant::now() + within;
-    let left = || {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok::<_, io::Error>(left) }
+/// Runs what the owner has put under a name. A name that is not there is no failure and no success: nobody knows.
+fn command(name: &str, commands: &Commands, within: Duration) -> Answer {
+    let object = format!("command:{name}");
+    let Some((program, arguments)) = commands.get(name).and_then(|line| line.split_first()) else {
+        let problem = unasked(&object, "this host's owner allows no command of that name");
+        return Answer::Unasked(
+            problem.remedy("add it to [commands] in agent.toml, if its owner wants that"),
+        );
     };
-    let mut stream = connect(port, within)?;
-    stream.set_write_timeout(Some(left()?))?;
-    let agent = concat!("palisade-agent/", env!("CARGO_PKG_VERSION"));
-    // In one piece: written part by part, it would leave in as many packets.
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while line.len() < STATUS_BYTES_MAX && line.last() != Some(&b'\n') {
-        stream.set_read_timeout(Some(left()?))?;
-        if stream.read(&mut byte)? == 0 {
-            break;
-        }
-        line.push(byte[0]);
+    let run = Program::new(program)
+        .args(arguments.iter().cloned())
+        .deadline(within)
+        .stdout_bytes_max(COMMAND_BYTES_MAX)
+        .run_ok();
+    match run {
+        Ok(_) => Answer::Passes,
+        Err(
+            problem @ (program::Error::Missing(_)
+            | program::Error::Start { .. }
+            | program::Error::Interrupted(_)),
+        ) => Answer::Unasked(
+            unasked(&object, problem).remedy("repair [commands] in agent.toml, or what it names"),
+        ),
+        Err(problem) => Answer::Fails(failed(&object, problem)),
     }
-    let text = String::from_utf8_lossy(&line);
-    let mut words = text.split_whitespace();
-    let status =
-        words.next().filter(|word| word.starts_with("HTTP/")).and_then(|_| words.next()?.parse().ok());
-    status.ok_or_else(|| io::Error::other("that is no HTTP"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
 
-    fn probe(what: Asked) -> Probe {
-        Probe { group: None, what, timeout_seconds: 1 }
+    fn commands() -> Commands {
+        let line = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        [
+            ("well".to_owned(), line(&["/bin/sh", "-c", "exit 0"])),
+            ("ill".to_owned(), line(&["/bin/sh", "-c", "echo the till is stuck >&2; exit 3"])),
+            ("slow".to_owned(), line(&["/bin/sleep", "60"])),
+            ("chatty".to_owned(), line(&["/bin/cat", "/dev/zero"])),
+            ("gone".to_owned(), line(&["/nowhere/check"])),
+        ]
+        .into()
+    }
+
+    fn asked(what: Asked) -> Round {
+        ask_all(&[Probe { group: None, what, timeout_seconds: 1 }], &commands())
     }
 
     /// Answers every connection with these bytes; none at all: keeps it waiting.
-    fn service(answer: &'static str) -> u16 {
+    pub(super) fn service(answer: &'static str) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -230,33 +298,61 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_passes_only_with_an_answer_in_time() {
-        let passes = |what| ask(&probe(what)).is_some_and(|(passes, _)| passes);
-        let path = |port| passes(Asked::HttpPath { port, path: "/health".into() });
-        assert!(
-            path(service("HTTP/1.1 204 No Content\r\n\r\n")) && path(service("HTTP/1.0 302 Found\r\n\r\n"))
-        );
-        assert!(!path(service("HTTP/1.1 404 Not Found\r\n\r\n")) && !path(service("SSH-2.0-x\r\n")));
-        let silent = service("");
-        let began = Instant::now();
-        assert!(!path(silent) && began.elapsed() < Duration::from_secs(5));
-        assert!(passes(Asked::TcpPort(silent)));
+    fn a_probe_passes_only_with_an_answer_and_says_why_it_did_not() {
+        assert_eq!(asked(Asked::TcpPort(service(""))).healthy, Some(true));
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert!(!passes(Asked::TcpPort(closed)));
-        assert!(!passes(Asked::UnitActive("no-such-unit.service".into())));
+        assert_eq!(asked(Asked::TcpPort(closed)).healthy, Some(false));
+        let broken = asked(Asked::HttpPath(Http::path(service("HTTP/1.1 500 No\r\n\r\n"), "/shop")));
+        assert_eq!(broken.healthy, Some(false));
+        let why = broken.problem.unwrap().to_string();
+        assert!(why.contains("/shop") && why.contains("answers 500"), "{why}");
+        assert_ne!(asked(Asked::UnitActive("no-such-unit.service".into())).healthy, Some(true));
+    }
+
+    #[test]
+    fn a_command_passes_by_its_exit_code_and_one_that_is_not_allowed_is_never_passed() {
+        let run = |name: &str| {
+            let round = asked(Asked::Command(name.into()));
+            (round.healthy, round.problem.map(|problem| problem.to_string()).unwrap_or_default())
+        };
+        assert_eq!(run("well").0, Some(true));
+        let (healthy, why) = run("ill");
+        assert!(healthy == Some(false) && why.contains("the till is stuck"), "{why}");
+        for (name, told) in [("slow", "no end after 1 s"), ("chatty", "more than 65536 bytes")] {
+            let (healthy, why) = run(name);
+            assert!(healthy == Some(false) && why.contains(told), "{name}: {why}");
+        }
+        for (name, told) in [("gone", "not installed"), ("other", "allows no command of that name")] {
+            let (healthy, why) = run(name);
+            assert!(healthy.is_none() && why.contains(told), "{name}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_asked_is_no_answer_beside_what_passes_and_no_excuse_beside_what_fails() {
+        let probe = |name: &str| Probe { group: None, what: Asked::Command(name.into()), timeout_seconds: 1 };
+        let healthy = |names: &[&str]| {
+            let probes: Vec<Probe> = names.iter().map(|name| probe(name)).collect();
+            ask_all(&probes, &commands()).healthy
+        };
+        assert_eq!(healthy(&["well", "other"]), None);
+        assert_eq!(healthy(&["other", "ill"]), Some(false));
+        assert_eq!(healthy(&["ill", "other"]), Some(false));
     }
 
     #[test]
     fn a_unit_that_was_restarted_since_is_not_healthy_though_active() {
-        let mut prober = Prober::new(Duration::ZERO);
+        let mut prober = Prober::new(Duration::ZERO, Commands::new());
         let round = |prober: &mut Prober, count| {
             let (tell, told) = channel();
-            tell.send(Round { healthy: true, restarts: [("a".to_owned(), count)].into() }).unwrap();
+            let restarts = [("a".to_owned(), count)].into();
+            tell.send(Round { healthy: Some(true), restarts, problem: None }).unwrap();
             prober.round = Some((Instant::now(), told));
             prober.take();
             prober.last.unwrap().1
         };
         assert!(round(&mut prober, 3) && round(&mut prober, 3) && !round(&mut prober, 4));
+        assert!(prober.told().unwrap().to_string().contains("restarted"));
         prober.forget();
         assert!(round(&mut prober, 4), "what happened before counts no more");
     }

@@ -1,6 +1,7 @@
 //! One look at the host, for converging: everything is looked up anew, and what cannot be read is no answer.
 
 use super::{clock, lock};
+use crate::hand::named::{lies_beside, named};
 use crate::hand::units::{INIT, is_deferred};
 use crate::observe::root::Root;
 use crate::observe::{kernels_now, packages_now, processes_now};
@@ -10,7 +11,7 @@ use advisory::Problem;
 use exposure::inventory::{Gap, Package, PackageState, Part, Process};
 use exposure::selector::release_word;
 use jiff::Timestamp;
-use rollout::converge::{Observation, Seen};
+use rollout::converge::{Before, Duty, Observation, Seen};
 use rollout::order::{Direction, Stage};
 use rollout::plan::{Digest, File, HostClass, Plan};
 use sha2::{Digest as _, Sha256};
@@ -62,6 +63,10 @@ pub(crate) struct Look {
     pub(crate) inodes_free: u64,
     pub(crate) stale: bool,
     pub(crate) reboot_needed: bool,
+    pub(crate) kernel_old: bool,
+    pub(crate) leftover: bool,
+    pub(crate) duty: Duty,
+    pub(crate) owed: bool,
 }
 
 impl Look {
@@ -85,6 +90,7 @@ impl Look {
         &'a self,
         packages: &'a [Seen<'a>],
         healthy: Option<bool>,
+        before: Before,
     ) -> Observation<'a> {
         Observation {
             now: self.now,
@@ -103,7 +109,12 @@ impl Look {
             inodes_free: self.inodes_free,
             stale: self.stale,
             reboot_needed: self.reboot_needed,
+            kernel_old: self.kernel_old,
+            leftover: self.leftover,
+            duty: self.duty,
+            owed: self.owed,
             healthy,
+            before,
         }
     }
 }
@@ -159,6 +170,10 @@ impl Sight {
             inodes_free: 0,
             stale: false,
             reboot_needed: false,
+            kernel_old: false,
+            leftover: false,
+            duty: Duty::Unasked,
+            owed: false,
         }
     }
 
@@ -170,7 +185,7 @@ impl Sight {
         };
         let place = self.root.display().to_string();
         let root = Root::open(&self.root).map_err(|problem| unseen(&place, &problem))?;
-        let (system, mut packages, gaps) = packages_now(&root);
+        let (system, packages, gaps) = packages_now(&root);
         if let Some(gap) = gaps.iter().find(|gap| is_blind(gap, packages.is_empty())) {
             return Err(unseen(&gap.object, &gap.reason));
         }
@@ -178,15 +193,14 @@ impl Sight {
         // A file system of its own on some hosts, and not there in some images.
         let usr = Some(self.root.join("usr")).filter(|usr| usr.is_dir()).unwrap_or_else(|| self.root.clone());
         let files = rustix::fs::statvfs(usr).map_err(|problem| unseen("/usr", &problem))?;
-        let (stale, reboot_needed) = match job.stage {
+        let (stale, reboot_needed, kernel_old) = match job.stage {
             Stage::Restarting | Stage::Verifying | Stage::Soaking | Stage::Reverting => {
                 let changed = job.class.changes.iter().map(|change| change.name.as_str()).collect();
                 let running = processes_now(&self.root, &self.proc, &system, now);
                 let stale = stale_units(&running, &changed);
-                let reboot = unrestartable(&stale).is_some()
-                    || is_hinted(&root, &changed)
-                    || is_kernel_old(&root, &self.proc, &packages, &changed);
-                (!stale.is_empty(), reboot)
+                let kernel_old = is_kernel_old(&root, &self.proc, &packages, &changed);
+                let reboot = unrestartable(&stale).is_some() || is_hinted(&root, &changed) || kernel_old;
+                (!stale.is_empty(), reboot, kernel_old)
             }
             Stage::Preflight
             | Stage::Fetched
@@ -198,11 +212,9 @@ impl Sight {
             | Stage::Withdrawn
             | Stage::Failed(_)
             | Stage::RolledBack
-            | Stage::Inconsistent => (false, false),
+            | Stage::Inconsistent => (false, false, false),
         };
         let release = release_word(&system.release.to_string());
-        let named: BTreeSet<&str> = job.class.changes.iter().map(|change| change.name.as_str()).collect();
-        packages.retain(|package| named.contains(package.name.as_str()));
         let new = job.class.changes.iter().map(|change| Some(&change.file));
         // What was newly installed has no old file, and stays on the way back.
         let old = job.class.changes.iter().filter(|change| change.from.is_some()).map(|c| c.back.as_ref());
@@ -214,7 +226,7 @@ impl Sight {
                 release
             },
             arch: system.arch,
-            packages,
+            packages: named(job.class, packages),
             fetched: self.has_all(&new),
             kept: self.has_all(&old),
             locked_by: lock::holder(&root, &self.proc),
@@ -226,6 +238,7 @@ impl Sight {
             inodes_free: free_inodes(&free).min(free_inodes(&files)),
             stale,
             reboot_needed,
+            kernel_old,
             ..self.glance(now)
         })
     }
@@ -236,7 +249,10 @@ impl Sight {
 
     /// Whether a kernel of the class would find room where it is booted from.
     fn has_room_to_boot(&self, class: &HostClass) -> bool {
-        let has_kernel = class.changes.iter().any(|change| change.name.starts_with("linux-image-"));
+        let has_kernel = class
+            .changes
+            .iter()
+            .any(|change| change.name.starts_with("linux-image-") || lies_beside(&change.name));
         let free = || rustix::fs::statvfs(self.root.join("boot")).map(|free| free_bytes(&free));
         !has_kernel || free().is_ok_and(|free| free >= BOOT_BYTES_MIN)
     }

@@ -36,6 +36,14 @@ pub fn processes_again(root: &Path, proc: &Path, now: Timestamp, inventory: &mut
     inventory.gaps.dedup();
 }
 
+/// The system, and which package manager keeps it, as files tell: no program is asked.
+pub(crate) fn system_now(root: &Root) -> System {
+    let mut found = Vec::new();
+    let mut system = os_release::read(root, &mut found);
+    system.manager = Database::find(root, &system.release.family, &mut found).manager();
+    system
+}
+
 /// The system and its packages as the database has them now, and what could not be read of them.
 pub(crate) fn packages_now(root: &Root) -> (System, Vec<Package>, Vec<Gap>) {
     let mut found = Vec::new();
@@ -48,8 +56,17 @@ pub(crate) fn packages_now(root: &Root) -> (System, Vec<Package>, Vec<Gap>) {
             system.arch = read.arch;
             read.packages
         }
-        Database::Rpm(database) => database.packages(&mut found),
+        Database::Rpm(database) => {
+            let mut packages = database.packages(&mut found);
+            if super::repos::is_zypps(root) {
+                super::zypp::tell_held(root, &mut packages);
+            } else {
+                super::dnf::tell_held(root, &mut packages);
+            }
+            packages
+        }
         Database::Apk(bytes) => super::apk::read(bytes, &mut found),
+        Database::Pacman => super::pacman::read(root, &mut found),
         Database::None => Vec::new(),
     };
     if system.arch.is_empty() {

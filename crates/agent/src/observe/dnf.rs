@@ -63,8 +63,6 @@ const PLACES: [&str; 14] = [
 #[derive(Debug)]
 pub(crate) struct Scratch {
     database: Database,
-    /// Names of the packages that the operator locked.
-    pub(crate) locked: BTreeSet<String>,
 }
 
 impl Scratch {
@@ -79,13 +77,22 @@ impl Scratch {
         }
         lay_out(root, database.home.path(), &repositories)
             .map_err(|error| format!("dnf's metadata cannot be copied: {error}"))?;
-        Ok(Self { database, locked: locks(root) })
+        Ok(Self { database })
     }
 
     /// Where it lies.
     pub(crate) fn path(&self) -> &Path {
         self.database.home.path()
     }
+}
+
+/// Marks as held what the operator locked.
+pub(super) fn tell_held(root: &Root, packages: &mut [Package]) -> BTreeSet<String> {
+    let locked = locks(root);
+    for package in packages {
+        package.held = locked.contains(&package.name);
+    }
+    locked
 }
 
 fn locks(root: &Root) -> BTreeSet<String> {
@@ -100,10 +107,7 @@ pub(super) fn candidates(
     packages: &mut [Package],
     found: &mut Vec<Gap>,
 ) -> Vec<Candidate> {
-    let locked = locks(root);
-    for package in packages.iter_mut() {
-        package.held = locked.contains(&package.name);
-    }
+    let locked = tell_held(root, packages);
     let mut gap = |reason: String, remedy: &str| {
         found.push(gaps::new(Part::Candidates, "dnf", reason, remedy));
     };

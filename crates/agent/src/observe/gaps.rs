@@ -7,7 +7,7 @@ use std::fmt::Display;
 const NAMED_MAX: usize = 10;
 
 /// A gap in `part`.
-pub(super) fn new(part: Part, object: impl Display, reason: impl Display, remedy: impl Display) -> Gap {
+pub(crate) fn new(part: Part, object: impl Display, reason: impl Display, remedy: impl Display) -> Gap {
     Gap { part, object: object.to_string(), reason: reason.to_string(), remedy: remedy.to_string() }
 }
 

@@ -10,6 +10,7 @@ pub mod dpkg_status;
 pub mod maps;
 pub mod os_release;
 pub mod owners;
+pub(crate) mod pacman;
 pub mod processes;
 pub mod repos;
 pub mod root;
@@ -17,11 +18,13 @@ pub mod rpm;
 pub mod sockets;
 mod again;
 pub(crate) mod dnf;
-mod gaps;
+pub(crate) mod zypp;
+pub(crate) mod gaps;
 mod kernel;
 
 pub use again::processes_again;
-pub(crate) use again::{kernels_now, packages_now, processes_now};
+pub(crate) use again::{kernels_now, packages_now, processes_now, system_now};
+pub(crate) use repos::is_zypps;
 
 use crate::apt::Apt;
 use advisory::{Family, Release};
@@ -112,6 +115,7 @@ enum Database {
     Rpm(rpm::Database),
     /// The bytes of apk's database.
     Apk(Vec<u8>),
+    Pacman,
     None,
 }
 
@@ -122,8 +126,15 @@ impl Database {
         let dpkg = || dpkg::is_kept_by_dpkg(root).then_some(Ok(Self::Dpkg));
         let rpm = || Some(rpm::Database::find(root)?.map(Self::Rpm));
         let apk = || Some(apk::database(root)?.map(Self::Apk));
-        let database =
-            if is_rpm { rpm().or_else(dpkg).or_else(apk) } else { dpkg().or_else(apk).or_else(rpm) };
+        let pacman = || pacman::is_kept_by_pacman(root).then_some(Ok(Self::Pacman));
+        let is_arch = matches!(family, Family::Other(id) if id == "arch");
+        let database = if is_rpm {
+            rpm().or_else(dpkg).or_else(apk)
+        } else if is_arch {
+            pacman().or_else(dpkg)
+        } else {
+            dpkg().or_else(apk).or_else(rpm).or_else(pacman)
+        };
         match database {
             Some(Ok(database)) => return database,
             Some(Err(error)) => {
@@ -133,7 +144,7 @@ impl Database {
             }
             None => {}
         }
-        let reason = "no package database found (dpkg, rpm, apk), so nothing can be judged";
+        let reason = "no package database found (dpkg, rpm, apk, pacman), so nothing can be judged";
         let remedy = "check that this is the root directory of a system";
         found.push(gaps::new(Part::Packages, root.path().display(), reason, remedy));
         Self::None
@@ -144,6 +155,7 @@ impl Database {
             Self::Dpkg => Manager::Dpkg,
             Self::Rpm(_) => Manager::Rpm,
             Self::Apk(_) => Manager::Apk,
+            Self::Pacman => Manager::Pacman,
             Self::None => Manager::Unknown,
         }
     }
@@ -154,6 +166,7 @@ impl Database {
             Self::Dpkg => dpkg::take_files(root, owners, found),
             Self::Rpm(database) => database.take_files(owners, found),
             Self::Apk(bytes) => apk::take_files(bytes, owners),
+            Self::Pacman => pacman::take_files(root, owners),
             Self::None => {}
         }
     }
@@ -200,12 +213,16 @@ fn read_packages(
                 // Opened once to be sure that it is a file, and inside the root.
                 match root.file(path).and_then(|_| root.real_path(path)) {
                     Ok(path) => feeds.push(path),
-                    Err(error) => found.push(gaps::new(Part::Archives, path, error, "run \"dnf makecache\"")),
+                    Err(error) => found.push(gaps::new(Part::Archives, path, error, repos::refresh(root))),
                 }
             }
             progress("candidates");
-            inventory.candidates =
-                dnf::candidates(root, database, &repositories, &mut inventory.packages, found);
+            let packages = &mut inventory.packages;
+            inventory.candidates = if is_zypps(root) {
+                zypp::candidates(root, &repositories, packages, found)
+            } else {
+                dnf::candidates(root, database, &repositories, packages, found)
+            };
         }
         Database::Apk(bytes) => {
             inventory.packages = apk::read(bytes, found);
@@ -213,6 +230,12 @@ fn read_packages(
             for part in [Part::Archives, Part::Candidates] {
                 found.push(gaps::new(part, "apk", "apk's indexes are not read by this version", ""));
             }
+        }
+        Database::Pacman => {
+            inventory.packages = pacman::read(root, found);
+            inventory.system.arch = most_common_arch(&inventory.packages);
+            progress("candidates");
+            inventory.candidates = crate::pacman::candidates(root, &inventory.packages, found);
         }
         Database::None => {}
     }
@@ -234,7 +257,9 @@ fn tell_origins(packages: &mut [Package], mut origins: BTreeMap<(String, String,
 /// The architecture that most packages are built for.
 fn most_common_arch(packages: &[Package]) -> String {
     let mut counts = BTreeMap::<&str, usize>::new();
-    for package in packages.iter().filter(|package| !["noarch", "all", ""].contains(&package.arch.as_str())) {
+    for package in
+        packages.iter().filter(|package| !["noarch", "all", "any", ""].contains(&package.arch.as_str()))
+    {
         *counts.entry(&package.arch).or_default() += 1;
     }
     let most = counts.into_iter().max_by_key(|(_, count)| *count);

@@ -20,8 +20,15 @@ const REPOMD_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// dnf's own default (`metadata_expire`): older metadata it would fetch anew.
 const FRESH: SignedDuration = SignedDuration::from_hours(48);
 
+/// Where dnf's repositories are.
+const REPOSITORIES: &str = "/etc/yum.repos.d";
+
 /// Caches of dnf 4 and dnf 5, laid out alike.
 const CACHES: [&str; 2] = ["/var/cache/dnf", "/var/cache/libdnf5"];
+
+/// Where zypper's repositories are, and its cache: a directory for each, by its alias.
+pub(super) const ZYPP_REPOSITORIES: &str = "/etc/zypp/repos.d";
+pub(super) const ZYPP_CACHE: &str = "/var/cache/zypp/raw";
 
 /// One enabled repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +57,7 @@ pub(super) fn read(root: &Root, now: Timestamp, found: &mut Vec<Gap>) -> (Vec<Re
     let gpgcheck =
         main.iter().find(|(id, _)| id == "main").map(|(_, options)| is_on(options.get("gpgcheck")));
     let mut sections = main;
-    let directory = "/etc/yum.repos.d";
+    let directory = if is_zypps(root) { ZYPP_REPOSITORIES } else { REPOSITORIES };
     for name in root.list(directory).unwrap_or_default() {
         if !name.as_bytes().ends_with(b".repo") {
             continue;
@@ -77,6 +84,22 @@ pub(super) fn read(root: &Root, now: Timestamp, found: &mut Vec<Gap>) -> (Vec<Re
         found.push(gaps::new(Part::Archives, directory, reason, "enable the distribution's repositories"));
     }
     (repositories, archives)
+}
+
+/// Whether zypper keeps the repositories, not dnf; also where there is none just now.
+pub(crate) fn is_zypps(root: &Root) -> bool {
+    let names = root.list(REPOSITORIES).unwrap_or_default();
+    root.identity_of(ZYPP_REPOSITORIES).is_ok()
+        && !names.iter().any(|name| name.as_bytes().ends_with(b".repo"))
+}
+
+/// How metadata is fetched anew.
+pub(super) fn refresh(root: &Root) -> &'static str {
+    if is_zypps(root) {
+        "run \"zypper refresh\", then look again"
+    } else {
+        "run \"dnf makecache\", then look again"
+    }
 }
 
 /// The options of the main section.
@@ -127,8 +150,23 @@ fn find_cache(
     repository: &mut Repository,
     found: &mut Vec<Gap>,
 ) -> Option<Timestamp> {
-    let refresh = "run \"dnf makecache\", then look again";
+    let refresh = refresh(root);
     let mut newest: Option<(i64, String, Vec<u8>)> = None;
+    let mut look = |repodata: String, found: &mut Vec<Gap>| {
+        let path = format!("{repodata}/repomd.xml");
+        let fetched = root.file(&path).and_then(|file| file.metadata()).map(|metadata| metadata.mtime());
+        match fetched.and_then(|fetched| Ok((fetched, root.read(&path, REPOMD_BYTES_MAX)?))) {
+            Ok((fetched, bytes)) if newest.as_ref().is_none_or(|(newest, ..)| fetched > *newest) => {
+                newest = Some((fetched, repodata, bytes));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => found.push(gaps::new(Part::Archives, path, error, refresh)),
+        }
+    };
+    if is_zypps(root) && !repository.id.contains('/') {
+        look(format!("{ZYPP_CACHE}/{}/repodata", repository.id), found);
+    }
     for cache in CACHES {
         for name in root.list(cache).unwrap_or_default() {
             // `id-` and a hash of the address, in hexadecimal.
@@ -137,17 +175,7 @@ fn find_cache(
             {
                 continue;
             }
-            let repodata = format!("{cache}/{}/repodata", name.display());
-            let path = format!("{repodata}/repomd.xml");
-            let fetched = root.file(&path).and_then(|file| file.metadata()).map(|metadata| metadata.mtime());
-            match fetched.and_then(|fetched| Ok((fetched, root.read(&path, REPOMD_BYTES_MAX)?))) {
-                Ok((fetched, bytes)) if newest.as_ref().is_none_or(|(newest, ..)| fetched > *newest) => {
-                    newest = Some((fetched, repodata, bytes));
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => found.push(gaps::new(Part::Archives, path, error, refresh)),
-            }
+            look(format!("{cache}/{}/repodata", name.display()), found);
         }
     }
     let Some((fetched, repodata, bytes)) = newest else {

@@ -100,6 +100,8 @@ fn what_stands_in_the_way_is_named() {
     assert!(removes.contains("candle would be removed"), "{removes}");
     let stuck = told(&root("install", "Depends: nowhere"), "lamp");
     assert!(stuck.contains("apt cannot work it out") && stuck.contains("nowhere"), "{stuck}");
+    let phased = told(&root("install", "Phased-Update-Percentage: 20"), "lamp");
+    assert!(phased.contains("lamp 1-2 is phased in") && phased.contains("20 % of all hosts"), "{phased}");
     // Nothing of it is installed: nothing changes, and nothing is in the way.
     let nothing = ask(&root("install", NEEDS), "spark");
     assert_eq!((nothing.changes, nothing.blocks), (Vec::new(), Vec::new()));

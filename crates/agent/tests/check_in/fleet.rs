@@ -175,6 +175,7 @@ pub(crate) fn plan(port: u16) -> Plan {
         blackouts: Vec::new(),
         groups: Vec::new(),
         probes: vec![Probe { group: None, what: Asked::TcpPort(port), timeout_seconds: 1 }],
+        replays: Vec::new(),
         reboot: Reboot::IfNeeded { reboots_max: 1 },
         rollback: Rollback::OnFailure,
         overrides: Vec::new(),

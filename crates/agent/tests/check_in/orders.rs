@@ -7,6 +7,7 @@ use agent::apt::Network;
 use agent::settings::Settings;
 use agent::{Config, Pace, Told};
 use rollout::order::{Direction, Failure, Skip, Stage};
+use rollout::plan::replay::{Load, Replay, Terms};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -128,6 +129,31 @@ fn what_cannot_be_applied_or_does_not_work_is_put_back() {
     let agent = scene.start_dry(&json!({ "act_ms": 5, "fails": fetch }));
     scene.wait_for(Stage::Failed(Failure::Fetch));
     agent.stop().unwrap();
+}
+
+#[test]
+fn a_host_whose_service_cannot_be_measured_before_the_change_skips_and_nothing_is_begun() {
+    let unanswered = |port| Replay {
+        group: None,
+        port,
+        path: "/".to_owned(),
+        unit: "no-such-unit.service".to_owned(),
+        attempts: Vec::new(),
+        unknown: vec!["CVE-2099-1".to_owned()],
+        load: Load { rate_per_second: 5, round_seconds: 1, pause_seconds: 1 },
+        terms: Terms::default(),
+    };
+    let scene = Scene::at(jiff::Timestamp::now(), |plan| {
+        let rollout::plan::Asked::TcpPort(port) = plan.probes[0].what else {
+            unreachable!("the scene's plan probes a port")
+        };
+        plan.replays = vec![unanswered(port)];
+    });
+    scene.orders(1, Direction::Forward, None, |_, _, _| {});
+    let agent = scene.start_dry(&json!({ "act_ms": 20 }));
+    scene.wait_for(Stage::Skipped(Skip::Unanswered));
+    agent.stop().unwrap();
+    assert_eq!(scene.begun(), ["fetch"], "files are there, and nothing was changed");
 }
 
 #[test]

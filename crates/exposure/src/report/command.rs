@@ -53,7 +53,8 @@ fn upgrade(inventory: &Inventory, changes: &[Change]) -> Option<String> {
             })
             .collect(),
         Manager::Apk => upgrades.iter().map(|(change, to)| format!("{}={to}", change.name)).collect(),
-        Manager::Unknown => return None,
+        // It takes no version, and part of an upgrade is none that Arch supports.
+        Manager::Pacman | Manager::Unknown => return None,
     };
     let root = &inventory.root;
     let foreign = root != "/";
@@ -70,7 +71,7 @@ fn upgrade(inventory: &Inventory, changes: &[Change]) -> Option<String> {
         Manager::Rpm => format!("dnf upgrade --best {words}"),
         Manager::Apk if foreign => format!("apk --root {root} add --upgrade {words}"),
         Manager::Apk => format!("apk add --upgrade {words}"),
-        Manager::Unknown => return None,
+        Manager::Pacman | Manager::Unknown => return None,
     })
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 use rollout::plan::{Blackout, Probe, Reboot, Window};
 use rollout::waves::Size;
+use server::planning::replay::AskedReplay;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -140,6 +141,7 @@ Terms that serve for many plans can stand in a policy file; what is said here co
   windows = [\"Sat,Sun 02:00+4h Europe/Zurich\"]
   services = [\"role=1\"]
   probes = [\"http:80/health on web\"]
+  replays = [\"http:80/ of nginx.service on web\"]
 
 Exit codes: 0 proposed; 1 made, but blocked; 64 the command line is wrong; 70 it failed
 
@@ -187,9 +189,17 @@ pub(crate) struct Make {
     /// Days on which nobody begins: '2026-12-20..2027-01-04 Europe/Zurich year-end closing'
     #[arg(long, value_name = "DAYS", value_parser = terms::blackout)]
     pub(crate) blackout: Vec<Blackout>,
-    /// What must answer afterwards: unit:nginx.service, tcp:443, http:80/path; may be given many times
+    /// What must answer afterwards: unit:nginx.service, tcp:443, http:80/path, https:443/path, command:NAME; may be given
+    /// many times
     #[arg(long, value_name = "PROBE", value_parser = terms::probe)]
     pub(crate) probe: Vec<Probe>,
+    /// A service that known attempts are replayed to once it is patched: 'http:80/ of nginx.service'; may be given many times
+    #[arg(long, value_name = "REPLAY", value_parser = terms::replay)]
+    pub(crate) replay: Vec<AskedReplay>,
+    /// What is replayed, instead of what is known of the CVEs that are fixed: an id of "palisade rules list"; may be given
+    /// many times
+    #[arg(long, value_name = "ID")]
+    pub(crate) replay_signature: Vec<String>,
     /// Whether a host may reboot: never, or how often
     #[arg(long, value_name = "never|N", value_parser = terms::reboot)]
     pub(crate) reboot: Option<Reboot>,

@@ -54,7 +54,7 @@ pub(crate) enum AgentCommand {
     Hand(hand::Hand),
     /// Carry out the order that was verified last, as root
     #[command(hide = true)]
-    Deed,
+    Deed(hand::Deed),
     /// Wait until the new agent is heard, and take it back if it is not, as root
     #[command(hide = true)]
     Watchdog,
@@ -201,7 +201,7 @@ pub(crate) fn run(command: &AgentCommand) -> Result<ExitCode> {
         AgentCommand::Census(arguments) => census::run(arguments),
         AgentCommand::Uninstall(arguments) => uninstall(arguments),
         AgentCommand::Hand(arguments) => hand::hand(arguments),
-        AgentCommand::Deed => Ok(hand::deed()),
+        AgentCommand::Deed(arguments) => Ok(hand::deed(arguments)),
         AgentCommand::Watchdog => Ok(hand::watchdog()),
         AgentCommand::Restore => Ok(hand::restore()),
     };

@@ -11,6 +11,7 @@ pub(crate) mod proof;
 pub(crate) mod proposal;
 pub(crate) mod purl;
 pub(crate) mod rehearsal;
+pub(crate) mod replay;
 pub(crate) mod rollout;
 pub(crate) mod sarif;
 pub(crate) mod table;

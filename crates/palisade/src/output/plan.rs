@@ -1,6 +1,7 @@
 //! A plan for people: what changes on which hosts, who goes when, what each wave must show.
 
 use super::lines::{aligned, bytes, count, moment, some, span};
+use super::replay;
 use super::table::{Look, clean};
 use crate::terms::{blackout_text, lasting, probe_text, window_text};
 use jiff::{SignedDuration, Timestamp};
@@ -252,6 +253,11 @@ fn limits(plan: &Plan, out: &mut String) {
     }
     for probe in &plan.probes {
         row("probe", clean(&probe_text(probe)));
+    }
+    for replay in &plan.replays {
+        for (number, line) in replay::planned(replay).into_iter().enumerate() {
+            row(if number == 0 { "replay" } else { "" }, line);
+        }
     }
     row(
         "reboot",

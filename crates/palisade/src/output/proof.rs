@@ -1,7 +1,9 @@
 //! What hosts saw of jobs that are over: what "proven" rests on. Every word is a host's, and read as such.
 
 use super::lines::{aligned, count, moment, some, span};
+use super::replay;
 use super::table::clean;
+use crate::terms::probe_text;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -35,11 +37,15 @@ fn one(out: &mut String, job: &Value) {
         at(&seen["at"], ", at ")
     );
     let mut rows: Vec<[String; 2]> = Vec::new();
+    for (number, why) in list(&seen["why"]).iter().enumerate() {
+        rows.push([if number == 0 { "WHY".to_owned() } else { String::new() }, word(why)]);
+    }
+    let named = rows.len();
     for package in list(&seen["packages"]) {
         let held = if package["held"] == true { ", held" } else { "" };
         let of = |name: &str| word(&package[name]);
         let text = format!("{} {} {}, {}{held}", of("name"), of("version"), of("arch"), of("state"));
-        rows.push([if rows.is_empty() { "packages".to_owned() } else { String::new() }, text]);
+        rows.push([if rows.len() == named { "packages".to_owned() } else { String::new() }, text]);
     }
     let mapped = if seen["stale"] == true { "STILL MAPPED by a process" } else { "no process maps any" };
     rows.push(["old files".to_owned(), mapped.to_owned()]);
@@ -50,6 +56,11 @@ fn one(out: &mut String, job: &Value) {
     if !probes.is_empty() {
         let passed = if seen["stage"] == "proven" { "; passed for the whole soak" } else { "" };
         rows.push(["probes".to_owned(), format!("{}{passed}", some(&probes, SHOWN))]);
+    }
+    for service in list(&seen["replays"]) {
+        for (number, line) in replay::seen(service).into_iter().enumerate() {
+            rows.push([if number == 0 { "replay".to_owned() } else { String::new() }, line]);
+        }
     }
     rows.extend(list(&seen["deeds"]).iter().map(|deed| [word(&deed["deed"]), done(deed)]));
     out.push_str(&aligned(&rows, 2));
@@ -105,6 +116,9 @@ fn stage(stage: &Value) -> String {
 }
 
 fn probe(probe: &Value) -> String {
+    if let Ok(known) = serde_json::from_value(probe.clone()) {
+        return clean(&probe_text(&known));
+    }
     match probe.as_object().and_then(|probe| probe.iter().next()) {
         Some((kind, of)) => format!("{} {}", clean(kind), clean(&of.to_string())),
         None => word(probe),
@@ -141,7 +155,14 @@ mod tests {
         let seen = json!({
             "schema": "palisade.evidence/1", "stage": "proven", "at": "2026-11-30T10:00:00Z", "boot": 7,
             "packages": [{ "name": "oil", "arch": "amd64", "version": "1-2", "state": "installed", "held": false }],
-            "stale": false, "reboot_needed": false, "probes": [{ "unit": "oil.service" }],
+            "stale": false, "reboot_needed": false, "probes": [{ "unit": "oil.service" },
+                { "group": null, "what": { "http-path": { "port": 80, "path": "/", "status": 200 } }, "timeout_seconds": 5 }],
+            "why": ["it stands \u{1b}[31mstill"],
+            "replays": [{ "place": "http:80/ of oil.service", "signatures": { "codered1": 4 }, "unknown": ["CVE-2099-1"],
+                "rate_per_second": 5, "before": { "harmless": { "sent": 25, "failed": 0, "median_us": 400, "p95_us": 3456,
+                    "slowest_us": 4715 }, "attempts": { "sent": 0 }, "memory_bytes": 2_097_152, "restarts": 0 },
+                "after": { "rounds": 1, "worst": { "harmless": { "sent": 25, "failed": 3, "median_us": 1, "p95_us": 315_717,
+                    "slowest_us": 320_034 }, "attempts": { "sent": 25, "failed": 1 }, "memory_bytes": 5, "restarts": 2 } } }],
             "deeds": [{ "deed": "apply", "began": "2026-11-30T09:58:00Z", "ended": "2026-11-30T09:58:04Z", "problem": null,
                 "told": ["a line with \u{1b}[31mcolour"], "conffiles": ["/etc/oil.conf"], "restarted": ["oil.service"],
                 "not_restarted": [["dbus.service", "only a reboot renews it"]],
@@ -154,10 +175,16 @@ mod tests {
         for part in [
             "oil 1-2 amd64, installed",
             "no process maps any",
-            "passed for the whole soak",
+            "http:80/ status 200 within 5s; passed for the whole soak",
             "2 packages changed; BESIDES THE PLAN: wick; restarted: oil.service",
             "not restarted: dbus.service (only a reboot renews it)",
             "configuration kept: /etc/oil.conf",
+            "WHY        it stands",
+            "http:80/ of oil.service: 1 round with codered1 ×4, 5 a second",
+            "before: harmless 0 of 25 failed, half within 0.4 ms, 19 of 20 within 3.4 ms, slowest 4.7 ms; 2.0 MiB; restarted 0",
+            "patched, at worst: harmless 3 of 25 failed, half within 0.0 ms, 19 of 20 within 315.7 ms",
+            "; attempts 1 of 25 failed",
+            "NO ATTEMPT IS KNOWN for CVE-2099-1",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
@@ -166,7 +193,7 @@ mod tests {
         assert!(
             told(&[
                 json!({ "seen": 5 }),
-                json!({ "seen": { "deeds": [1], "stage": { "failed": "probes" } } })
+                json!({ "seen": { "deeds": [1], "stage": { "failed": "probes" }, "replays": [7, { "after": { "worst": {} } }] } })
             ])
             .contains("failed (probes)")
         );

@@ -1,4 +1,4 @@
-//! Package URLs (purl specification, types deb, rpm and apk).
+//! Package URLs (purl specification, types deb, rpm, apk and alpm).
 
 use advisory::{Family, Release};
 use exposure::inventory::{Manager, Package, System};
@@ -10,6 +10,7 @@ pub(crate) fn of(package: &Package, system: &System) -> String {
         Manager::Dpkg => "deb",
         Manager::Rpm => "rpm",
         Manager::Apk => "apk",
+        Manager::Pacman => "alpm",
         Manager::Unknown => "generic",
     };
     let namespace = namespace(&system.release);

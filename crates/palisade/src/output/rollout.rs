@@ -33,6 +33,15 @@ pub(crate) fn status(rollout: &Rollout, now: Timestamp, look: Look) -> String {
             out.push('\n');
         }
     }
+    if !rollout.failures.is_empty() {
+        out.push_str("\nwhy hosts failed\n");
+        for failure in &rollout.failures {
+            let name = if failure.name.is_empty() { &failure.host } else { &failure.name };
+            for why in &failure.why {
+                let _ = writeln!(out, "  {}: {}", clean(name), clean(why));
+            }
+        }
+    }
     if !rollout.waits.is_empty() {
         out.push_str("\nwaits\n");
         for wait in &rollout.waits {
@@ -201,6 +210,7 @@ pub(crate) fn opening(rollout: &Rollout, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answers::Failure;
     use crate::golden;
 
     #[test]
@@ -213,6 +223,14 @@ mod tests {
         halted.state_text = "halted in wave 1, gate: 2 hosts failed or were lost; 1 are borne".to_owned();
         // What a server says is not obeyed by the terminal.
         halted.title = "Fix \u{1b}[31mopenssl".to_owned();
+        halted.failures = vec![Failure {
+            host: "0199c4f8-0000-7000-8000-000000000001".to_owned(),
+            name: "web-01".to_owned(),
+            why: vec![
+                "http:80/ of nginx.service: nginx.service was restarted 2 times\u{7} under replayed attempts"
+                    .to_owned(),
+            ],
+        }];
         golden::same("status-halted", &status(&halted, now, plain));
     }
 }

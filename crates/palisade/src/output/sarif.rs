@@ -123,6 +123,7 @@ fn database(report: &Report) -> &'static str {
         Manager::Dpkg => "var/lib/dpkg/status",
         Manager::Rpm => "var/lib/rpm",
         Manager::Apk => "lib/apk/db/installed",
+        Manager::Pacman => "var/lib/pacman/local",
         Manager::Unknown => "etc/os-release",
     }
 }

@@ -1,14 +1,16 @@
 //! What must answer on a host afterwards, and how many of a service may be away: `http:80/health on web within 5s`,
 //! `role=2`.
 
-use super::duration;
-use rollout::plan::{Asked, Probe};
+use super::{duration, lasting};
+use rollout::plan::probe::{LATENCY_MS_MAX, STATUS, is_command};
+use rollout::plan::{Asked, Http, Probe};
+use std::fmt::Write as _;
 
 /// How long a probe may take, unless it says.
 const TIMEOUT_SECONDS: u32 = 10;
 /// What a probe looks like.
-const PROBES: &str =
-    "unit:nginx.service, tcp:443 or http:80/health; then, if wanted, \"on GROUP\" and \"within 5s\"";
+const PROBES: &str = "unit:nginx.service, tcp:443, http:80/health, https:443/health or command:NAME; then, if wanted, \
+     \"on GROUP\" and \"within 5s\", and for http \"status 200\", \"named shop.example\", \"body \"all is well\"\"";
 
 /// A service: every value of a host's label is one, and so many hosts of each may be away at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,17 +21,28 @@ pub(crate) struct Service {
     pub(crate) away_max: u32,
 }
 
-/// A probe: `unit:UNIT`, `tcp:PORT` or `http:PORT/PATH`; `on GROUP`; `within TIME`.
+/// A probe: `unit:UNIT`, `tcp:PORT`, `http:PORT/PATH`, `https:PORT/PATH` or `command:NAME`; `on GROUP`; `within TIME`; of
+/// paths also `status NUMBER`, `named HOST` and `body "TEXT"`.
 pub(crate) fn probe(text: &str) -> Result<Probe, String> {
     let refused = || format!("\"{text}\" is no probe; write {PROBES}");
-    let mut words = text.split_whitespace();
-    let what = asked(words.next().ok_or_else(refused)?)?;
+    let mut words = words(text)?.into_iter();
+    let mut what = asked(&words.next().ok_or_else(refused)?)?;
     let (mut group, mut timeout_seconds) = (None, TIMEOUT_SECONDS);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(refused)?;
-        match word {
-            "on" => group = Some(value.to_owned()),
-            "within" => timeout_seconds = duration(value)?,
+        match (word.as_str(), &mut what) {
+            ("on", _) => group = Some(value),
+            ("within", what) => timeout_seconds = within(&value, what)?,
+            ("status", Asked::HttpPath(http)) => {
+                let status = value.parse().ok().filter(|status| STATUS.contains(status));
+                http.status =
+                    Some(status.ok_or_else(|| format!("\"{value}\" is no status; write 100 to 599"))?);
+            }
+            ("body", Asked::HttpPath(http)) => http.contains = Some(value),
+            ("named", Asked::HttpPath(http)) => http.host = Some(value),
+            ("status" | "body" | "named", _) => {
+                return Err(format!("\"{text}\": only http and https have a {word}"));
+            }
             _ => return Err(refused()),
         }
     }
@@ -37,6 +50,50 @@ pub(crate) fn probe(text: &str) -> Result<Probe, String> {
         return Err(format!("\"{text}\" gives no time to answer; write within 5s"));
     }
     Ok(Probe { group, what, timeout_seconds })
+}
+
+/// Words, of which one in double quotes may have spaces; `\"` and `\\` stand for themselves in it.
+fn words(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let mut word = String::new();
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let mut letters = quoted.char_indices();
+            loop {
+                match letters.next().map(|(place, letter)| (place, letter, quoted)) {
+                    Some((place, '"', quoted)) => {
+                        rest = &quoted[place + 1..];
+                        break;
+                    }
+                    Some((_, '\\', _)) => word.extend(letters.next().map(|(_, letter)| letter)),
+                    Some((_, letter, _)) => word.push(letter),
+                    None => return Err(format!("{text}: a quotation mark is not closed")),
+                }
+            }
+        } else {
+            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            word.push_str(&rest[..end]);
+            rest = &rest[end..];
+        }
+        words.push(word);
+        rest = rest.trim_start();
+    }
+    Ok(words)
+}
+
+/// A time for an answer, in seconds. In milliseconds it is a path's alone: everything else is begun anew each time, and
+/// beginning takes as long.
+fn within(text: &str, what: &mut Asked) -> Result<u32, String> {
+    let Some(ms) = text.strip_suffix("ms") else { return duration(text) };
+    let Asked::HttpPath(http) = what else {
+        return Err(format!("within {text}: only http and https are measured in milliseconds"));
+    };
+    let ms = ms.parse().ok().filter(|ms| (1..=LATENCY_MS_MAX).contains(ms));
+    let ms =
+        ms.ok_or_else(|| format!("\"{text}\" is no time for an answer; write 1ms to {LATENCY_MS_MAX}ms"))?;
+    http.latency_ms_max = Some(ms);
+    Ok(ms.div_ceil(1_000))
 }
 
 fn asked(text: &str) -> Result<Asked, String> {
@@ -51,15 +108,42 @@ fn asked(text: &str) -> Result<Asked, String> {
             Err(format!("\"{unit}\" is no unit's full name; write unit:{unit}.service"))
         }
         Some(("tcp", number)) => Ok(Asked::TcpPort(port(number)?)),
-        Some(("http", rest)) => {
+        Some((scheme @ ("http" | "https"), rest)) => {
             let place = rest.find('/').ok_or_else(|| format!("\"{text}\" lacks its path; write {text}/"))?;
-            Ok(Asked::HttpPath { port: port(&rest[..place])?, path: rest[place..].to_owned() })
+            let http = Http::path(port(&rest[..place])?, &rest[place..]);
+            Ok(Asked::HttpPath(Http { tls: scheme == "https", ..http }))
         }
-        Some(("https", _)) => Err(format!(
-            "\"{text}\": probes do not speak TLS; write http:PORT/PATH of a health page, or tcp:443"
+        Some(("command", name)) if is_command(name) => Ok(Asked::Command(name.to_owned())),
+        Some(("command", name)) => Err(format!(
+            "\"{name}\" is no name of a command; write one that hosts' owners allow in [commands]: command:check-shop"
         )),
         Some(_) | None => Err(refused()),
     }
+}
+
+/// A probe as [`probe()`] reads it.
+pub(crate) fn probe_text(probe: &Probe) -> String {
+    let (mut out, mut within) = (String::new(), lasting(probe.timeout_seconds));
+    match &probe.what {
+        Asked::UnitActive(unit) => out = format!("unit:{unit}"),
+        Asked::TcpPort(port) => out = format!("tcp:{port}"),
+        Asked::Command(name) => out = format!("command:{name}"),
+        Asked::HttpPath(Http { port, path, status, contains, latency_ms_max, host, tls }) => {
+            let _ = write!(out, "http{}:{port}{path}", if *tls { "s" } else { "" });
+            let _ = status.map(|status| write!(out, " status {status}"));
+            let _ = host.as_ref().map(|host| write!(out, " named {host}"));
+            if let Some(text) = contains {
+                let _ = write!(out, " body \"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+            }
+            if let Some(ms) = latency_ms_max {
+                within = format!("{ms}ms");
+            }
+        }
+    }
+    if let Some(group) = &probe.group {
+        let _ = write!(out, " on {group}");
+    }
+    format!("{out} within {within}")
 }
 
 /// A service: `LABEL=HOSTS`.
@@ -76,7 +160,6 @@ pub(crate) fn service(text: &str) -> Result<Service, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::probe_text;
     use super::*;
 
     #[test]
@@ -87,6 +170,12 @@ mod tests {
             ("http:80/health?full=1", "http:80/health?full=1 within 10s"),
             ("tcp:5432 on db", "tcp:5432 on db within 10s"),
             ("http:8080/ within 1m on web", "http:8080/ on web within 1m"),
+            ("http:80/health?id=200 status 204", "http:80/health?id=200 status 204 within 10s"),
+            (
+                "https:443/ body \"all is \\\"well\\\"\" within 250ms named shop.example",
+                "https:443/ named shop.example body \"all is \\\"well\\\"\" within 250ms",
+            ),
+            ("command:check-shop on web within 30s", "command:check-shop on web within 30s"),
         ];
         for (text, told) in good {
             let read = probe(text).unwrap_or_else(|problem| panic!("{text}: {problem}"));
@@ -101,7 +190,13 @@ mod tests {
             ("tcp:0", "is no port; write 1 to 65535"),
             ("tcp:99999", "is no port"),
             ("http:80", "lacks its path; write http:80/"),
-            ("https:443/", "probes do not speak TLS"),
+            ("https:443", "lacks its path; write https:443/"),
+            ("http:80/ status 99", "write 100 to 599"),
+            ("http:80/ body \"open", "is not closed"),
+            ("http:80/ within 0ms", "write 1ms to"),
+            ("tcp:443 within 250ms", "only http and https are measured"),
+            ("tcp:443 status 200", "only http and https have a status"),
+            ("command:/usr/bin/id", "is no name of a command"),
             ("tcp:443 on", "is no probe"),
             ("tcp:443 at web", "is no probe"),
             ("tcp:443 within 5", "has no unit"),

@@ -1,6 +1,6 @@
 //! What a host sees of itself, and what follows from it without any memory.
 
-use crate::plan::{Change, HostClass, Plan};
+use crate::plan::{Asked, Change, HostClass, HostId, Plan};
 use jiff::Timestamp;
 
 /// One look at the host. Everything that decides is looked up anew; no exit code is in it.
@@ -39,8 +39,29 @@ pub struct Observation<'a> {
     pub stale: bool,
     /// Something patched runs only after a reboot.
     pub reboot_needed: bool,
-    /// All probes pass; `None`: not looked.
+    /// A kernel of the plan is installed, and another is booted.
+    pub kernel_old: bool,
+    /// Something that the plan has newly installed here is still there.
+    pub leftover: bool,
+    /// Whether the host takes part in its service.
+    pub duty: super::Duty,
+    /// Something was taken from the host for a job, and not given back.
+    pub owed: bool,
+    /// All probes pass, and what is replayed is borne; `None`: not looked.
     pub healthy: Option<bool>,
+    /// How the services that attempts are replayed to did before.
+    pub before: Before,
+}
+
+/// What a host knows of how its services did before the change, which they are held against after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// It was measured, or nothing has to be.
+    Known,
+    /// It is being measured.
+    Pending,
+    /// A service does not even answer harmless requests.
+    Unsound,
 }
 
 /// One package as the database has it.
@@ -65,8 +86,21 @@ pub struct Local {
     pub never: bool,
     /// Packages that no plan changes here.
     pub excluded: Vec<String>,
+    /// Names of commands that plans may have asked here.
+    pub commands: std::collections::BTreeSet<String>,
     /// The owner's own windows.
     pub calendar: crate::window::Calendar,
+}
+
+impl Local {
+    /// Whether the owner allows every command that the plan's probes ask for here: health that cannot be known afterwards is
+    /// a reason not to begin.
+    pub(super) fn allows(&self, plan: &Plan, host: HostId) -> bool {
+        plan.probes_of(host).iter().all(|probe| match &probe.what {
+            Asked::Command(name) => self.commands.contains(name),
+            Asked::UnitActive(_) | Asked::TcpPort(_) | Asked::HttpPath(_) => true,
+        })
+    }
 }
 
 /// A plan that the agent has verified: signed by enough approvers, not older than one it had.

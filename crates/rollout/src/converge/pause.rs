@@ -32,6 +32,8 @@ pub enum Pause {
     Working,
     /// A person must reboot it.
     Person,
+    /// It measures how its services do before the change.
+    Measuring,
     /// It watches itself.
     Watching,
     /// Its journal was begun on another machine: its disk is a copy.
@@ -52,6 +54,7 @@ impl fmt::Display for Pause {
             Self::Locked { by } => write!(out, "{by} holds the package manager's lock"),
             Self::Working => out.write_str("what was begun is not done"),
             Self::Person => out.write_str("a person must reboot it"),
+            Self::Measuring => out.write_str("measures how its services do before the change"),
             Self::Watching => out.write_str("watches itself"),
             Self::OtherMachine => {
                 out.write_str("its disk is a copy of another machine's that is under change")

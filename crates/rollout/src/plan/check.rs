@@ -1,10 +1,11 @@
 //! Every fault of a plan, each with its remedy: asked before it is signed, and again by whoever loads it.
 
 pub mod agent;
+mod replay;
 
 use super::{
-    Asked, CHANGES_MAX, CLASSES_MAX, COHORTS_MAX, HOSTS_MAX, HostClass, HostId, LIST_MAX, Plan, Reboot,
-    Rollback, TEXT_MAX, Track, WAVES_MAX, Wave,
+    CHANGES_MAX, CLASSES_MAX, COHORTS_MAX, HOSTS_MAX, HostClass, HostId, LIST_MAX, Plan, Reboot, Rollback,
+    TEXT_MAX, Track, WAVES_MAX, Wave,
 };
 use crate::window::Calendar;
 use advisory::Problem;
@@ -92,6 +93,7 @@ impl Plan {
         }
         self.check_waves(&classes, &groups, &mut faults);
         self.check_probes(&groups, &mut faults);
+        self.check_replays(&groups, &mut faults);
         self.check_timing(&mut faults);
         agent::check(self, &mut faults);
         if let Err(problem) = Calendar::read(&self.windows, &self.blackouts, zones) {
@@ -275,23 +277,8 @@ impl Plan {
             if let Some(group) = probe.group.as_ref().filter(|group| !groups.contains(group.as_str())) {
                 faults.add(&object, format!("group {group} is not in the plan"), "name a group of the plan");
             }
-            match &probe.what {
-                Asked::UnitActive(unit) => {
-                    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.@_:\\".contains(&byte);
-                    if unit.is_empty() || unit.starts_with('-') || !unit.bytes().all(plain) {
-                        faults.add(&object, format!("{unit:?} is no unit"), "name it as systemctl does");
-                    }
-                }
-                Asked::TcpPort(0) | Asked::HttpPath { port: 0, .. } => {
-                    faults.add(&object, "port 0", "name the port");
-                }
-                Asked::HttpPath { path, .. } => {
-                    faults.text(&object, path);
-                    if !path.starts_with('/') || path.contains(char::is_whitespace) {
-                        faults.add(&object, format!("{path:?} is no path"), "begin with / and encode spaces");
-                    }
-                }
-                Asked::TcpPort(_) => {}
+            for (reason, remedy) in probe.faults() {
+                faults.add(&object, reason, remedy);
             }
         }
     }

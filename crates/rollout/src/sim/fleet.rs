@@ -231,6 +231,7 @@ impl Shape {
                 .map(|(number, &away_max)| ServiceGroup { name: format!("g{number}"), away_max })
                 .collect(),
             probes: vec![Probe { group: None, what: Asked::TcpPort(443), timeout_seconds: 5 }],
+            replays: Vec::new(),
             reboot: self.reboot,
             rollback: self.rollback,
             overrides: Vec::new(),

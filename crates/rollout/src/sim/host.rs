@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::fleet::PACKAGES;
-use crate::converge::{Journal, Local, Memory, Observation, Seen};
+use crate::converge::{Before, Duty, Journal, Local, Memory, Observation, Seen};
 use crate::plan::{HostId, after};
 use crate::window::Calendar;
 use jiff::{SignedDuration, Timestamp};
@@ -50,6 +50,8 @@ pub struct Nature {
     pub keeps_stale: bool,
     /// It has no room.
     pub full_disk: bool,
+    /// The service that attempts are replayed to answers nobody.
+    pub mute: bool,
 }
 
 /// What is under way on a machine.
@@ -223,13 +225,19 @@ impl Host {
             inodes_free: 1 << 30,
             stale: self.stale,
             reboot_needed: self.reboot_needed,
+            kernel_old: false,
+            leftover: false,
+            duty: Duty::Unasked,
+            owed: false,
             healthy: looked.then(|| self.is_healthy()),
+            before: if self.nature.mute { Before::Unsound } else { Before::Known },
         }
     }
 
     /// What its owner allows.
     pub fn local(&self) -> Local {
-        Local { never: self.nature.never, excluded: Vec::new(), calendar: Calendar::ALWAYS }
+        let (excluded, commands) = Default::default();
+        Local { never: self.nature.never, excluded, commands, calendar: Calendar::ALWAYS }
     }
 
     /// What was under way is done. Gives whether it goes down.

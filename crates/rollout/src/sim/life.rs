@@ -97,7 +97,8 @@ impl World {
     /// Begins what a step asks.
     fn begin(&mut self, at: usize, act: &Act) {
         let (busy, from, to) = match act {
-            Act::Go | Act::Rest(_) => return,
+            // The fleet's owners here have no hooks.
+            Act::Go | Act::Rest(_) | Act::Drain | Act::GiveBack => return,
             Act::Fetch => (Busy::Fetch, 2_000, 40_000),
             Act::Apply => (Busy::Apply, 5_000, 60_000),
             Act::Repair => (Busy::Repair, 2_000, 20_000),

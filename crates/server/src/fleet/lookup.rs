@@ -34,6 +34,8 @@ pub struct Affected {
     pub advisories: BTreeSet<String>,
     /// Numbers of the hosts, by package: `source:openssl`, `binary:libssl3`.
     pub packages: BTreeMap<String, RoaringBitmap>,
+    /// The advisories that affect any of these hosts, by the same packages.
+    pub of_package: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Fleet {
@@ -51,6 +53,7 @@ impl Fleet {
                     let hosts = sets.affected & &among;
                     if !hosts.is_empty() {
                         found.advisories.insert(id.to_string());
+                        found.of_package.entry(package.clone()).or_default().insert(id.to_string());
                         *found.packages.entry(package).or_default() |= hosts;
                     }
                 }

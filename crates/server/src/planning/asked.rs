@@ -1,5 +1,6 @@
 //! What an operator asks for, with every default and its reason. Takes a request; gives what a plan is made of.
 
+use super::replay::AskedReplay;
 use jiff::{SignedDuration, Timestamp};
 use rollout::plan::{
     Blackout, Control, GateTerms, HostId, Override, PlanId, Probe, Reboot, Rollback, Timing, Track, Window,
@@ -96,6 +97,10 @@ pub struct Asked {
     /// What must answer on a host afterwards, as a plan has it.
     #[schema(value_type = Vec<Object>)]
     pub probes: Vec<Probe>,
+    /// Services that attempts are replayed to once they are patched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 8)]
+    pub replays: Vec<AskedReplay>,
     /// Whether hosts may reboot, as a plan has it: `"never"` or `{"if-needed":{"reboots_max":1}}`.
     #[schema(value_type = Option<Object>)]
     pub reboot: Option<Reboot>,

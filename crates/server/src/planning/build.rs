@@ -3,6 +3,7 @@
 
 use super::asked::{Asked, EXPIRES_AFTER, REBOOTS, canary_id};
 use super::classes::{Host, Machine};
+use super::replay;
 use jiff::Timestamp;
 use jiff::tz::TimeZoneDatabase;
 use rollout::denylist::Denylist;
@@ -46,15 +47,19 @@ pub struct Parts<'a> {
     pub classes: (&'a [HostClass], &'a [usize]),
     /// Bulletins that it answers.
     pub bulletins: &'a BTreeSet<String>,
+    /// CVEs that it closes.
+    pub cves: &'a BTreeSet<String>,
     /// Versions that failed before.
     pub denied: &'a Denylist,
 }
 
 /// Makes a plan, or lists its faults.
 pub fn plan(parts: &Parts<'_>) -> Result<Plan, Vec<String>> {
-    let Parts { id, asked, seed, now, hosts, machines, classes: (classes, of_host), bulletins, denied } =
+    let Parts { id, asked, seed, now, hosts, machines, classes: (classes, of_host), bulletins, cves, denied } =
         *parts;
     let (canaries, mut faults) = canaries(asked, hosts);
+    let (replays, unsendable) = replay::replays(&asked.replays, cves);
+    faults.extend(unsendable);
     let sizes = asked.sizes().unwrap_or_else(|fault| {
         faults.push(fault);
         Vec::new()
@@ -118,6 +123,7 @@ pub fn plan(parts: &Parts<'_>) -> Result<Plan, Vec<String>> {
         blackouts: asked.blackouts.clone(),
         groups: groups(asked, hosts),
         probes: asked.probes.clone(),
+        replays,
         reboot: asked.reboot.unwrap_or(Reboot::IfNeeded { reboots_max: REBOOTS }),
         rollback: asked.rollback.unwrap_or(Rollback::OnFailure),
         overrides: asked.overrides.clone(),

@@ -1,12 +1,13 @@
 //! From what an operator asks for to a plan that approvers can sign.
 //!
 //! The walk: `asked` is the request with its defaults; `select` finds hosts that need it, and what they have; `classes` decides
-//! what to ask which host, or that all is known; `build` makes the plan. A step reads everything, decides, and writes; it is
+//! what to ask which host, or that all is known; `replay` says what is sent to patched services; `build` makes the plan. A step reads everything, decides, and writes; it is
 //! repeated whenever a host has answered, and by the clock, so that whatever breaks off is taken up again.
 
 pub mod asked;
 pub mod build;
 pub mod classes;
+pub mod replay;
 mod propose;
 mod select;
 mod step;

@@ -5,6 +5,7 @@ use super::asked::Asked;
 use super::build::LeftOut;
 use super::classes::{Host, Machine};
 use super::{Error, Planning};
+use crate::store::advisories;
 use crate::store::host_list::{self, Host as Row, HostFilter};
 use crate::store::inventories::{self, Contents};
 use crate::store::{self, Store};
@@ -34,6 +35,8 @@ pub(super) struct Selection {
     pub(super) hosts: Vec<Host>,
     pub(super) machines: Vec<Machine>,
     pub(super) bulletins: BTreeSet<String>,
+    /// CVEs that are closed, where something is to be replayed for them.
+    pub(super) cves: BTreeSet<String>,
     pub(super) left_out: Vec<LeftOut>,
     /// Faults of what was asked for.
     pub(super) faults: Vec<String>,
@@ -45,6 +48,8 @@ struct Wanted {
     /// Hosts' numbers by package: `source:openssl`, `binary:libssl3`.
     packages: BTreeMap<String, RoaringBitmap>,
     bulletins: BTreeSet<String>,
+    /// Advisories that are closed: the bulletins, and those about source packages that are named.
+    closed: BTreeSet<String>,
     /// Items that are no advisory and no CVE: source packages.
     sources: BTreeSet<String>,
 }
@@ -104,7 +109,13 @@ impl Planning {
                 ));
             }
         }
-        let mut selection = Selection { bulletins: wanted.bulletins.clone(), faults, ..Selection::default() };
+        let cves = if asked.replays.is_empty() {
+            BTreeSet::new()
+        } else {
+            advisories::cves_of(&self.app.store, &wanted.closed).await?
+        };
+        let bulletins = wanted.bulletins.clone();
+        let mut selection = Selection { bulletins, cves, faults, ..Selection::default() };
         let seen: usize = images.iter().map(|image| image.hosts.len()).sum();
         note(&mut left_out, "they have reported no inventory yet", rows.len().saturating_sub(seen));
         for image in images {
@@ -181,6 +192,7 @@ impl Planning {
             let found = self.fleet.affected_among(None, among).await;
             return Wanted {
                 packages: found.packages,
+                closed: found.advisories.clone(),
                 bulletins: found.advisories,
                 sources: BTreeSet::new(),
             };
@@ -200,10 +212,12 @@ impl Planning {
                 *wanted.packages.entry(package).or_default() |= hosts;
             }
         }
+        wanted.closed = wanted.bulletins.clone();
         if !wanted.sources.is_empty() {
-            let all = self.fleet.affected_among(None, among).await;
+            let mut all = self.fleet.affected_among(None, among).await;
             for (package, hosts) in all.packages {
                 if package.strip_prefix("source:").is_some_and(|source| wanted.sources.contains(source)) {
+                    wanted.closed.extend(all.of_package.remove(&package).unwrap_or_default());
                     *wanted.packages.entry(package).or_default() |= hosts;
                 }
             }

@@ -284,6 +284,7 @@ fn parts<'a>(
         machines: &selection.machines,
         classes: (&[], &[]),
         bulletins: &selection.bulletins,
+        cves: &selection.cves,
         denied,
     }
 }

@@ -3,6 +3,7 @@
 use super::books::Books;
 use super::sealed::Sealed;
 use crate::App;
+use crate::store::evidence::{self, Failure};
 use crate::store::rollouts::{tally, waves, word};
 use crate::store::{Doing, Error};
 use jiff::Timestamp;
@@ -15,6 +16,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
+
+/// Hosts that failed and are named in a rollout's status.
+const FAILURES_MAX: i64 = 5;
 
 /// A rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -49,6 +53,8 @@ pub struct Status {
     pub waves: Vec<WaveStatus>,
     /// Service groups that it counts in.
     pub services: Vec<ServiceStatus>,
+    /// Why hosts failed, as far as they said; the first five.
+    pub failures: Vec<Failure>,
     /// Hosts in it.
     pub hosts: u32,
     /// Of these, proven.
@@ -178,6 +184,7 @@ pub async fn status(app: &App, plan: PlanId, now: Timestamp) -> Result<Option<St
         },
         expires: sealed.plan.expires,
         waits: desk.waits(&tally, now).iter().map(ToString::to_string).collect(),
+        failures: evidence::failures(&app.store, &plan.to_string(), None, FAILURES_MAX).await?,
         hosts: waves.iter().map(|wave| wave.hosts + wave.late).sum(),
         proven: waves.iter().map(|wave| wave.proven).sum(),
         waves,

@@ -8,7 +8,7 @@ use flate2::write::ZlibEncoder;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write as _};
 
 /// Rows read at once.
@@ -109,6 +109,20 @@ impl Packed {
     fn of(row: &AnyRow) -> Self {
         Self { feed: row.get(0), id: row.get(1), hash: row.get(2), body: row.get(3) }
     }
+}
+
+/// CVEs that these advisories are about.
+pub async fn cves_of(store: &Store, advisories: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+    let text = format!(
+        "SELECT DISTINCT cve FROM advisory_cves WHERE advisory IN (SELECT value FROM {})",
+        store.dialect().scalars("$1")
+    );
+    let cves: Vec<String> = sqlx::query_scalar(AssertSqlSafe(text))
+        .bind(serde_json::json!(advisories).to_string())
+        .fetch_all(store.reader())
+        .await
+        .doing("read what advisories are about")?;
+    Ok(cves.into_iter().collect())
 }
 
 /// All current revisions, of one feed or of all.

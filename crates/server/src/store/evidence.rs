@@ -2,13 +2,19 @@
 
 use super::packed::{pack, unpack};
 use super::{Doing, Error, Store};
+use crate::hosts::clean;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
+use utoipa::ToSchema;
 use wire::v1::{EVIDENCE_BYTES_MAX, Evidence};
 
 /// Jobs of one host whose evidence is kept: the oldest goes.
 pub const KEPT_MAX: i64 = 200;
+/// Reasons of one host that are shown, and bytes of each.
+const REASONS_MAX: usize = 8;
+const REASON_BYTES_MAX: usize = 512;
 
 /// What one host saw of one job.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +68,53 @@ pub async fn put(store: &Store, now: Timestamp, host: &str, told: &Evidence) -> 
     .doing(DOING)?;
     super::commit(writing, DOING).await?;
     Ok(true)
+}
+
+/// Why a host failed, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RolloutFailure)]
+pub struct Failure {
+    /// Its id.
+    pub host: String,
+    /// Its name; empty: it is not in the fleet any more.
+    pub name: String,
+    /// Each reason, one line.
+    pub why: Vec<String>,
+}
+
+/// Why hosts of a rollout failed on their last grants, as far as they said; the first `most` of them, or one host alone.
+pub async fn failures(
+    store: &Store,
+    plan: &str,
+    host: Option<&str>,
+    most: i64,
+) -> Result<Vec<Failure>, Error> {
+    let rows = sqlx::query(
+        "SELECT e.host, COALESCE(h.name, ''), e.seen FROM evidence e \
+         JOIN rollout_jobs j ON j.plan = e.plan AND j.host = e.host AND j.fence = e.fence \
+         LEFT JOIN hosts h ON h.id = e.host \
+         WHERE e.plan = $1 AND j.counts = 'failed' AND ($2 = '' OR e.host = $2) ORDER BY e.at, e.host LIMIT $3",
+    )
+    .bind(plan.to_owned())
+    .bind(host.unwrap_or_default().to_owned())
+    .bind(most)
+    .fetch_all(store.reader())
+    .await
+    .doing("read why hosts failed")?;
+    let mut failures = Vec::new();
+    for row in rows {
+        let host: String = row.get(0);
+        let object = format!("the evidence of plan {plan} on host {host}");
+        let seen = unpack(&object, row.get::<&[u8], _>(2), EVIDENCE_BYTES_MAX)?;
+        let seen: Value = serde_json::from_slice(&seen)
+            .map_err(|_| Error::Damaged { object, reason: "it is not JSON".to_owned() })?;
+        let said = seen["why"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let why: Vec<String> = said.take(REASONS_MAX).map(|line| clean(line, REASON_BYTES_MAX)).collect();
+        if !why.is_empty() {
+            failures.push(Failure { host, name: row.get(1), why });
+        }
+    }
+    Ok(failures)
 }
 
 /// Up to `most` of a host, the newest first, that came before `before`.

@@ -120,6 +120,7 @@ fn a_small_fleet_of_three_classes_is_planned_as_it_was() {
         machines: &machines,
         classes: (&known, &of_host),
         bulletins: &bulletins,
+        cves: &BTreeSet::new(),
         denied: &denied,
     };
     let plan = build::plan(&parts).unwrap();

@@ -4,11 +4,14 @@
 
 use super::counter::each_line;
 use super::sketch::{Hasher, Sketch};
-use crate::format::{Scratch, Seen, State};
+use crate::format::{Scratch, Seen, Source, State};
+use crate::request::Request;
 use crate::rules::{self, Found, RuleId, Rules};
 use std::collections::BTreeMap;
 
 const HOUR_SECONDS: i64 = 3_600;
+/// How the user agent of what a host replays to itself begins.
+const OWN_AGENT: &[u8] = b"palisade-agent/";
 
 /// One hour.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +94,9 @@ impl<'a> Hours<'a> {
         hits.clear();
         let status = state.read(line, scratch, |request| {
             rules.judge_found(request, found, judging, hits);
+            if is_ours(request, brief.source) {
+                hits.clear();
+            }
             request.status
         });
         for rule in &*hits {
@@ -103,10 +109,41 @@ impl<'a> Hours<'a> {
     }
 }
 
+/// Whether an attempt is one that this host replays to itself, as far as its user agent tells. From anywhere else the same
+/// words are an attempt like any other.
+fn is_ours(request: &Request<'_>, source: Source) -> bool {
+    source.is_loopback() && request.agent.bytes().is_some_and(|agent| agent.starts_with(OWN_AGENT))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Key;
     use super::*;
+
+    #[test]
+    fn what_a_host_replays_to_itself_is_no_attempt_and_the_same_from_elsewhere_is() {
+        let rules = rules::builtin().iter().flat_map(|(name, text)| rules::read(name, text).0).collect();
+        let (rules, _) = Rules::compile(rules);
+        let mut hours = Hours::new(&rules, Hasher::new(&Key::new([7; 32])));
+        let line = |source: &str, agent: &str| {
+            format!(
+                "{source} - - [01/Aug/2001:01:00:00 +0200] \"GET /default.ida?NNNNNNNNN%u9090 HTTP/1.1\" 404 3 \"-\" \"{agent}\"\n"
+            )
+        };
+        let own = "palisade-agent/0.3.1";
+        let log =
+            [line("127.0.0.1", own), line("::1", own), line("192.0.2.1", own), line("127.0.0.1", "worm")]
+                .concat();
+        hours.count(State::default(), log.as_bytes(), &mut 0);
+        let told: Vec<u64> =
+            hours.counted.values().flat_map(|hour| hour.attempts.values().map(|of| of.count)).collect();
+        assert_eq!(told, [2]);
+        assert_eq!(
+            hours.counted.values().map(|hour| hour.requests).sum::<u64>(),
+            4,
+            "requests they are all the same"
+        );
+    }
 
     #[test]
     fn an_hour_says_how_many_tried_what_and_how_many_were_answered() {

@@ -33,6 +33,11 @@ impl Source {
         v4(text).map(|(address, rest)| (Self(V4_MAPPED | u128::from(address)), rest))
     }
 
+    /// Whether it is this machine's own address to itself.
+    pub fn is_loopback(self) -> bool {
+        self.0 == 1 || self.0 >> 24 == (V4_MAPPED | (127 << 24)) >> 24
+    }
+
     /// An address or a name, as Apache logs it with `HostnameLookups On`.
     pub fn named(text: &[u8]) -> Option<Self> {
         Self::address(text).or_else(|| Self::name(text))

@@ -1,6 +1,6 @@
 //! apt's and dpkg's command lines, each with the reason for its options. Seen with apt 2.6 and dpkg 1.21.
 
-use super::staged::Staged;
+use crate::hand::staged::Staged;
 use crate::program::Program;
 use std::time::Duration;
 
@@ -59,6 +59,22 @@ pub(super) fn install(staged: &Staged, way: Way) -> Program {
     installing(quiet(Program::new("apt-get")).arg("-y").args(status).args(conffiles), staged, way)
 }
 
+/// What removing these packages would do: what nobody needs any more besides is left alone.
+pub(super) fn simulate_removal(names: &[String]) -> Program {
+    removing(quiet(Program::new("apt-get")).arg("-s"), names).deadline(LOOK_WITHIN)
+}
+
+/// Removes these packages; their configuration files stay, as for everybody who removes one.
+pub(super) fn remove(names: &[String]) -> Program {
+    let status = ["-o", "APT::Status-Fd=1", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"];
+    removing(quiet(Program::new("apt-get")).arg("-y").args(status), names)
+}
+
+fn removing(program: Program, names: &[String]) -> Program {
+    let alone = ["-q", "remove", "-o", "APT::Get::AutomaticRemove=false", "--"];
+    program.args(alone).args(names.iter().cloned())
+}
+
 /// Ends what was interrupted before its configuration. Half-installed packages it passes over, with exit code 0.
 pub(super) fn configure() -> Program {
     quiet(Program::new("dpkg")).args(CONFFILES).args(["--configure", "-a"])
@@ -100,8 +116,9 @@ mod tests {
     #[test]
     fn commands_are_those_that_were_seen_to_work() {
         let packages = tempfile::tempdir().unwrap();
-        let staged = Staged::new(packages.path()).unwrap();
-        std::fs::write(staged.directory().join("a_1_all.deb"), "").unwrap();
+        let mut staged = Staged::new(packages.path()).unwrap();
+        std::fs::write(packages.path().join("kept"), "").unwrap();
+        staged.link(&packages.path().join("kept"), "a_1_all.deb").unwrap();
         let line = |program: Program| program.line().replace(&staged.directory().display().to_string(), "/p");
         assert_eq!(
             line(update()),
@@ -117,6 +134,10 @@ mod tests {
             line(simulate(&staged, Way::Back)),
             "apt-get -s -o Dir::Cache::archives=/p/ -q install --no-download --no-remove --no-install-recommends \
              --allow-downgrades --allow-change-held-packages --reinstall -- /p/a_1_all.deb"
+        );
+        assert_eq!(
+            line(simulate_removal(&["a:amd64".to_owned()])),
+            "apt-get -s -q remove -o APT::Get::AutomaticRemove=false -- a:amd64"
         );
         assert_eq!(line(configure()), "dpkg --force-confdef --force-confold --configure -a");
     }

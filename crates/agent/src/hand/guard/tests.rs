@@ -4,6 +4,7 @@ use super::*;
 use crate::hand::nonces;
 use crate::hand::order::{Given, Reply};
 use crate::hand::place::Host;
+use crate::settings::HandKind;
 use crate::settings::{Agent, Plans};
 use std::collections::BTreeMap;
 use std::io;
@@ -154,7 +155,7 @@ fn plan(now: Timestamp) -> Plan {
 fn a_captured_agent_cannot_have_installed_what_nobody_has_signed() {
     let world = World::new(false);
     let nonce = nonces::draw(&world.place).unwrap();
-    for deed in [Deed::Fetch, Deed::Apply] {
+    for deed in [Deed::Fetch, Deed::Drain, Deed::Apply] {
         let refused = world.admit(&world.order(deed, world.not_halted(nonce))).unwrap_err();
         assert!(refused.contains("no such plan is in force"), "{refused}");
     }
@@ -203,6 +204,20 @@ fn what_cannot_be_undone_begins_only_on_a_fresh_word_of_the_servers_for_this_hos
     // Having gone back, it does not go forward by the same grant.
     assert_eq!(world.admit(&world.order(Deed::Revert, None)), Ok(()));
     assert!(world.admit(&world.order(Deed::Apply, None)).is_err());
+}
+
+#[test]
+fn nobody_is_taken_out_of_service_but_for_what_may_begin_now() {
+    let world = World::new(true);
+    let refused = |clearance| world.admit(&world.order(Deed::Drain, clearance)).unwrap_err();
+    assert!(refused(None).contains("no word"));
+    assert!(refused(Some(world.not_halted(4711))).contains("answers no question of this half's"));
+    let nonce = nonces::draw(&world.place).unwrap();
+    assert_eq!(world.admit(&world.order(Deed::Drain, world.not_halted(nonce))), Ok(()));
+    assert!(world.admit(&world.order(Deed::Apply, None)).is_err(), "being drained is not having begun");
+    let back = Order { direction: Direction::Back, ..world.order(Deed::Drain, world.not_halted(nonce)) };
+    assert!(world.admit(&back).unwrap_err().contains("no approvers' word"));
+    assert!(world.admit(&world.order(Deed::GiveBack, None)).unwrap_err().contains("without an order"));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::hand::restart::AGENT_UNIT;
 use crate::hand::{deed_unit, units};
 use crate::job::{clock, mend_journal};
 use crate::program::{Program, is_stopped};
+use crate::settings;
 use crate::state::{DIRECTORY, State};
 use advisory::Problem;
 use jiff::Timestamp;
@@ -115,7 +116,7 @@ pub fn restore() -> Result<(), Problem> {
     place.forget_grants(&order)?;
     place.keep_grant(&order, &Grant { back: true, ..Grant::default() })?;
     systemctl("stop", &mut outcome);
-    let mut done = attempt(&place, &order, &mut outcome);
+    let mut done = attempt(&place, &order, Path::new(settings::FILE), &mut outcome);
     if let Err(problem) = &done {
         outcome.told.push(format!("its package could not be taken back: {problem}"));
         done = put_back(&place, &order);

@@ -22,6 +22,14 @@ pub(crate) struct Hand {
     settings: PathBuf,
 }
 
+/// Carries out the order that `palisade agent hand` verified last, in a unit of its own.
+#[derive(Debug, Args)]
+pub(crate) struct Deed {
+    /// What this host's owner allows
+    #[arg(long, value_name = "FILE", default_value = settings::FILE, value_hint = ValueHint::FilePath)]
+    settings: PathBuf,
+}
+
 /// Tells the half that is root, which installs, whose signatures count: takes the root that the server gives and believes it if it has
 /// the fingerprint that you bring. Hosts that are enrolled after the fleet's trust was founded need none of this.
 #[derive(Debug, Args)]
@@ -75,8 +83,8 @@ pub(super) fn hand(arguments: &Hand) -> Result<ExitCode> {
     Ok(ended(answer(connection, &arguments.settings)))
 }
 
-pub(super) fn deed() -> ExitCode {
-    ended(carry_out())
+pub(super) fn deed(arguments: &Deed) -> ExitCode {
+    ended(carry_out(&arguments.settings))
 }
 
 pub(super) fn watchdog() -> ExitCode {

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use rollout::plan::Rollback;
 use serde_json::{Map, Value, json};
+use server::planning::replay::AskedReplay;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::thread;
@@ -91,6 +92,7 @@ fn wanted(session: &Session, make: &Make, now: Timestamp) -> Result<Value> {
         ("windows", json!(make.window)),
         ("blackouts", json!(make.blackout)),
         ("probes", json!(make.probe)),
+        ("replays", json!(replays(make)?)),
         (
             "services",
             make.service.iter().map(|of| json!({ "label": of.label, "away_max": of.away_max })).collect(),
@@ -135,6 +137,18 @@ fn wanted(session: &Session, make: &Make, now: Timestamp) -> Result<Value> {
         }
     }
     Ok(body.into())
+}
+
+/// What is replayed, each with the signatures that are named for all.
+fn replays(make: &Make) -> Result<Vec<AskedReplay>> {
+    if make.replay.is_empty() && !make.replay_signature.is_empty() {
+        bail!(
+            "make a plan: say which service the signatures are replayed to, with --replay or in the policy"
+        );
+    }
+    let signatures = &make.replay_signature;
+    let with = |replay: &AskedReplay| AskedReplay { signatures: signatures.clone(), ..replay.clone() };
+    Ok(make.replay.iter().map(with).collect())
 }
 
 /// Waits while hosts rehearse; on a terminal, tells which have answered.

@@ -16,6 +16,7 @@ use crate::cli::fleet::Asking;
 use crate::cli::rollout::{Order, Rollout, Word};
 use crate::client::escaped;
 use crate::output::rollout::status;
+use crate::output::table::clean;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -150,6 +151,9 @@ fn one_host(session: &Session, answer: &Value) -> Result<ExitCode> {
         ("told", "/text"),
     ];
     session.card(answer, &rows)?;
+    for why in answer["why"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        println!("why: {}", clean(why));
+    }
     let reports = answer["reports"].as_array().map_or(&[][..], Vec::as_slice);
     println!();
     let columns = [

@@ -27,6 +27,8 @@ struct Policy {
     windows: Vec<String>,
     blackouts: Vec<String>,
     probes: Vec<String>,
+    replays: Vec<String>,
+    replay_signatures: Vec<String>,
     reboot: Option<String>,
     rollback: Option<bool>,
     expires: Option<String>,
@@ -48,7 +50,19 @@ pub(super) fn filled(make: Make, path: &Path) -> Result<Make> {
 
 fn merged(make: Make, policy: Policy) -> Result<Make, String> {
     let haste = make.emergency;
-    let Make { fix, everything, canary, waves, service, window, blackout, probe, .. } = &make;
+    let Make {
+        fix,
+        everything,
+        canary,
+        waves,
+        service,
+        window,
+        blackout,
+        probe,
+        replay,
+        replay_signature,
+        ..
+    } = &make;
     Ok(Make {
         fix: or(fix, &policy.fix, "fix", |text| Ok(text.to_owned()))?,
         everything: *everything || policy.everything,
@@ -58,6 +72,10 @@ fn merged(make: Make, policy: Policy) -> Result<Make, String> {
         window: or(window, usual(&policy.windows, haste), "windows", terms::window)?,
         blackout: or(blackout, usual(&policy.blackouts, haste), "blackouts", terms::blackout)?,
         probe: or(probe, &policy.probes, "probes", terms::probe)?,
+        replay: or(replay, &policy.replays, "replays", terms::replay)?,
+        replay_signature: or(replay_signature, &policy.replay_signatures, "replay_signatures", |text| {
+            Ok(text.to_owned())
+        })?,
         select: make.select.or(policy.select),
         sample: make.sample.or(policy.sample),
         emergency: make.emergency || policy.emergency,

@@ -1,7 +1,7 @@
 //! Jobs of a rollout as people list them.
 
 use super::{jobs, reports, time, wide};
-use crate::store::{Doing, Error, Store};
+use crate::store::{Doing, Error, Store, evidence};
 use jiff::Timestamp;
 use rollout::plan::{HostId, PlanId};
 use serde::Serialize;
@@ -69,6 +69,8 @@ pub struct Detailed {
     /// The job.
     #[serde(flatten)]
     pub job: Listed,
+    /// Why it failed, as far as it said.
+    pub why: Vec<String>,
     /// Its reports, in the order of grants and numbers.
     pub reports: Vec<Reported>,
 }
@@ -130,7 +132,10 @@ pub async fn of_host(store: &Store, plan: PlanId, host: HostId) -> Result<Option
         report: kept.report.stage.to_string(),
         outcome: kept.outcome,
     });
-    Ok(Some(Detailed { job: listed(&row)?, reports: reports.collect() }))
+    let (plan, host) = (plan.to_string(), host.to_string());
+    let failed = evidence::failures(store, &plan, Some(&host), 1).await?.pop();
+    let why = failed.map(|failed| failed.why).unwrap_or_default();
+    Ok(Some(Detailed { job: listed(&row)?, why, reports: reports.collect() }))
 }
 
 fn listed(row: &AnyRow) -> Result<Listed, Error> {

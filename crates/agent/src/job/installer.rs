@@ -5,14 +5,16 @@ use super::hand::Hand;
 use super::sight::{Job, Look, Sight};
 use super::source::Source;
 use crate::hand::deed::Outcome;
+use crate::hand::driver::{Driver, is_for_this_host};
 use crate::hand::order::{Ask, Deed, Given, Line, Order, Reply};
 use crate::hand::place::{DIRECTORY, Place, SOCKET};
 use crate::hand::units::DeedSight;
-use crate::hand::{PATIENCE, Service, is_on_trial, progress, services};
-use crate::settings::HandKind;
+use crate::hand::{PATIENCE, Service, is_on_trial, services};
+use crate::settings::{HandKind, Settings};
 use advisory::Problem;
+use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
-use rollout::converge::Act;
+use rollout::converge::{Act, Duty};
 use rollout::order::Stage;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -23,7 +25,9 @@ use trust::Fetch;
 
 /// The hand.
 #[derive(Debug)]
-pub(super) struct Apt {
+pub(super) struct Installer {
+    kind: HandKind,
+    driver: &'static dyn Driver,
     sight: Sight,
     /// Where documents come from that the other half asks for.
     source: Arc<Source>,
@@ -38,22 +42,38 @@ pub(super) struct Apt {
     watched: Option<(u64, BTreeMap<String, u64>)>,
     /// Whether they are as they should be; `None`: not looked.
     well: Option<bool>,
+    /// The host's owner has hooks that take it out of its service.
+    has_hooks: bool,
 }
 
-impl Apt {
-    pub(super) fn new(root: &Path, machine: u64, group: &str, source: Arc<Source>) -> Self {
+impl Installer {
+    /// Errors where this host is not kept by the package manager of this hand.
+    pub(super) fn new(
+        settings: &Settings,
+        driver: &'static dyn Driver,
+        root: &Path,
+        machine: u64,
+        group: &str,
+        source: Arc<Source>,
+    ) -> Result<Self, Problem> {
+        is_for_this_host(driver, root)?;
         let place = PathBuf::from(DIRECTORY);
         let sight = Sight::new(root, &place.join(crate::state::PACKAGES), machine, group);
-        Self {
-            sight,
-            source,
-            place,
-            deed: DeedSight::default(),
-            told: None,
-            tells: None,
-            watched: None,
-            well: None,
-        }
+        let (kind, has_hooks) = (settings.agent.hand, !settings.hooks.drain.is_empty());
+        let (deed, told, tells, watched, well) = (DeedSight::default(), None, None, None, None);
+        Ok(Self { kind, driver, sight, source, place, deed, told, tells, watched, well, has_hooks })
+    }
+
+    /// What a look tells of what was taken from the host, besides.
+    fn with_owed(&self, look: Look) -> Look {
+        let owed = Place::owed_in(&self.place);
+        let is_out = owed.as_ref().is_some_and(|owed| owed.is_out);
+        let duty = match (self.has_hooks, is_out) {
+            (false, _) => Duty::Unasked,
+            (true, false) => Duty::On,
+            (true, true) => Duty::Off,
+        };
+        Look { duty, owed: owed.is_some(), ..look }
     }
 
     /// Asks the other half, and gives it what it needs to verify what it is asked.
@@ -140,9 +160,9 @@ impl Apt {
     }
 }
 
-impl Hand for Apt {
+impl Hand for Installer {
     fn kind(&self) -> HandKind {
-        HandKind::Apt
+        self.kind
     }
 
     fn boot(&self) -> u64 {
@@ -150,19 +170,31 @@ impl Hand for Apt {
     }
 
     fn glance(&self, now: Timestamp) -> Look {
-        self.sight.glance(now)
+        self.with_owed(self.sight.glance(now))
     }
 
     fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem> {
         let working = self.deed.is_working()?;
         if working && job.stage.is_past_return() {
             // A database that is being written is no answer, and nothing is asked of it before the end.
-            return Ok(Look { working, ..self.sight.glance(now) });
+            return Ok(Look { working, ..self.glance(now) });
         }
         let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
         self.take_told(&outcomes);
+        let unfinished = Place::unfinished_in(&self.place, job.digest);
         self.watch(job, outcomes);
-        Ok(Look { working, ..self.sight.look(job, now)? })
+        let mut look = self.sight.look(job, now)?;
+        for package in look.packages.iter_mut().filter(|package| unfinished.contains(&package.name)) {
+            package.state = PackageState::HalfInstalled;
+        }
+        let brought = Place::brought_in(&self.place, job.digest);
+        let is_brought = |package: &Package| brought.contains(&(package.name.clone(), package.arch.clone()));
+        let leftover = look.packages.iter().any(is_brought);
+        Ok(self.with_owed(Look { working, leftover, ..look }))
+    }
+
+    fn give_back(&mut self) -> Result<(), Problem> {
+        self.ask(&Ask::GiveBack).map(|_| ())
     }
 
     fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem> {
@@ -218,6 +250,9 @@ impl Hand for Apt {
     }
 
     fn progress(&self, job: &Job<'_>) -> Option<String> {
-        progress(&Place::log_in(&self.place, job.digest, job.fence))
+        let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
+        let waits = |outcome: &&Outcome| outcome.ended.is_none() && !outcome.deed.is_transaction();
+        let told = outcomes.last().filter(waits).and_then(|outcome| outcome.told.last().cloned());
+        told.or_else(|| self.driver.progress(&Place::log_in(&self.place, job.digest, job.fence)))
     }
 }

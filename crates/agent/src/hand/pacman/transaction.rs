@@ -1,0 +1,277 @@
+//! Installing, repairing, going back: what pacman would do is held against the plan before, what its database says after; that
+//! a script failed, only what pacman says tells.
+
+use super::Pacman;
+use crate::hand::named::named;
+use crate::hand::staged::Staged;
+use crate::hand::task::{Said, Task, find, since};
+use crate::observe::pacman::{CONFIG, LOCAL};
+use crate::pacman::{FORMAT, printed};
+use crate::program::{Program, is_stopped};
+use advisory::Problem;
+use exposure::inventory::PackageState;
+use rollout::plan::Change;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// pacman's lock: a file that is there while it works. It tells nobody who made it.
+const LOCK: &str = "/var/lib/pacman/db.lck";
+/// How long others are waited for, as with apt.
+const OTHERS_WITHIN: Duration = Duration::from_secs(600);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_secs(3);
+const LOOK_WITHIN: Duration = Duration::from_secs(120);
+/// What it says of each package as its turn comes.
+const STEPS: [&str; 4] = ["installing ", "upgrading ", "downgrading ", "reinstalling "];
+/// What it says where a script failed, be it a package's or a hook.
+const SCRIPT_FAILED: &str = "error: command failed to execute correctly";
+
+/// How files that are there already are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Files {
+    /// A file that no package owns stands in the way.
+    Respected,
+    /// What was interrupted has left files that its database does not know of.
+    Overwritten,
+}
+
+pub(super) fn repair(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
+    forget_new_if_back(task, said);
+    unlock(said);
+    let open = open(task, said)?;
+    mend(&open, task, said);
+    install(pacman, task, &open, Files::Overwritten, said)
+}
+
+pub(super) fn revert(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
+    forget_new_if_back(task, said);
+    let done = installs(pacman, task, said);
+    let left = open(task, said)?;
+    if left.is_empty() { done } else { repair(pacman, task, said) }
+}
+
+/// Installs what is not as wanted, if pacman would do this and nothing else.
+pub(super) fn installs(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
+    let changes = open(task, said)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let packages = named(task.class, task.installed()?);
+    let is_half = |change: &&Change| {
+        said.unfinished.contains(&change.name)
+            || find(&packages, change).is_some_and(|found| found.state != PackageState::Installed)
+    };
+    if changes.iter().any(is_half) {
+        return repair(pacman, task, said);
+    }
+    install(pacman, task, &changes, Files::Respected, said)
+}
+
+/// Changes whose package is not as wanted, or not finished.
+fn open<'t>(task: &'t Task<'_>, said: &Said) -> Result<Vec<&'t Change>, Problem> {
+    let differing = task.differing()?;
+    let is_open = |change: &&Change| {
+        differing.iter().any(|other| std::ptr::eq(*other, *change))
+            || said.unfinished.contains(&change.name) && task.version(change).is_some()
+    };
+    Ok(task.class.changes.iter().filter(is_open).collect())
+}
+
+fn install(
+    pacman: &Pacman,
+    task: &Task<'_>,
+    changes: &[&Change],
+    files: Files,
+    said: &mut Said,
+) -> Result<(), Problem> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let refused =
+        |reason: String| task.order.refused(reason).remedy("nothing was changed; see what stands in the way");
+    // How it is packed pacman reads from its content.
+    let name =
+        |change: &Change, version: &str| format!("{}-{version}-{}.pkg.tar.zst", change.name, change.arch);
+    let staged = task.stage(changes, name)?;
+    let config = staged.directory().join("pacman.conf");
+    let written = std::fs::read(CONFIG).and_then(|text| std::fs::write(&config, without_repositories(&text)));
+    written.map_err(|problem| refused(format!("no settings for pacman: {problem}")))?;
+    let would = would(&staged, files).map_err(refused)?;
+    let meant: BTreeMap<&str, &str> =
+        changes.iter().filter_map(|change| Some((change.name.as_str(), task.version(change)?))).collect();
+    if let Some((name, version)) =
+        would.iter().find(|(name, version)| meant.get(name.as_str()) != Some(&version.as_str()))
+    {
+        return Err(refused(format!("pacman would install {name} {version}, which the plan does not say")));
+    }
+    await_others(task)?;
+    let log = task.place.log(task.order);
+    let before = std::fs::metadata(&log).map_or(0, |found| found.len());
+    let code = task.through(pacman, &command(&staged, files), said)?;
+    let names = changes.iter().map(|change| change.name.clone());
+    if code.is_none() {
+        // Killed in the middle: what the database has of them may be half of it.
+        said.unfinished.extend(names);
+        return Ok(());
+    }
+    for name in names {
+        said.unfinished.remove(&name);
+    }
+    for failed in failed_scripts(&since(&log, before)) {
+        match failed {
+            Some(name) if meant.contains_key(name.as_str()) => _ = said.unfinished.insert(name),
+            Some(name) => said.told.push(format!("a script of {name} failed")),
+            None => said.told.push("a hook of pacman's failed".to_owned()),
+        }
+    }
+    // Whoever names a package has pacman believe that a person wanted it: what is new here came with others.
+    let new: Vec<String> = changes.iter().filter(|c| c.from.is_none()).map(|c| c.name.clone()).collect();
+    if !new.is_empty()
+        && let Err(problem) = Program::new("pacman").args(["-D", "--asdeps", "--"]).args(new).run_ok()
+    {
+        said.told.push(format!("marks of automatic installation could not be set: {problem}"));
+    }
+    Ok(())
+}
+
+/// Versions that installing these files would install, by name.
+fn would(staged: &Staged, files: Files) -> Result<BTreeMap<String, String>, String> {
+    let program = command(staged, files).args(["--print", "--print-format", FORMAT]).deadline(LOOK_WITHIN);
+    let output = program.run_ok().map_err(|problem| format!("pacman would not: {problem}"))?;
+    Ok(printed(&output.stdout))
+}
+
+fn command(staged: &Staged, files: Files) -> Program {
+    let overwrite: &[&str] = match files {
+        Files::Respected => &[],
+        Files::Overwritten => &["--overwrite=*"],
+    };
+    Program::new("pacman")
+        .args(["-U", "--noconfirm", "--noprogressbar", "--config"])
+        .arg(staged.directory().join("pacman.conf"))
+        .args(overwrite.iter().copied())
+        .args(staged.files())
+}
+
+/// The owner's settings without a repository: nothing comes but the files that are given.
+fn without_repositories(settings: &[u8]) -> String {
+    let text = String::from_utf8_lossy(settings);
+    let (mut kept, mut is_options) = (String::new(), true);
+    for line in text.lines() {
+        if line.trim_start().starts_with('[') {
+            is_options = line.trim() == "[options]";
+        }
+        if is_options {
+            let _ = writeln!(kept, "{line}");
+        }
+    }
+    kept
+}
+
+/// Waits until pacman's lock is gone. One that a power failure left nobody holds: then pacman itself says so, and nothing is
+/// begun.
+fn await_others(task: &Task<'_>) -> Result<(), Problem> {
+    let end = Instant::now() + OTHERS_WITHIN;
+    while Path::new(LOCK).exists() && works() && Instant::now() < end {
+        if is_stopped() {
+            return Err(task.order.refused("the host is going down").remedy("it is begun after the boot"));
+        }
+        std::thread::sleep(AGAIN);
+    }
+    Ok(())
+}
+
+/// Removes the lock that an interrupted transaction of ours left.
+fn unlock(said: &mut Said) {
+    if !said.unfinished.is_empty() && Path::new(LOCK).exists() && !works() {
+        match std::fs::remove_file(LOCK) {
+            Ok(()) => said.told.push("removed the lock of the transaction that was interrupted".to_owned()),
+            Err(problem) => said.told.push(format!("the lock of what was interrupted stays: {problem}")),
+        }
+    }
+}
+
+/// Whether a pacman runs.
+fn works() -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok())
+        .any(|name| crate::job::PACMANS.contains(&name.trim()))
+}
+
+/// Removes from the database what an interrupted transaction left of it: entries without a description, and of two versions
+/// the one that is not wanted. What was of them is installed anew.
+fn mend(changes: &[&Change], task: &Task<'_>, said: &mut Said) {
+    for change in changes {
+        let versions: BTreeSet<&String> =
+            [Some(&change.to), change.from.as_ref()].into_iter().flatten().collect();
+        let entry = |version: &str| Path::new(LOCAL).join(format!("{}-{version}", change.name));
+        let is_there = |version: &str| entry(version).is_dir();
+        let is_empty = |version: &str| {
+            std::fs::metadata(entry(version).join("desc")).map_or(true, |found| found.len() == 0)
+        };
+        let is_double = versions.iter().filter(|version| is_there(version)).count() > 1;
+        for version in versions.into_iter().filter(|version| is_there(version)) {
+            let is_other = is_double && task.version(change) != Some(version);
+            if (is_other || is_empty(version)) && std::fs::remove_dir_all(entry(version)).is_ok() {
+                said.told
+                    .push(format!("removed what was left of {} {version} in pacman's database", change.name));
+            }
+        }
+    }
+}
+
+/// What was newly installed stays on the way back, finished or not: nothing of before needs it.
+fn forget_new_if_back(task: &Task<'_>, said: &mut Said) {
+    let stays = |name: &String| {
+        task.class.changes.iter().any(|change| change.name == *name && task.version(change).is_some())
+    };
+    said.unfinished.retain(stays);
+}
+
+/// `upgrading bed-wick...`: what is done, and to which package.
+pub(super) fn step(line: &str) -> Option<(&'static str, String)> {
+    STEPS.into_iter().find_map(|step| {
+        let name = line.trim().strip_prefix(step)?.trim_end_matches('.');
+        (!name.is_empty() && !name.contains(' ')).then(|| (step.trim(), name.to_owned()))
+    })
+}
+
+/// Packages whose script failed, as pacman said it after their names; `None`: a hook.
+fn failed_scripts(text: &str) -> BTreeSet<Option<String>> {
+    let (mut package, mut failed) = (None, BTreeSet::new());
+    for line in text.lines() {
+        if let Some((_, name)) = step(line) {
+            package = Some(name);
+        } else if line.starts_with(":: ") {
+            package = None;
+        } else if line.trim() == SCRIPT_FAILED {
+            failed.insert(package.clone());
+        }
+    }
+    failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_that_failed_is_told_of_the_package_whose_turn_it_was() {
+        let said = ":: Processing package changes...\nupgrading bed-lamp...\nupgrading bed-wick...\nthe wick is wet\n\
+                    error: command failed to execute correctly\n:: Running post-transaction hooks...\n(1/1) Reloading...\n";
+        assert_eq!(failed_scripts(said), [Some("bed-wick".to_owned())].into());
+        let hook = format!("{said}{SCRIPT_FAILED}\n");
+        assert_eq!(failed_scripts(&hook), [None, Some("bed-wick".to_owned())].into());
+        assert_eq!(step("reinstalling bed-oil..."), Some(("reinstalling", "bed-oil".to_owned())));
+        assert_eq!(step("installing from a shop is dear..."), None);
+    }
+
+    #[test]
+    fn the_owners_settings_stay_and_repositories_go() {
+        let settings = b"[options]\nNoUpgrade = etc/x\n[core]\nServer = x\n[options]\nCheckSpace\n";
+        assert_eq!(without_repositories(settings), "[options]\nNoUpgrade = etc/x\n[options]\nCheckSpace\n");
+    }
+}

@@ -1,0 +1,149 @@
+//! Installing, repairing, going back, by whatever asks rpm: what it would do is held against the plan before, what the database
+//! says after.
+
+use super::{again, file_name, forget_new_if_back, is_clean, open, through};
+use crate::hand::driver::Driver;
+use crate::hand::named::lies_beside;
+use crate::hand::staged::Staged;
+use crate::hand::task::{Said, Task};
+use crate::program::{Program, is_stopped};
+use advisory::Problem;
+use rollout::plan::Change;
+use std::time::{Duration, Instant};
+
+/// How long others are waited for, as with apt.
+const OTHERS_WITHIN: Duration = Duration::from_secs(600);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// A package of exactly one version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::hand) struct Exact {
+    pub(in crate::hand) name: String,
+    pub(in crate::hand) arch: String,
+    /// `epoch:version-release`, a zero epoch left out.
+    pub(in crate::hand) version: String,
+}
+
+/// What a transaction would do.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::hand) struct Would {
+    pub(in crate::hand) installs: Vec<Exact>,
+    /// What goes: replaced by an install of the same name and architecture, or for good.
+    pub(in crate::hand) removes: Vec<Exact>,
+}
+
+/// What resolves dependencies above rpm.
+pub(in crate::hand) trait Resolver: Driver {
+    /// Its exit code where another program holds its lock.
+    fn locked(&self) -> i32;
+
+    /// What installing these files would do; its own words where it refuses.
+    fn would(&self, staged: &Staged, is_back: bool) -> Result<Would, String>;
+
+    /// Installs these files, from here, with every repository out of reach.
+    fn install(&self, staged: &Staged, is_back: bool) -> Program;
+
+    /// Has it believe that these came with others: whoever names a package makes it one that a person wanted.
+    fn mark_new(&self, names: &[String], said: &mut Said);
+}
+
+pub(in crate::hand) fn repair(
+    resolver: &dyn Resolver,
+    task: &Task<'_>,
+    said: &mut Said,
+) -> Result<(), Problem> {
+    forget_new_if_back(task, said);
+    let open = open(task, said)?;
+    by_rpm(resolver, task, &open, said)
+}
+
+pub(in crate::hand) fn revert(
+    resolver: &dyn Resolver,
+    task: &Task<'_>,
+    said: &mut Said,
+) -> Result<(), Problem> {
+    forget_new_if_back(task, said);
+    let done = installs(resolver, task, said);
+    // Whatever keeps it from that, the old files are here.
+    let open = open(task, said)?;
+    if open.is_empty() { done } else { by_rpm(resolver, task, &open, said) }
+}
+
+/// Installs what is not as wanted, if the resolver would do this and nothing else.
+pub(in crate::hand) fn installs(
+    resolver: &dyn Resolver,
+    task: &Task<'_>,
+    said: &mut Said,
+) -> Result<(), Problem> {
+    let changes = open(task, said)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if !is_clean(task, &changes, said)? {
+        return by_rpm(resolver, task, &changes, said);
+    }
+    let staged = task.stage(&changes, file_name)?;
+    let name = resolver.name();
+    let refused =
+        |reason: String| task.order.refused(reason).remedy("nothing was changed; see what stands in the way");
+    let would = resolver
+        .would(&staged, task.is_back)
+        .map_err(|reason| refused(format!("{name} would not: {reason}")))?;
+    if let Some(what) = not_meant(task, &changes, &would) {
+        return Err(refused(format!("{name} would {what}, which the plan does not say")));
+    }
+    let install = resolver.install(&staged, task.is_back);
+    let end = Instant::now() + OTHERS_WITHIN;
+    while through(resolver, task, &install, &changes, said)? == Some(resolver.locked())
+        && Instant::now() < end
+    {
+        // Told each time: the last one tells enough.
+        said.told.pop();
+        if is_stopped() {
+            return Err(task.order.refused("the host is going down").remedy("it is begun after the boot"));
+        }
+        std::thread::sleep(AGAIN);
+    }
+    mark_new(resolver, &changes, said);
+    Ok(())
+}
+
+fn by_rpm(
+    resolver: &dyn Resolver,
+    task: &Task<'_>,
+    changes: &[&Change],
+    said: &mut Said,
+) -> Result<(), Problem> {
+    again(resolver, task, changes, said)?;
+    if !task.is_back {
+        mark_new(resolver, changes, said);
+    }
+    Ok(())
+}
+
+fn mark_new(resolver: &dyn Resolver, changes: &[&Change], said: &mut Said) {
+    let new: Vec<String> = changes.iter().filter(|c| c.from.is_none()).map(|c| c.name.clone()).collect();
+    if !new.is_empty() {
+        resolver.mark_new(&new, said);
+    }
+}
+
+/// What of a transaction the plan does not say, in words.
+fn not_meant(task: &Task<'_>, changes: &[&Change], would: &Would) -> Option<String> {
+    let meant = |it: &&Exact| {
+        changes.iter().any(|change| {
+            change.name == it.name && change.arch == it.arch && task.version(change) == Some(&it.version)
+        })
+    };
+    if let Some(other) = would.installs.iter().find(|it| !meant(it)) {
+        return Some(format!("install {} {}", other.name, other.version));
+    }
+    let replaced = |it: &&Exact| {
+        would.installs.iter().any(|new| new.name == it.name && new.arch == it.arch) && !lies_beside(&it.name)
+    };
+    let removed = would.removes.iter().find(|it| !replaced(it))?;
+    Some(format!("remove {}", removed.name))
+}

@@ -1,0 +1,135 @@
+//! Requests sent to a service of this host at a steady rate, whatever it makes of them: a service that stalls is sent the next
+//! one all the same, and whoever had to wait is counted with the wait.
+
+use crate::job::probes::http::connect;
+use crate::program;
+use rollout::plan::replay::{Attempt, Replay};
+use rollout::replay::Heard;
+use std::fmt::Write as _;
+use std::io::{self, Read, Write as _};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long one request may take. A person has left by then.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Requests of one kind under way at once: with all of them stalled, eight connections are what the service bears for us.
+const AT_ONCE: usize = 8;
+/// Bytes of an answer that are read; whoever sends more has answered.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Bytes read at once.
+const CHUNK_BYTES: usize = 4 << 10;
+/// How often it is looked, while waiting, whether to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const AGENT: &str = concat!("palisade-agent/", env!("CARGO_PKG_VERSION"));
+
+/// What is sent.
+pub(super) struct Volley<'a> {
+    pub(super) port: u16,
+    /// Requests as they go over the line, in turn.
+    pub(super) requests: &'a [Vec<u8>],
+    pub(super) rate_per_second: u32,
+    pub(super) seconds: u32,
+    /// From this status on an answer is none.
+    pub(super) failing_from: u16,
+}
+
+impl Volley<'_> {
+    /// Sends all of it. `None`: told to stop before the end.
+    pub(super) fn fire(&self, stop: &AtomicBool) -> Option<Heard> {
+        if self.requests.is_empty() {
+            return Some(Heard::default());
+        }
+        let wanted = self.rate_per_second.saturating_mul(self.seconds);
+        let between = Duration::from_secs(1) / self.rate_per_second.max(1);
+        let began = Instant::now();
+        let end = began + Duration::from_secs(self.seconds.into()) + WITHIN;
+        let is_stopped = || stop.load(Ordering::Relaxed) || program::is_stopped();
+        let (next, answered) = (AtomicU32::new(0), Mutex::new(Vec::new()));
+        let send = || {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let due = began + between.saturating_mul(number);
+                while Instant::now() < due && number < wanted && !is_stopped() {
+                    std::thread::sleep(LOOK_EVERY.min(due.saturating_duration_since(Instant::now())));
+                }
+                if number >= wanted || is_stopped() || Instant::now() >= end {
+                    return;
+                }
+                let request = &self.requests[number as usize % self.requests.len()];
+                if ask(self.port, request).is_ok_and(|status| status < self.failing_from) {
+                    let took = u32::try_from(due.elapsed().as_micros()).unwrap_or(u32::MAX);
+                    answered.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE.min(wanted as usize) {
+                scope.spawn(send);
+            }
+        });
+        let mut answered = answered.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (!is_stopped()).then(|| Heard::of(wanted, &mut answered))
+    }
+}
+
+/// The status of what is answered to a request, once the answer has come as far as it is read.
+fn ask(port: u16, request: &[u8]) -> io::Result<u16> {
+    let mut stream = connect(port, WITHIN)?;
+    // One that refuses before it has read everything has answered all the same.
+    let sent = stream.write_all(request);
+    let (mut head, mut read, mut chunk) = (Vec::new(), 0, [0; CHUNK_BYTES]);
+    while read < ANSWER_BYTES_MAX {
+        let count = match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(_) if status(&head).is_some() => break,
+            Err(problem) => return Err(sent.err().unwrap_or(problem)),
+        };
+        read += count;
+        head.extend_from_slice(&chunk[..count.min(CHUNK_BYTES.saturating_sub(head.len()))]);
+    }
+    status(&head).ok_or_else(|| io::Error::other("that is no HTTP"))
+}
+
+/// The status of a status line: `HTTP/1.1 404 Not Found`.
+fn status(head: &[u8]) -> Option<u16> {
+    let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let text = String::from_utf8_lossy(line);
+    let mut words = text.split_whitespace();
+    words.next().filter(|word| word.starts_with("HTTP/"))?;
+    words.next()?.parse().ok()
+}
+
+/// What a harmless request is: what a monitor would ask for.
+pub(super) fn harmless(replay: &Replay) -> Vec<u8> {
+    let Replay { port, path, .. } = replay;
+    format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n")
+        .into_bytes()
+}
+
+/// An attempt as it goes over the line, in one piece.
+pub(super) fn attempt(attempt: &Attempt, port: u16) -> Vec<u8> {
+    let Attempt { method, target, headers, body, .. } = attempt;
+    let has = |name: &str| headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
+    let mut text = format!("{method} {target} HTTP/1.1\r\n");
+    if !has("host") {
+        let _ = write!(text, "Host: localhost:{port}\r\n");
+    }
+    if !has("user-agent") {
+        let _ = write!(text, "User-Agent: {AGENT}\r\n");
+    }
+    for header in headers {
+        let _ = write!(text, "{}: {}\r\n", header.name, header.value);
+    }
+    if let Some(body) = body {
+        if !has("content-type") {
+            text.push_str("Content-Type: application/x-www-form-urlencoded\r\n");
+        }
+        let _ = write!(text, "Content-Length: {}\r\n", body.len());
+    }
+    text.push_str("Connection: close\r\n\r\n");
+    text.push_str(body.as_deref().unwrap_or_default());
+    text.into_bytes()
+}
