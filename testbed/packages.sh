@@ -35,10 +35,10 @@ begin() {
 # at_unpacking HOST PACKAGE COMMAND… — runs a command on the host as soon as dpkg unpacks that package; dpkg stands still for it.
 at_unpacking() {
   # shellcheck disable=SC2016 # for the host's shell
-  on "$1" sh -c 'setsid sh -c '\''file=/usr/lib/$1/content.dpkg-new; shift; while [ ! -e "$file" ]; do :; done; pkill -STOP -x dpkg; "$@"; : > /root/stood'\'' \
+  on "$1" sh -c 'setsid sh -c '\''file=/usr/lib/$1/content.dpkg-new; shift; while [ ! -e "$file" ]; do :; done; pkill -STOP -x dpkg; "$@"; : > /run/stood'\'' \
     at "$@" </dev/null >/dev/null 2>&1 &' at "${@:2}"
 }
-stood() { on "$1" test -e /root/stood; }
+stood() { on "$1" test -e /run/stood; }
 # hands_with TOML HOST… — hands that install, with more settings of their owner's.
 hands_with() {
   local host
