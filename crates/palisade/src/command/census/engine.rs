@@ -18,6 +18,9 @@ use traffic::format::{Custom, State};
 /// What is counted at once: enough to be worth a lock, and little enough to stay in a core's cache.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// The same of a packed log: it is under the lock for as long as unpacking takes, and to be woken costs whoever waits for it.
+const PACKED_CHUNK_BYTES: usize = 1 << 20;
+
 /// A longer line is no log line. It is passed over.
 const LINE_BYTES_MAX: usize = 16 << 20;
 
@@ -87,7 +90,7 @@ impl Stream {
 
     /// The next whole lines; nothing at the end. An error of reading ends the log and is kept as a problem.
     pub(super) fn next(&mut self, chunk: &mut Chunk) -> bool {
-        let mut wanted = CHUNK_BYTES;
+        let mut wanted = if self.bytes.is_packed { PACKED_CHUNK_BYTES } else { CHUNK_BYTES };
         let mut filled = self.carry.len();
         chunk.buffer.resize(wanted.max(filled), 0);
         chunk.buffer[..filled].copy_from_slice(&self.carry);
