@@ -211,8 +211,6 @@ impl Scratch {
                 std::fs::write(at(&format!("db/local/{name}")), bytes)?;
             }
         }
-        let told = printed(b"loading packages...\n= bed-lamp 1:1.0-2\nwarning: x -- reinstalling\n");
-        assert_eq!(told.into_iter().collect::<Vec<_>>(), [("bed-lamp".to_owned(), "1:1.0-2".to_owned())]);
         let settings = root.read(CONFIG, CONFIG_BYTES_MAX)?;
         let mut config = "[options]\nSigLevel = Never\nArchitecture = auto\n".to_owned();
         for repository in repositories(&settings) {
@@ -266,6 +264,8 @@ mod tests {
         let one = |name: &str, to: &str| Some((name.to_owned(), to.to_owned()));
         assert_eq!(upgrade("bed-lamp 1.0-1 -> 1:1.0-2 [ignored]"), one("bed-lamp", "1:1.0-2"));
         assert_eq!(upgrade("error: failed"), None);
+        let told = printed(b"loading packages...\n= bed-lamp 1:1.0-2\nwarning: x -- reinstalling\n");
+        assert_eq!(told.into_iter().collect::<Vec<_>>(), [("bed-lamp".to_owned(), "1:1.0-2".to_owned())]);
         let settings =
             b"[options]\nArchitecture = auto\n[core]\nInclude = /x\n#[testing]\n[../x]\n [extra] \n";
         assert_eq!(repositories(settings), ["core", "extra"]);
