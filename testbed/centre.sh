@@ -167,9 +167,13 @@ hands_dry() {
 hands_apt() { hands_of apt "$@"; }
 # hands_of KIND HOST… — the same with another package manager.
 hands_of() {
-  local host
   printf '[agent]\nhand = "%s"\n' "$1" > "$CENTRE/agent.toml"
-  for host in "${@:2}"; do
+  hands_set "${@:2}"
+}
+# hands_set HOST… — what their owner allows is what lies at the centre, and the half that installs is there.
+hands_set() {
+  local host
+  for host in "$@"; do
     fleet push "$host" "$CENTRE/agent.toml" /etc/palisade/agent.toml
     on "$host" systemctl -q enable --now palisade-hand.socket
     on "$host" systemctl restart "$AGENT_UNIT"

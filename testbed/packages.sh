@@ -41,13 +41,8 @@ at_unpacking() {
 stood() { on "$1" test -e /run/stood; }
 # hands_with TOML HOST… — hands that install, with more settings of their owner's.
 hands_with() {
-  local host
   printf '[agent]\nhand = "apt"\n%s\n' "$1" > "$CENTRE/agent.toml"
-  for host in "${@:2}"; do
-    fleet push "$host" "$CENTRE/agent.toml" /etc/palisade/agent.toml
-    on "$host" systemctl -q enable --now palisade-hand.socket
-    on "$host" systemctl restart "$AGENT_UNIT"
-  done
+  hands_set "${@:2}"
 }
 # script HOST PATH TEXT — puts a script on a host.
 script() {

@@ -7,11 +7,12 @@ import os
 import pathlib
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+import turns
 
 # What the census is asked to reach (docs/benchmarks.md).
 RIPGREP, CORES, GOACCESS, INFLATE, MEMORY_MB = 0.8, 1.7, 50, 0.9, 150
@@ -20,34 +21,7 @@ CUT_BYTES = 250_000_000
 
 # `codes`: exit codes that are answers; the census says 2 when lines could not be read. `bytes`: what it reads, unpacked.
 Tool = collections.namedtuple("Tool", "name command codes bytes")
-Run = collections.namedtuple("Run", "wall cpu mib")
 COUNTED = (0, 2)
-
-
-def run(tool, output):
-    """One run: wall time from start to exit, CPU of both kinds, and the largest memory."""
-    with open(output, "wb") as out, open(f"{output}.err", "wb") as err:
-        files = [(os.POSIX_SPAWN_DUP2, out.fileno(), 1), (os.POSIX_SPAWN_DUP2, err.fileno(), 2)]
-        start = time.perf_counter()
-        pid = os.posix_spawnp(tool.command[0], tool.command, {**os.environ, "LC_ALL": "C.UTF-8"}, file_actions=files)
-        _, status, usage = os.wait4(pid, 0)
-        wall = time.perf_counter() - start
-    code = os.waitstatus_to_exitcode(status)
-    if code not in tool.codes:
-        words = pathlib.Path(f"{output}.err").read_text(errors="replace").strip()
-        sys.exit(f"census: {' '.join(tool.command)} failed with code {code}: {words}")
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
-
-
-def measure(tools, work, runs):
-    """Medians of each, in turns, so that a busy moment of the machine hits them all. The first turn warms the cache."""
-    times = collections.defaultdict(list)
-    for turn in range(runs + 1):
-        for place, tool in enumerate(tools):
-            once = run(tool, work / f"out.{place}")
-            if turn > 0:
-                times[tool.name].append(once)
-    return {name: Run(*(statistics.median(column) for column in zip(*all_))) for name, all_ in times.items()}
 
 
 def signatures(table):
@@ -141,7 +115,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         work = pathlib.Path(directory)
         measured = list(tools(options, work))
-        medians = measure(measured, work, options.runs)
+        medians = turns.medians("census", measured, work, options.runs)
         answers = {answer(work / f"out.{place}") for place, tool in enumerate(measured) if "palisade" in tool.name}
         told(medians, measured)
         for tool, place in ((tool, place) for place, tool in enumerate(measured) if tool.name.startswith("rg")):
@@ -149,7 +123,7 @@ def main():
         cuts = []
         if shutil.which("goaccess"):
             cuts = list(goaccess(options, work))
-            of_cuts = measure(cuts, work, min(options.runs, 2))
+            of_cuts = turns.medians("census", cuts, work, min(options.runs, 2))
             told(of_cuts, cuts)
 
         one, two = medians["palisade, 1 thread"], medians["palisade, 2 threads"]
@@ -167,7 +141,7 @@ def main():
         if options.large:
             size = os.path.getsize(options.large)
             command = [options.palisade, "census", "--json", "--no-forecast", "--quiet", "--key", str(work / "key"), options.large]
-            large = run(Tool("large", command, COUNTED, size), work / "large")
+            large = turns.run("census", Tool("large", command, COUNTED, size), work / "large")
             print(f"{size / 1e9:.1f} GB once: {large.wall:.0f} s, CPU {large.cpu:.0f} s")
             ratio("memory in MiB, the large log", large.mib, MEMORY_MB, at_most=True)
     print(

@@ -5,11 +5,12 @@ import collections
 import os
 import pathlib
 import shutil
-import statistics
 import sys
-import time
 
 import answers
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+import turns
 
 # What Palisade is asked to reach (docs/benchmarks.md).
 GOALS = {"debsecan": 20, "oscap": 400}
@@ -84,41 +85,15 @@ def check(palisade, work, root, *feeds, cache="cache"):
     return command + [word for feed in feeds for word in ("--feed", str(work / feed))]
 
 
-def run(tool, output):
-    """One run: wall time from fork to exit, CPU of the process and its children."""
-    if tool.forgets:
-        shutil.rmtree(tool.forgets, ignore_errors=True)
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", **tool.environment}
-    with open(output, "wb") as out, open(f"{output}.err", "wb") as err:
-        start = time.perf_counter()
-        pid = os.posix_spawnp(
-            tool.command[0],
-            tool.command,
-            environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, out.fileno(), 1), (os.POSIX_SPAWN_DUP2, err.fileno(), 2)],
-        )
-        _, status, usage = os.wait4(pid, 0)
-        wall = time.perf_counter() - start
-    code = os.waitstatus_to_exitcode(status)
-    if code not in tool.codes:
-        words = pathlib.Path(f"{output}.err").read_text(errors="replace").strip()
-        sys.exit(f"one-host: {' '.join(tool.command)} failed with code {code}: {words}")
-    return Run(wall * 1000, (usage.ru_utime + usage.ru_stime) * 1000)
-
-
 def measure(measured, work, runs):
-    """Medians of `runs` runs of each tool, in turns, so that a busy moment of the machine hits them all."""
-    times = collections.defaultdict(list)
-    for number in range(runs + 1):
-        for index, tool in enumerate(measured):
-            once = run(tool, work / f"out.{index}")
-            # The first round only warms the page cache.
-            if number > 0:
-                times[tool.name].append(once)
-    return {
-        name: Run(statistics.median(one.wall_ms for one in all_), statistics.median(one.cpu_ms for one in all_))
-        for name, all_ in times.items()
-    }
+    """Medians of `runs` runs of each tool, in turns."""
+
+    def forget(tool):
+        if tool.forgets:
+            shutil.rmtree(tool.forgets, ignore_errors=True)
+
+    medians = turns.medians("one-host", measured, work, runs, before=forget)
+    return {name: Run(one.wall * 1000, one.cpu * 1000) for name, one in medians.items()}
 
 
 def main():
