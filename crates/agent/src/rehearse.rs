@@ -10,7 +10,7 @@ use crate::state::State;
 use exposure::inventory::{Manager, Package, PackageState, Process};
 use jiff::Timestamp;
 use rollout::converge::{Before, Observation};
-use rollout::plan::{Change, HostClass};
+use rollout::plan::{Change, Digest, File, HostClass};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,11 +138,13 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
                 Outlook { blocks: vec![format!("{}: {}", gap.object, gap.reason)], ..Outlook::default() }
             }
         },
-        Manager::Rpm if is_zypps(&opened) => {
-            crate::zypper::rehearse(&opened, &asked.sources, &packages, network, now)
+        Manager::Rpm => {
+            let rehearse = if is_zypps(&opened) { crate::zypper::rehearse } else { crate::dnf::rehearse };
+            outlook(|found| rehearse(&opened, &asked.sources, &packages, network, now, found))
         }
-        Manager::Rpm => crate::dnf::rehearse(&opened, &asked.sources, &packages, network, now),
-        Manager::Pacman => crate::pacman::rehearse(&opened, &asked.sources, &packages),
+        Manager::Pacman => {
+            outlook(|found| crate::pacman::rehearse(&opened, &asked.sources, &packages, found))
+        }
         Manager::Apk | Manager::Unknown => {
             let reason =
                 format!("{}: this version rehearses changes with other package managers", system.manager);
@@ -167,6 +169,21 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
         reboot,
         download_bytes,
     }
+}
+
+/// What is found until nothing more can be worked out; why not is in the way, too.
+fn outlook(work_out: impl FnOnce(&mut Outlook) -> Result<(), String>) -> Outlook {
+    let mut outlook = Outlook::default();
+    if let Err(reason) = work_out(&mut outlook) {
+        outlook.blocks.push(reason);
+    }
+    outlook
+}
+
+/// A file as repositories' metadata tells of it: SHA-256 in 64 hex digits, and bytes. `None`: not enough to know it again.
+pub(crate) fn file(sha256: Option<&str>, size_bytes: u64) -> Option<File> {
+    let sha256 = Digest::try_from(sha256?.to_owned()).ok()?;
+    (size_bytes > 0).then_some(File { sha256, size_bytes })
 }
 
 /// What a package manager would do to upgrade these sources whole, and every source whole that they pull in; `None` if

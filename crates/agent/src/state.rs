@@ -376,7 +376,7 @@ pub(crate) fn kept_name(file: &plan::File) -> String {
 }
 
 /// What is in a folder; nothing where it cannot be read.
-pub(crate) fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+pub(crate) fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 

@@ -7,11 +7,11 @@ use crate::apt::{Network, Outlook};
 use crate::observe::dnf::Scratch;
 use crate::observe::root::Root;
 use crate::program::Program;
-use crate::rehearse::closure;
+use crate::rehearse::{closure, file};
 use answer::{Answer, Old, Question, Told, Wanted};
 use exposure::inventory::Package;
 use jiff::Timestamp;
-use rollout::plan::{Change, Digest, File};
+use rollout::plan::{Change, File};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -25,22 +25,9 @@ const DEADLINE: Duration = Duration::from_secs(240);
 const SHEBANG_BYTES_MAX: u64 = 256;
 
 /// Works out what upgrading the installed binaries of `sources` would do to the system in `root`. `packages`: everything
-/// that is installed. With [`Network::Archives`] the repositories' metadata is fetched anew, into the scratch root.
+/// that is installed. With [`Network::Archives`] the repositories' metadata is fetched anew, into the scratch root. Errors tell, in
+/// words, why it cannot be worked out.
 pub(crate) fn rehearse(
-    root: &Root,
-    sources: &[String],
-    packages: &[Package],
-    network: Network,
-    now: Timestamp,
-) -> Outlook {
-    let mut outlook = Outlook::default();
-    if let Err(reason) = work_out(root, sources, packages, network, now, &mut outlook) {
-        outlook.blocks.push(reason);
-    }
-    outlook
-}
-
-fn work_out(
     root: &Root,
     sources: &[String],
     packages: &[Package],
@@ -94,8 +81,7 @@ fn changes(answer: &Answer, packages: &[Package], outlook: &mut Outlook) {
 
 impl Told {
     fn file(&self) -> Option<File> {
-        let sha256 = Digest::try_from(self.sha256.clone()?).ok()?;
-        (self.size_bytes > 0).then_some(File { sha256, size_bytes: self.size_bytes })
+        file(self.sha256.as_deref(), self.size_bytes)
     }
 }
 

@@ -75,6 +75,19 @@ impl Outcome {
     }
 }
 
+/// Packages that are not whole after the last transaction of these.
+pub(crate) fn unfinished(history: &[Outcome]) -> BTreeSet<String> {
+    let transactions = history.iter().filter(|outcome| outcome.deed.is_transaction());
+    transactions.max_by_key(|outcome| outcome.began).map(|last| last.unfinished.clone()).unwrap_or_default()
+}
+
+/// What carrying out a plan has newly installed, by what became of its orders: name and architecture.
+pub(crate) fn brought(history: &[Outcome]) -> BTreeSet<(&str, &str)> {
+    let moved = history.iter().flat_map(|outcome| &outcome.changed);
+    let new = moved.filter(|moved| moved.planned && moved.from.is_none() && moved.to.is_some());
+    new.map(|moved| (moved.name.as_str(), moved.arch.as_str())).collect()
+}
+
 /// One package that changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Moved {
@@ -93,7 +106,7 @@ pub fn carry_out(settings: &Path) -> Result<(), Problem> {
     let place = Place::open()?;
     let order = place.order()?;
     let mut outcome = Outcome::begun(&order);
-    outcome.unfinished = place.unfinished(order.digest);
+    outcome.unfinished = unfinished(&place.history(order.digest));
     place.keep_outcome(&order, &outcome)?;
     let held = match order.deed {
         Deed::Apply | Deed::Repair | Deed::Revert | Deed::Restart => awake::hold(&order, &mut outcome.told),

@@ -1,15 +1,16 @@
 //! The files of a class, new and old, in the directory of this half: kept only with the very digests that approvers have
 //! signed.
 
+use super::task::Task;
+use crate::job::sight::sha256_of;
+use crate::state::kept_name;
+use advisory::Problem;
 use rollout::plan::{Change, Digest, File, HostClass};
 use sha2::{Digest as _, Sha256};
 use std::fs::Permissions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
-use crate::job::sight::sha256_of;
-use crate::state::kept_name;
+use std::path::{Path, PathBuf};
 
 /// Bytes copied at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -42,6 +43,41 @@ pub(super) fn missing(packages: &Path, class: &HostClass) -> Vec<Wanted> {
         file: file.clone(),
     };
     changes.filter(|(_, _, file)| !is_here(file)).map(wanted).collect()
+}
+
+/// Fetches what is missing: what the package manager has in its cache (`cached`), then what repositories have, by the metadata that
+/// is here, then by what they say now. Errors name what could not be had, and why.
+///
+/// `prepare` gets a directory of its own, once; `download` the same, whether metadata is to be read anew, and what is missing: it takes
+/// over what has come, and gives reasons. Gives those of the round with which all had come.
+pub(super) fn fetch_by_rounds(
+    task: &Task<'_>,
+    cached: impl Fn(&Wanted) -> Vec<PathBuf>,
+    prepare: impl FnOnce(&Path) -> io::Result<()>,
+    mut download: impl FnMut(&Path, bool, &mut Vec<Wanted>) -> Vec<String>,
+) -> Result<Vec<String>, Problem> {
+    let packages = task.place.packages();
+    let mut missing = missing(&packages, task.class);
+    missing.retain(|wanted| !cached(wanted).iter().any(|path| keep(path, &packages, &wanted.file).is_ok()));
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = |reason: String| {
+        task.order
+            .refused(reason)
+            .remedy("it is tried again; see whether the repository has the file, and the network")
+    };
+    let directory = tempfile::Builder::new().prefix("palisade-").tempdir_in("/var/cache");
+    let directory = directory.and_then(|directory| prepare(directory.path()).map(|()| directory));
+    let directory = directory.map_err(|problem| failed(format!("no place to download to: {problem}")))?;
+    let mut reasons = Vec::new();
+    for is_refreshed in [false, true] {
+        reasons = download(directory.path(), is_refreshed, &mut missing);
+        if missing.is_empty() {
+            return Ok(reasons);
+        }
+    }
+    Err(failed(why(&missing, reasons)))
 }
 
 /// Takes over every file of a directory that is wanted, and no longer misses it.

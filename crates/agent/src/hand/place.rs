@@ -257,29 +257,22 @@ impl Place {
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
-    /// Packages that are not whole after the last transaction of a plan's content.
-    pub(crate) fn unfinished_in(directory: &Path, digest: Digest) -> BTreeSet<String> {
-        let transactions = all_outcomes(directory, digest).filter(|outcome| outcome.deed.is_transaction());
-        transactions.max_by_key(|outcome| outcome.began).map(|outcome| outcome.unfinished).unwrap_or_default()
+    /// What became of each order of a plan's content, whichever grant it was begun by.
+    pub(super) fn history(&self, digest: Digest) -> Vec<Outcome> {
+        Self::history_in(self.0.directory(), digest)
     }
 
-    /// The same for this half.
-    pub(super) fn unfinished(&self, digest: Digest) -> BTreeSet<String> {
-        Self::unfinished_in(self.0.directory(), digest)
-    }
-
-    /// What carrying out a plan has newly installed on this host: name and architecture.
-    pub(crate) fn brought_in(directory: &Path, digest: Digest) -> BTreeSet<(String, String)> {
-        all_outcomes(directory, digest)
-            .flat_map(|outcome| outcome.changed)
-            .filter(|moved| moved.planned && moved.from.is_none() && moved.to.is_some())
-            .map(|moved| (moved.name, moved.arch))
-            .collect()
-    }
-
-    /// The same for this half.
-    pub(super) fn brought(&self, digest: Digest) -> BTreeSet<(String, String)> {
-        Self::brought_in(self.0.directory(), digest)
+    /// The same for the other half.
+    pub(crate) fn history_in(directory: &Path, digest: Digest) -> Vec<Outcome> {
+        let start = format!("{digest}-");
+        let is_ours = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with(&start) && path.extension().is_some_and(|kind| kind == "json")
+        };
+        let read = |path: PathBuf| -> Vec<Outcome> {
+            serde_json::from_slice(&std::fs::read(path).unwrap_or_default()).unwrap_or_default()
+        };
+        entries(&directory.join(DEEDS)).filter(is_ours).flat_map(read).collect()
     }
 
     /// Forgets the oldest plans, and files that no plan names any more.
@@ -340,19 +333,6 @@ fn grant(order: &Order) -> String {
 
 fn deeds(digest: Digest, fence: u64) -> String {
     format!("{DEEDS}/{}.json", job(digest, fence))
-}
-
-/// What became of each order of a plan's content, whichever grant it was begun by.
-fn all_outcomes(directory: &Path, digest: Digest) -> impl Iterator<Item = Outcome> + use<> {
-    let start = format!("{digest}-");
-    let is_ours = move |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with(&start) && path.extension().is_some_and(|kind| kind == "json")
-    };
-    entries(&directory.join(DEEDS)).filter(is_ours).flat_map(|path| {
-        let bytes = std::fs::read(path).unwrap_or_default();
-        serde_json::from_slice::<Vec<Outcome>>(&bytes).unwrap_or_default()
-    })
 }
 
 fn plan(digest: Digest) -> String {

@@ -1,6 +1,7 @@
 //! One transaction that a plan asks for, whichever package manager does it: which versions, which files, and whether it is
 //! done.
 
+use super::deed::brought;
 use super::driver::Driver;
 use super::named::named;
 use super::order::Order;
@@ -94,10 +95,11 @@ impl Task<'_> {
     }
 
     /// What carrying out the plan has newly installed here, and is there still.
-    pub(super) fn brought(&self) -> Result<Vec<Package>, Problem> {
-        let brought = self.place.brought(self.order.digest);
+    fn brought(&self) -> Result<Vec<Package>, Problem> {
+        let history = self.place.history(self.order.digest);
+        let brought = brought(&history);
         let is_brought = |package: &Package| {
-            brought.contains(&(package.name.clone(), package.arch.clone()))
+            brought.contains(&(package.name.as_str(), package.arch.as_str()))
                 && self.class.changes.iter().any(|change| change.from.is_none() && is_of(change, package))
         };
         let mut packages = named(self.class, self.installed()?);
@@ -105,11 +107,51 @@ impl Task<'_> {
         Ok(packages)
     }
 
-    /// Why what was newly installed stays: the host is then neither as it was nor as it was to be.
-    pub(super) fn stays(&self, names: &[String], reason: impl std::fmt::Display) -> Problem {
-        self.order
-            .refused(format!("{} was newly installed by the plan, and stays: {reason}", names.join(", ")))
-            .remedy("see what needs it, and remove it by hand")
+    /// Takes away what carrying out the plan has newly installed here, and nothing else. What something needs by now stays, and
+    /// the host is then neither as it was nor as it was to be.
+    ///
+    /// `name`: as the package manager takes it. `would` errors, in words, where it would not, or would do more than that.
+    pub(super) fn take_away(
+        &self,
+        driver: &dyn Driver,
+        name: impl Fn(&Package) -> String,
+        would: impl FnOnce(&[Package], &[String]) -> Result<(), String>,
+        remove: impl FnOnce(&[String]) -> Program,
+        said: &mut Said,
+    ) -> Result<(), Problem> {
+        let there = self.brought()?;
+        let names: Vec<String> = there.iter().map(name).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        would(&there, &names).map_err(|reason| {
+            let names = names.join(", ");
+            self.order
+                .refused(format!("{names} was newly installed by the plan, and stays: {reason}"))
+                .remedy("see what needs it, and remove it by hand")
+        })?;
+        if self.through(driver, &remove(&names), said)? == Some(0) {
+            said.told.push(format!("removed, since the plan had newly installed it: {}", names.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// Changes whose package is not as wanted, or not finished.
+    pub(super) fn open(&self, said: &Said) -> Result<Vec<&Change>, Problem> {
+        let differing = self.differing()?;
+        let is_open = |change: &&Change| {
+            differing.iter().any(|other| std::ptr::eq(*other, *change))
+                || said.unfinished.contains(&change.name) && self.version(change).is_some()
+        };
+        Ok(self.class.changes.iter().filter(is_open).collect())
+    }
+
+    /// On the way back what was newly installed is not to be finished: it is taken away.
+    pub(super) fn forget_new_if_back(&self, said: &mut Said) {
+        let is_wanted = |name: &String| {
+            self.class.changes.iter().any(|change| change.name == *name && self.version(change).is_some())
+        };
+        said.unfinished.retain(is_wanted);
     }
 
     /// The version that is wanted; `None`: none in particular.

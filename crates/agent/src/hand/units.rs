@@ -55,6 +55,12 @@ pub(super) fn config_test(unit: &str) -> Option<(&'static str, &'static [&'stati
     })
 }
 
+/// Whether systemd says that a unit is active.
+pub(super) fn is_up(unit: &str) -> bool {
+    let asked = Program::new("systemctl").args(["is-active", "--quiet", unit]).run();
+    asked.is_ok_and(|output| output.code == Some(0))
+}
+
 /// Where the kernel shows the cgroup of a deed, on hosts with one hierarchy.
 const DEED_CGROUP: &str = "/sys/fs/cgroup/system.slice/palisade-deed.service";
 /// How often systemd is asked while that is there.

@@ -5,6 +5,7 @@
 //! which ends by itself, also if we are gone, and starts again what it has stopped; a boot ends it, too. Nothing is disabled
 //! or masked.
 
+use super::units;
 use crate::program::{Program, is_stopped};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -80,9 +81,8 @@ pub(super) fn release() -> Result<(), String> {
 }
 
 /// Whether they wait for us.
-pub(super) fn is_held() -> bool {
-    let shown = Program::new("systemctl").args(["is-active", "--quiet", UNIT]).run();
-    shown.is_ok_and(|output| output.code == Some(0))
+fn is_held() -> bool {
+    units::is_up(UNIT)
 }
 
 /// Which of the units known here are active.

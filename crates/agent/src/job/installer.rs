@@ -4,7 +4,7 @@
 use super::hand::Hand;
 use super::sight::{Job, Look, Sight};
 use super::source::Source;
-use crate::hand::deed::Outcome;
+use crate::hand::deed::{Outcome, brought, unfinished};
 use crate::hand::driver::{Driver, is_for_this_host};
 use crate::hand::order::{Ask, Deed, Given, Line, Order, Reply};
 use crate::hand::place::{DIRECTORY, Place, SOCKET};
@@ -179,16 +179,19 @@ impl Hand for Installer {
             // A database that is being written is no answer, and nothing is asked of it before the end.
             return Ok(Look { working, ..self.glance(now) });
         }
-        let outcomes = Place::outcomes_in(&self.place, job.digest, job.fence);
+        let history = Place::history_in(&self.place, job.digest);
+        let unfinished = unfinished(&history);
+        let outcomes: Vec<Outcome> =
+            history.iter().filter(|outcome| outcome.fence == job.fence).cloned().collect();
         self.take_told(&outcomes);
-        let unfinished = Place::unfinished_in(&self.place, job.digest);
         self.watch(job, outcomes);
         let mut look = self.sight.look(job, now)?;
         for package in look.packages.iter_mut().filter(|package| unfinished.contains(&package.name)) {
             package.state = PackageState::HalfInstalled;
         }
-        let brought = Place::brought_in(&self.place, job.digest);
-        let is_brought = |package: &Package| brought.contains(&(package.name.clone(), package.arch.clone()));
+        let brought = brought(&history);
+        let is_brought =
+            |package: &Package| brought.contains(&(package.name.as_str(), package.arch.as_str()));
         let leftover = look.packages.iter().any(is_brought);
         Ok(self.with_owed(Look { working, leftover, ..look }))
     }

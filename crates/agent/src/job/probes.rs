@@ -4,8 +4,6 @@
 pub(super) mod http;
 mod tls;
 
-pub(super) use http::connect;
-
 use crate::program::{self, Program};
 use crate::settings::Commands;
 use advisory::Problem;
@@ -217,7 +215,7 @@ fn ask(probe: &Probe, commands: &Commands) -> Answer {
             Answer::Unit { passes: value("ActiveState") == Some("active"), unit: unit.clone(), restarts }
         }
         Asked::TcpPort(port) => {
-            let accepts = connect(*port, within).map(|_| ()).map_err(|problem| problem.to_string());
+            let accepts = http::connect(*port, within).map(|_| ()).map_err(|problem| problem.to_string());
             passes(format!("tcp:{port}"), accepts)
         }
         Asked::HttpPath(wanted) => {

@@ -3,6 +3,7 @@
 //! Besides `-C`, dnf writes logs and caches wherever its configuration says. On the running system that is its normal
 //! life; for a foreign root it works on a scratch root instead, made of copies of what the question needs.
 
+use crate::observe::copying::Copying;
 use crate::observe::gaps;
 use crate::observe::repos::{self, CONFIG_BYTES_MAX, Repository};
 use crate::observe::root::Root;
@@ -17,9 +18,6 @@ use std::time::Duration;
 
 /// dnf needs 0.3 s here, and up to a minute on a small machine that has to index its metadata anew.
 const DEADLINE: Duration = Duration::from_secs(120);
-
-/// Metadata of a whole distribution is 200 MB, packed; ten times that.
-const METADATA_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
 /// A separator that no field holds.
 const SEPARATOR: char = '\u{1f}';
@@ -188,25 +186,9 @@ pub(super) fn candidates(
 
 /// Lays out a root for dnf in `scratch`, beside the copied database: the repositories' options and cached metadata.
 fn lay_out(root: &Root, scratch: &Path, repositories: &[Repository]) -> std::io::Result<()> {
-    let mut bytes_left = METADATA_BYTES_MAX;
-    let mut copy = |directory: &str| -> std::io::Result<()> {
-        let Ok(names) = root.list(directory) else { return Ok(()) };
-        let target = scratch.join(directory.trim_start_matches('/'));
-        std::fs::create_dir_all(&target)?;
-        for name in names {
-            let Ok(file) = root.file(Path::new(directory).join(&name)) else { continue };
-            // dnf takes the age of metadata from its files.
-            let modified = file.metadata().and_then(|metadata| metadata.modified());
-            let mut copy = std::fs::File::create(target.join(&name))?;
-            let copied =
-                std::io::copy(&mut std::io::Read::take(file, bytes_left.saturating_add(1)), &mut copy)?;
-            bytes_left = bytes_left
-                .checked_sub(copied)
-                .ok_or_else(|| std::io::Error::other(format!("larger than {METADATA_BYTES_MAX} bytes")))?;
-            copy.set_modified(modified?)?;
-        }
-        Ok(())
-    };
+    let mut copying = Copying::new(root, scratch);
+    // dnf takes the age of metadata from its files.
+    let mut copy = |directory: &str| copying.directory(directory, true);
     for directory in ["/etc/dnf/vars", "/etc/yum/vars", "/etc/dnf/modules.d", "/etc/dnf/modules.defaults.d"] {
         copy(directory)?;
     }

@@ -17,6 +17,7 @@ pub mod root;
 pub mod rpm;
 pub mod sockets;
 mod again;
+mod copying;
 pub(crate) mod dnf;
 pub(crate) mod zypp;
 pub(crate) mod gaps;

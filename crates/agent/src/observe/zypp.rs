@@ -1,6 +1,7 @@
 //! What zypper would upgrade, by its cached metadata alone: nothing is fetched here. zypper runs on a scratch root, made of
 //! copies of what the question needs, so that it needs no right and changes nothing.
 
+use crate::observe::copying::Copying;
 use crate::observe::gaps;
 use crate::observe::repos::{self, CONFIG_BYTES_MAX, Repository, ZYPP_CACHE, ZYPP_REPOSITORIES};
 use crate::observe::root::Root;
@@ -16,8 +17,6 @@ use std::time::Duration;
 
 /// zypper needs a second here, and a minute on a small machine that has to index its metadata.
 const DEADLINE: Duration = Duration::from_secs(240);
-/// Metadata of a whole distribution is 200 MB, packed; ten times that.
-const METADATA_BYTES_MAX: u64 = 2 << 30;
 /// Locks that the operator set.
 const LOCKS: &str = "/etc/zypp/locks";
 /// Exit codes of success: with nothing more to say, with a reboot or a restart of zypper advised, with repositories passed over.
@@ -183,22 +182,8 @@ pub(super) fn candidates(
 
 /// Lays out a root for zypper in `scratch`, beside the copied database: repositories, their metadata, locks, products.
 fn lay_out(root: &Root, scratch: &Path, repositories: &[String]) -> std::io::Result<()> {
-    let mut bytes_left = METADATA_BYTES_MAX;
-    let mut copy = |directory: &str| -> std::io::Result<()> {
-        let Ok(names) = root.list(directory) else { return Ok(()) };
-        let target = scratch.join(directory.trim_start_matches('/'));
-        std::fs::create_dir_all(&target)?;
-        for name in names {
-            let Ok(file) = root.file(Path::new(directory).join(&name)) else { continue };
-            let mut copy = std::fs::File::create(target.join(&name))?;
-            let copied =
-                std::io::copy(&mut std::io::Read::take(file, bytes_left.saturating_add(1)), &mut copy)?;
-            bytes_left = bytes_left
-                .checked_sub(copied)
-                .ok_or_else(|| std::io::Error::other(format!("larger than {METADATA_BYTES_MAX} bytes")))?;
-        }
-        Ok(())
-    };
+    let mut copying = Copying::new(root, scratch);
+    let mut copy = |directory: &str| copying.directory(directory, false);
     for directory in [ZYPP_REPOSITORIES, "/etc/products.d", "/etc/zypp/vars.d"] {
         copy(directory)?;
     }

@@ -7,9 +7,9 @@ use crate::observe::gaps;
 use crate::observe::pacman::{CONFIG, CONFIG_BYTES_MAX, LOCAL, Offered, SYNC, offered};
 use crate::observe::root::Root;
 use crate::program::{Output, Program};
-use crate::rehearse::closure;
+use crate::rehearse::{closure, file};
 use exposure::inventory::{Action, ArchiveClass, Candidate, Fetch, Gap, Package, Part};
-use rollout::plan::{Change, Digest, File};
+use rollout::plan::{Change, File};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -112,16 +112,8 @@ fn upgrade(line: &str) -> Option<(String, String)> {
 }
 
 /// Works out what upgrading the installed packages of `sources` would do to the system in `root`. `packages`: everything
-/// that is installed.
-pub(crate) fn rehearse(root: &Root, sources: &[String], packages: &[Package]) -> Outlook {
-    let mut outlook = Outlook::default();
-    if let Err(reason) = work_out(root, sources, packages, &mut outlook) {
-        outlook.blocks.push(reason);
-    }
-    outlook
-}
-
-fn work_out(
+/// that is installed. Errors tell, in words, why it cannot be worked out.
+pub(crate) fn rehearse(
     root: &Root,
     sources: &[String],
     packages: &[Package],
@@ -144,7 +136,7 @@ fn work_out(
     let (offered, _) = offered(root, &would.keys().map(String::as_str).collect());
     for (name, to) in would {
         let it = offered.iter().find(|it| it.name == name && it.version == to);
-        let file = it.and_then(Offered::file);
+        let file = it.and_then(|it| file(it.sha256.as_deref(), it.size_bytes));
         let (Some(it), Some(file)) = (it, file) else {
             outlook.blocks.push(format!("no metadata tells the SHA-256 digest of {name} {to}"));
             continue;
@@ -175,13 +167,6 @@ fn back(root: &Root, package: &Package) -> Option<File> {
     let path = cached(&cache, &package.name, &package.version, &package.arch).into_iter().next()?;
     let (sha256, size_bytes) = sha256_of(&path).ok()?;
     Some(File { sha256, size_bytes })
-}
-
-impl Offered {
-    fn file(&self) -> Option<File> {
-        let sha256 = Digest::try_from(self.sha256.clone()?).ok()?;
-        (self.size_bytes > 0).then_some(File { sha256, size_bytes: self.size_bytes })
-    }
 }
 
 /// A copy of pacman's database, for questions that need no right. Gone with this.

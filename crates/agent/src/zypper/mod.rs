@@ -16,22 +16,9 @@ use std::collections::BTreeSet;
 use summary::{Step, Summary};
 
 /// Works out what upgrading the installed binaries of `sources` would do to the system in `root`. `packages`: everything
-/// that is installed. With [`Network::Archives`] the repositories' metadata is fetched anew, into the scratch root.
+/// that is installed. With [`Network::Archives`] the repositories' metadata is fetched anew, into the scratch root. Errors tell, in
+/// words, why it cannot be worked out.
 pub(crate) fn rehearse(
-    root: &Root,
-    sources: &[String],
-    packages: &[Package],
-    network: Network,
-    now: Timestamp,
-) -> Outlook {
-    let mut outlook = Outlook::default();
-    if let Err(reason) = work_out(root, sources, packages, network, now, &mut outlook) {
-        outlook.blocks.push(reason);
-    }
-    outlook
-}
-
-fn work_out(
     root: &Root,
     sources: &[String],
     packages: &[Package],

@@ -1,10 +1,12 @@
 //! What a repository has of some packages: its `primary.xml`, file by file with its digest.
 
+use super::summary::attribute;
 use crate::observe::rpm::{evr, split_source};
+use crate::rehearse::file;
 use crate::unpack::{Bytes, Caps};
 use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
-use rollout::plan::{Digest, File};
+use quick_xml::events::Event;
+use rollout::plan::File;
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
 
@@ -95,9 +97,7 @@ pub(crate) fn read(xml: Box<dyn Read + Send>, names: &BTreeSet<&str>) -> Result<
 }
 
 fn finished(mut package: Offered, sha256: &str, source: &str) -> Offered {
-    let digest = Digest::try_from(sha256.to_owned()).ok();
-    let size_bytes = package.size_bytes;
-    package.file = digest.filter(|_| size_bytes > 0).map(|sha256| File { sha256, size_bytes });
+    package.file = file(Some(sha256), package.size_bytes);
     (package.source, package.source_version) = match split_source(source) {
         Some((name, version, release)) => (name.to_owned(), evr(0, version, release)),
         None => (package.name.clone(), package.version.clone()),
@@ -105,13 +105,10 @@ fn finished(mut package: Offered, sha256: &str, source: &str) -> Offered {
     package
 }
 
-fn attribute(tag: &BytesStart<'_>, name: &str) -> String {
-    tag.try_get_attribute(name).ok().flatten().map(|found| found.value.into_owned()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rollout::plan::Digest;
     use std::io::Cursor;
 
     #[test]

@@ -100,7 +100,8 @@ impl Summary {
     }
 }
 
-fn attribute(tag: &BytesStart<'_>, name: &str) -> String {
+/// An attribute of a tag; empty where it has none.
+pub(super) fn attribute(tag: &BytesStart<'_>, name: &str) -> String {
     tag.try_get_attribute(name).ok().flatten().map(|found| found.value.into_owned()).unwrap_or_default()
 }
 

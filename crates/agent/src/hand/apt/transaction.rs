@@ -54,36 +54,30 @@ pub(super) fn revert(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), 
     if task.differing()?.is_empty() { take_away(apt, task, said) } else { Ok(()) }
 }
 
-/// Takes away what carrying out the plan has newly installed here, and nothing else. What something needs by now stays, and
-/// the host is then neither as it was nor as it was to be.
+/// Takes away what carrying out the plan has newly installed here, if apt would do this and nothing else.
 fn take_away(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    let there = task.brought()?;
-    if there.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = there.iter().map(|package| apt_name(&package.name, &package.arch)).collect();
-    let stays = |reason: String| task.stays(&names, reason);
-    let looked =
-        simulate_removal(&names).run_ok().map_err(|problem| stays(format!("apt would not: {problem}")))?;
-    let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
-    if let Some(line) = would.unread.first() {
-        return Err(stays(format!("apt says what cannot be read here: {line}")));
-    }
-    let is_meant = |step: &simulation::Step| {
-        let is_it = |package: &Package| {
-            package.name == step.name && (step.arch.is_empty() || package.arch == step.arch)
+    let would = |there: &[Package], names: &[String]| {
+        let looked =
+            simulate_removal(names).run_ok().map_err(|problem| format!("apt would not: {problem}"))?;
+        let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
+        if let Some(line) = would.unread.first() {
+            return Err(format!("apt says what cannot be read here: {line}"));
+        }
+        let is_meant = |step: &simulation::Step| {
+            let is_it = |package: &Package| {
+                package.name == step.name && (step.arch.is_empty() || package.arch == step.arch)
+            };
+            step.to.is_none() && there.iter().any(is_it)
         };
-        step.to.is_none() && there.iter().any(is_it)
+        match would.steps.iter().find(|step| !is_meant(step)) {
+            Some(step) => {
+                let what = if step.to.is_none() { "remove" } else { "install" };
+                Err(format!("apt would {what} {}, too", step.name))
+            }
+            None => Ok(()),
+        }
     };
-    if let Some(step) = would.steps.iter().find(|step| !is_meant(step)) {
-        let what = if step.to.is_none() { "remove" } else { "install" };
-        return Err(stays(format!("apt would {what} {}, too", step.name)));
-    }
-    let code = task.through(apt, &remove(&names), said)?;
-    if code == Some(0) {
-        said.told.push(format!("removed, since the plan had newly installed it: {}", names.join(", ")));
-    }
-    Ok(())
+    task.take_away(apt, |package| apt_name(&package.name, &package.arch), would, remove, said)
 }
 
 /// Installs the files of these changes, if apt would do this and nothing else.

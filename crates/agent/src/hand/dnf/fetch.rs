@@ -1,7 +1,7 @@
 //! The files of a class from dnf's cache, or from repositories that the host trusts.
 
 use super::library;
-use crate::hand::kept::{Wanted, keep, missing, take, why};
+use crate::hand::kept::{Wanted, fetch_by_rounds, take};
 use crate::hand::rpm::{exact, transaction::Exact};
 use crate::hand::task::{Said, Task};
 use advisory::Problem;
@@ -13,34 +13,20 @@ const CACHE: &str = "/var/cache/dnf";
 /// Fetches what is missing. Errors name what could not be had, and why.
 pub(super) fn fetch(task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
     let packages = task.place.packages();
-    let mut missing = missing(&packages, task.class);
-    missing.retain(|wanted| {
-        let name = format!("{}.rpm", exact(&wanted.name, &wanted.version, &wanted.arch));
-        !cached(&name).iter().any(|path| keep(path, &packages, &wanted.file).is_ok())
-    });
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let failed = |reason: String| {
-        task.order
-            .refused(reason)
-            .remedy("it is tried again; see whether the repository has the file, and the network")
-    };
-    let directory = tempfile::Builder::new().prefix("palisade-").tempdir_in("/var/cache");
-    let directory = directory.map_err(|problem| failed(format!("no place to download to: {problem}")))?;
-    let mut reasons = Vec::new();
-    // By the metadata that is there; then by what repositories say now.
-    for is_refreshed in [false, true] {
-        let wanted: Vec<Exact> = missing.iter().map(wanted).collect();
-        reasons =
-            library::fetch(&wanted, directory.path(), is_refreshed).unwrap_or_else(|reason| vec![reason]);
-        take(directory.path(), &packages, &mut missing);
-        if missing.is_empty() {
-            said.told.append(&mut reasons);
-            return Ok(());
-        }
-    }
-    Err(failed(why(&missing, reasons)))
+    let in_cache = |it: &Wanted| cached(&format!("{}.rpm", exact(&it.name, &it.version, &it.arch)));
+    let reasons = fetch_by_rounds(
+        task,
+        in_cache,
+        |_| Ok(()),
+        |into, is_refreshed, missing| {
+            let wanted: Vec<Exact> = missing.iter().map(wanted).collect();
+            let reasons = library::fetch(&wanted, into, is_refreshed).unwrap_or_else(|reason| vec![reason]);
+            take(into, &packages, missing);
+            reasons
+        },
+    );
+    said.told.extend(reasons?);
+    Ok(())
 }
 
 fn wanted(wanted: &Wanted) -> Exact {

@@ -4,6 +4,7 @@ use super::{Dnf, library};
 use crate::hand::rpm::transaction::{Resolver, Would, installs};
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, tail};
+use crate::hand::units::is_up;
 use crate::program::Program;
 use advisory::Problem;
 use std::collections::BTreeSet;
@@ -65,11 +66,8 @@ fn problems() -> BTreeSet<String> {
 
 /// Tells what else installs on this host.
 fn tell_others(said: &mut Said) {
-    for unit in OTHERS {
-        let asked = Program::new("systemctl").args(["is-active", "--quiet", unit]).run();
-        if asked.is_ok_and(|output| output.code == Some(0)) {
-            said.told.push(format!("{unit} is active: it changes packages without a plan"));
-        }
+    for unit in OTHERS.into_iter().filter(|unit| is_up(unit)) {
+        said.told.push(format!("{unit} is active: it changes packages without a plan"));
     }
 }
 

@@ -3,14 +3,13 @@
 
 use super::Pacman;
 use crate::hand::named::named;
-use crate::hand::rpm::forget_new_if_back;
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, find, since};
 use crate::observe::pacman::{CONFIG, LOCAL};
 use crate::pacman::{FORMAT, printed};
 use crate::program::{Program, is_stopped};
 use advisory::Problem;
-use exposure::inventory::PackageState;
+use exposure::inventory::{Package, PackageState};
 use rollout::plan::Change;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -39,50 +38,43 @@ enum Files {
 }
 
 pub(super) fn repair(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    forget_new_if_back(task, said);
+    task.forget_new_if_back(said);
     unlock(said);
-    let open = open(task, said)?;
+    let open = task.open(said)?;
     mend(&open, task, said);
     install(pacman, task, &open, Files::Overwritten, said)
 }
 
 pub(super) fn revert(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    forget_new_if_back(task, said);
+    task.forget_new_if_back(said);
     let done = installs(pacman, task, said);
-    let left = open(task, said)?;
+    let left = task.open(said)?;
     if left.is_empty() {
         done?;
     } else {
         repair(pacman, task, said)?;
     }
     // While something of the new is there, it may need what came with it.
-    if open(task, said)?.is_empty() { take_away(pacman, task, said) } else { Ok(()) }
+    if task.open(said)?.is_empty() { take_away(pacman, task, said) } else { Ok(()) }
 }
 
-/// Takes away what carrying out the plan has newly installed here, and nothing else: pacman removes what it is told, and only if
-/// nothing needs it.
+/// Takes away what carrying out the plan has newly installed here: pacman removes what it is told, and only if nothing needs it.
+/// Configuration files that were edited it saves as .pacsave.
 fn take_away(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    let names: Vec<String> = task.brought()?.into_iter().map(|package| package.name).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let remove = |more: &str| {
+    let remove = |more: &str, names: &[String]| {
         let program = Program::new("pacman").args(["-R", "--noconfirm", "--noprogressbar", more]);
         program.arg("--").args(names.iter().cloned())
     };
-    // Configuration files that were edited are saved as .pacsave: as pacman does by itself.
-    remove("--print")
-        .run_ok()
-        .map_err(|problem| task.stays(&names, format!("pacman would not: {problem}")))?;
-    if task.through(pacman, &remove("--quiet"), said)? == Some(0) {
-        said.told.push(format!("removed, since the plan had newly installed it: {}", names.join(", ")));
-    }
-    Ok(())
+    let would = |_: &[Package], names: &[String]| {
+        let looked = remove("--print", names).run_ok();
+        looked.map(|_| ()).map_err(|problem| format!("pacman would not: {problem}"))
+    };
+    task.take_away(pacman, |package| package.name.clone(), would, |names| remove("--quiet", names), said)
 }
 
 /// Installs what is not as wanted, if pacman would do this and nothing else.
 pub(super) fn installs(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    let changes = open(task, said)?;
+    let changes = task.open(said)?;
     if changes.is_empty() {
         return Ok(());
     }
@@ -95,16 +87,6 @@ pub(super) fn installs(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Res
         return repair(pacman, task, said);
     }
     install(pacman, task, &changes, Files::Respected, said)
-}
-
-/// Changes whose package is not as wanted, or not finished.
-fn open<'t>(task: &'t Task<'_>, said: &Said) -> Result<Vec<&'t Change>, Problem> {
-    let differing = task.differing()?;
-    let is_open = |change: &&Change| {
-        differing.iter().any(|other| std::ptr::eq(*other, *change))
-            || said.unfinished.contains(&change.name) && task.version(change).is_some()
-    };
-    Ok(task.class.changes.iter().filter(is_open).collect())
 }
 
 fn install(

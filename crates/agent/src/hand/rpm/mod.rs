@@ -32,16 +32,6 @@ pub(super) fn without_epoch(version: &str) -> &str {
     version.split_once(':').map_or(version, |(_, rest)| rest)
 }
 
-/// Changes whose package is not as wanted, or not finished.
-pub(super) fn open<'t>(task: &'t Task<'_>, said: &Said) -> Result<Vec<&'t Change>, Problem> {
-    let differing = task.differing()?;
-    let is_open = |change: &&Change| {
-        differing.iter().any(|other| std::ptr::eq(*other, *change))
-            || said.unfinished.contains(&change.name) && task.version(change).is_some()
-    };
-    Ok(task.class.changes.iter().filter(is_open).collect())
-}
-
 /// Whether these can be left to dnf or zypper: nothing was interrupted, and no script is to be run again.
 pub(super) fn is_clean(task: &Task<'_>, changes: &[&Change], said: &Said) -> Result<bool, Problem> {
     let packages = super::named::named(task.class, task.installed()?);
@@ -130,13 +120,6 @@ pub(super) fn through(
         }
     }
     Ok(code)
-}
-
-/// On the way back what was newly installed is not to be finished: it is taken away.
-pub(super) fn forget_new_if_back(task: &Task<'_>, said: &mut Said) {
-    let is_wanted = |change: &Change| task.version(change).is_some();
-    let stays = |name: &String| task.class.changes.iter().any(|c| c.name == *name && is_wanted(c));
-    said.unfinished.retain(stays);
 }
 
 /// What rpm, and what asks it, said last that a person may want to know.

@@ -1,7 +1,7 @@
 //! Installing, repairing, going back, by whatever asks rpm: what it would do is held against the plan before, what the database
 //! says after.
 
-use super::{again, exact, file_name, forget_new_if_back, is_clean, open, through};
+use super::{again, exact, file_name, is_clean, through};
 use crate::hand::driver::Driver;
 use crate::hand::named::lies_beside;
 use crate::hand::staged::Staged;
@@ -56,9 +56,8 @@ pub(in crate::hand) fn repair(
     task: &Task<'_>,
     said: &mut Said,
 ) -> Result<(), Problem> {
-    forget_new_if_back(task, said);
-    let open = open(task, said)?;
-    by_rpm(resolver, task, &open, said)
+    task.forget_new_if_back(said);
+    by_rpm(resolver, task, &task.open(said)?, said)
 }
 
 pub(in crate::hand) fn revert(
@@ -66,38 +65,30 @@ pub(in crate::hand) fn revert(
     task: &Task<'_>,
     said: &mut Said,
 ) -> Result<(), Problem> {
-    forget_new_if_back(task, said);
+    task.forget_new_if_back(said);
     let done = installs(resolver, task, said);
     // Whatever keeps it from that, the old files are here.
-    let left = open(task, said)?;
+    let left = task.open(said)?;
     if left.is_empty() {
         done?;
     } else {
         by_rpm(resolver, task, &left, said)?;
     }
     // While something of the new is there, it may need what came with it.
-    if open(task, said)?.is_empty() { take_away(resolver, task, said) } else { Ok(()) }
+    if task.open(said)?.is_empty() { take_away(resolver, task, said) } else { Ok(()) }
 }
 
-/// Takes away what carrying out the plan has newly installed here, and nothing else: rpm removes what it is told, and only if
-/// nothing needs it.
+/// Takes away what carrying out the plan has newly installed here: rpm removes what it is told, and only if nothing needs it.
 fn take_away(resolver: &dyn Resolver, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    let there = task.brought()?;
     let name = |package: &Package| exact(&package.name, &package.version, &package.arch);
-    let names: Vec<String> = there.iter().map(name).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let remove = |more: &[&str]| {
+    let remove = |more: &[&str], names: &[String]| {
         Program::new("rpm").arg("-e").args(more.iter().copied()).arg("--").args(names.iter().cloned())
     };
-    remove(&["--test"])
-        .run_ok()
-        .map_err(|problem| task.stays(&names, format!("rpm would not: {problem}")))?;
-    if task.through(resolver, &remove(&[]), said)? == Some(0) {
-        said.told.push(format!("removed, since the plan had newly installed it: {}", names.join(", ")));
-    }
-    Ok(())
+    let would = |_: &[Package], names: &[String]| {
+        let looked = remove(&["--test"], names).run_ok();
+        looked.map(|_| ()).map_err(|problem| format!("rpm would not: {problem}"))
+    };
+    task.take_away(resolver, name, would, |names| remove(&[], names), said)
 }
 
 /// Installs what is not as wanted, if the resolver would do this and nothing else.
@@ -106,7 +97,7 @@ pub(in crate::hand) fn installs(
     task: &Task<'_>,
     said: &mut Said,
 ) -> Result<(), Problem> {
-    let changes = open(task, said)?;
+    let changes = task.open(said)?;
     if changes.is_empty() {
         return Ok(());
     }

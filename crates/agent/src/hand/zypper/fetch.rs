@@ -1,7 +1,7 @@
 //! The files of a class from zypper's cache, or from repositories that the host trusts.
 
 use super::cached;
-use crate::hand::kept::{Wanted, keep, missing, take, why};
+use crate::hand::kept::{Wanted, fetch_by_rounds, take};
 use crate::hand::task::{Said, Task};
 use crate::program::Program;
 use crate::zypper::summary;
@@ -19,39 +19,27 @@ const LOCK_SECONDS: &str = "300";
 /// Fetches what is missing. Errors name what could not be had, and why.
 pub(super) fn fetch(task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
     let packages = task.place.packages();
-    let mut missing = missing(&packages, task.class);
-    missing.retain(|wanted| {
-        let name = cached(&wanted.name, &wanted.version, &wanted.arch);
-        !below(Path::new(CACHE), &name).iter().any(|path| keep(path, &packages, &wanted.file).is_ok())
-    });
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let failed = |reason: String| {
-        task.order
-            .refused(reason)
-            .remedy("it is tried again; see whether the repository has the file, and the network")
-    };
-    let directory = tempfile::Builder::new().prefix("palisade-").tempdir_in("/var/cache");
-    let directory = directory.map_err(|problem| failed(format!("no place to download to: {problem}")))?;
-    let mut reasons = Vec::new();
-    // By the metadata that is there; then by what repositories say now.
-    for is_refreshed in [false, true] {
-        if is_refreshed && let Err(reason) = zypper().args(["refresh"]).deadline(DOWNLOAD_WITHIN).run_ok() {
-            said.told.push(format!("not all repositories could be read: {reason}"));
-        }
-        reasons = download(&missing, directory.path());
-        for folder in below(directory.path(), "") {
-            for arch in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                take(&arch.path(), &packages, &mut missing);
+    let in_cache = |it: &Wanted| below(Path::new(CACHE), &cached(&it.name, &it.version, &it.arch));
+    let reasons = fetch_by_rounds(
+        task,
+        in_cache,
+        |_| Ok(()),
+        |into, is_refreshed, missing| {
+            if is_refreshed && let Err(reason) = zypper().args(["refresh"]).deadline(DOWNLOAD_WITHIN).run_ok()
+            {
+                said.told.push(format!("not all repositories could be read: {reason}"));
             }
-        }
-        if missing.is_empty() {
-            said.told.append(&mut reasons);
-            return Ok(());
-        }
-    }
-    Err(failed(why(&missing, reasons)))
+            let reasons = download(missing, into);
+            for folder in below(into, "") {
+                for arch in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                    take(&arch.path(), &packages, missing);
+                }
+            }
+            reasons
+        },
+    );
+    said.told.extend(reasons?);
+    Ok(())
 }
 
 /// Downloads these into a directory of repositories; gives what could not be had, in words. One that is not to be had does

@@ -12,6 +12,10 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 4 << 10;
+/// Bytes of a status line that are looked at.
+const LINE_BYTES_MAX: usize = 256;
+/// As whom we ask.
+pub(in crate::job) const AGENT: &str = concat!("palisade-agent/", env!("CARGO_PKG_VERSION"));
 
 /// A connection whose every wait ends when all of it must.
 #[derive(Debug)]
@@ -83,11 +87,7 @@ fn late(within: Duration) -> String {
 /// What came of an answer: its first line, and as much of the rest as was asked for.
 fn read(mut stream: impl Read + Write, wanted: &Http, host: &str) -> io::Result<Vec<u8>> {
     let Http { port, path, contains, .. } = wanted;
-    let agent = concat!("palisade-agent/", env!("CARGO_PKG_VERSION"));
-    // In one piece: written part by part, it would leave in as many packets.
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
+    let request = request(path, host, *port);
     stream.write_all(request.as_bytes())?;
     stream.flush()?;
     let mut answer = Vec::new();
@@ -111,13 +111,24 @@ fn read(mut stream: impl Read + Write, wanted: &Http, host: &str) -> io::Result<
     Ok(answer)
 }
 
-fn judge(wanted: &Http, answer: &[u8]) -> Result<(), String> {
+/// What a monitor would ask for, in one piece: written part by part, it would leave in as many packets.
+pub(in crate::job) fn request(path: &str, host: &str, port: u16) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    )
+}
+
+/// The status of a status line: `HTTP/1.1 404 Not Found`.
+pub(in crate::job) fn status(answer: &[u8]) -> Option<u16> {
     let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line.get(..line.len().min(256)).unwrap_or_default());
+    let line = String::from_utf8_lossy(line.get(..line.len().min(LINE_BYTES_MAX)).unwrap_or_default());
     let mut words = line.split_whitespace();
-    let status: Option<u16> =
-        words.next().filter(|word| word.starts_with("HTTP/")).and_then(|_| words.next()?.parse().ok());
-    let status = status.ok_or("what answers does not speak HTTP")?;
+    words.next().filter(|word| word.starts_with("HTTP/"))?;
+    words.next()?.parse().ok()
+}
+
+fn judge(wanted: &Http, answer: &[u8]) -> Result<(), String> {
+    let status = status(answer).ok_or("what answers does not speak HTTP")?;
     match wanted.status {
         Some(one) if status != one => return Err(format!("answers {status}, not {one}")),
         None if !(100..400).contains(&status) => return Err(format!("answers {status}")),

@@ -1,7 +1,7 @@
 //! Requests sent to a service of this host at a steady rate, whatever it makes of them: a service that stalls is sent the next
 //! one all the same, and whoever had to wait is counted with the wait.
 
-use crate::job::probes::http::connect;
+use crate::job::probes::http::{AGENT, connect, request, status};
 use crate::program;
 use rollout::plan::replay::{Attempt, Replay};
 use rollout::replay::Heard;
@@ -22,7 +22,6 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 const CHUNK_BYTES: usize = 4 << 10;
 /// How often it is looked, while waiting, whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-const AGENT: &str = concat!("palisade-agent/", env!("CARGO_PKG_VERSION"));
 
 /// What is sent.
 pub(super) struct Volley<'a> {
@@ -93,20 +92,9 @@ fn ask(port: u16, request: &[u8]) -> io::Result<u16> {
     status(&head).ok_or_else(|| io::Error::other("that is no HTTP"))
 }
 
-/// The status of a status line: `HTTP/1.1 404 Not Found`.
-fn status(head: &[u8]) -> Option<u16> {
-    let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let text = String::from_utf8_lossy(line);
-    let mut words = text.split_whitespace();
-    words.next().filter(|word| word.starts_with("HTTP/"))?;
-    words.next()?.parse().ok()
-}
-
 /// What a harmless request is: what a monitor would ask for.
 pub(super) fn harmless(replay: &Replay) -> Vec<u8> {
-    let Replay { port, path, .. } = replay;
-    format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n")
-        .into_bytes()
+    request(&replay.path, "localhost", replay.port).into_bytes()
 }
 
 /// An attempt as it goes over the line, in one piece.
