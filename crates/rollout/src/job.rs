@@ -334,20 +334,7 @@ impl Job {
                 Stage::RolledBack => State::RolledBack,
                 Stage::Inconsistent => State::Inconsistent,
             };
-            job.charged = match report.stage {
-                Stage::Proven | Stage::Skipped(_) | Stage::Withdrawn | Stage::RolledBack => false,
-                Stage::Failed(why) => why.is_past_return(),
-                Stage::Inconsistent => true,
-                Stage::Preflight
-                | Stage::Fetched
-                | Stage::Committed
-                | Stage::Applying
-                | Stage::Restarting
-                | Stage::AwaitingReboot
-                | Stage::Verifying
-                | Stage::Soaking
-                | Stage::Reverting => job.charged,
-            };
+            job.charged = report.stage.leaves_broken().unwrap_or(job.charged);
             if report.stage == Stage::Withdrawn {
                 job.begun = None;
             }

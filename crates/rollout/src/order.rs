@@ -216,6 +216,26 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Whether a host that ended here is left broken, which a person has to look at; `None`: it has not ended.
+    pub fn leaves_broken(self) -> Option<bool> {
+        match self {
+            Self::Proven | Self::Skipped(_) | Self::Withdrawn | Self::RolledBack => Some(false),
+            Self::Failed(why) => Some(why.is_past_return()),
+            Self::Inconsistent => Some(true),
+            Self::Preflight
+            | Self::Fetched
+            | Self::Committed
+            | Self::Applying
+            | Self::Restarting
+            | Self::AwaitingReboot
+            | Self::Verifying
+            | Self::Soaking
+            | Self::Reverting => None,
+        }
+    }
+}
+
 impl Failure {
     /// Whether the host has begun to change itself.
     pub fn is_past_return(self) -> bool {

@@ -69,7 +69,7 @@ fn main() {
             .flat_map(|log| std::fs::read(log).unwrap_or_else(|problem| panic!("{log}: {problem}")))
             .collect()
     };
-    let rules = builtin().iter().flat_map(|(name, text)| read(name, text).0).collect();
+    let rules = traffic::rules::own();
     let (rules, problems) = Rules::compile(rules);
     assert_eq!(problems, []);
     let sieve = rules.sieve();

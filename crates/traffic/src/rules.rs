@@ -23,7 +23,7 @@ mod transform;
 mod vpatch;
 
 pub use automaton::Found;
-pub use builtin::builtin;
+pub use builtin::{builtin, own};
 pub use condition::{Condition, Matching, Order, Test, Transform, Zone};
 pub use example::{Example, Examples};
 pub use explain::{Evidence, Explanation, Match};

@@ -8,7 +8,7 @@ use std::fs;
 use traffic::census::report::{Asked, report};
 use traffic::census::{Counting, Key, Limits, Report, Zone};
 use traffic::format::State;
-use traffic::rules::{Rules, builtin, read};
+use traffic::rules::Rules;
 
 /// Attempts and sources.
 type Cell = (u64, u64);
@@ -18,7 +18,7 @@ fn data(name: &str) -> Vec<u8> {
 }
 
 fn rules() -> Rules {
-    let read = builtin().iter().flat_map(|(name, text)| read(name, text).0).collect();
+    let read = traffic::rules::own();
     let (rules, problems) = Rules::compile(read);
     assert_eq!(problems, []);
     rules

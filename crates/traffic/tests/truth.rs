@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use traffic::request::{Field, Request, unescaped};
-use traffic::rules::{RuleId, Rules, Scratch, builtin, read};
+use traffic::rules::{RuleId, Rules, Scratch};
 
 fn own() -> Rules {
-    let rules = builtin().iter().flat_map(|(name, text)| read(name, text).0).collect();
+    let rules = traffic::rules::own();
     let (rules, problems) = Rules::compile(rules);
     assert_eq!(problems, []);
     rules

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use traffic::request::{Field, Request};
-use traffic::rules::{Rule, RuleId, Rules, Scratch, builtin, read};
+use traffic::rules::{Rule, RuleId, Rules, Scratch, read};
 
 #[derive(Deserialize)]
 struct Record {
@@ -96,7 +96,7 @@ fn compiled(rules: Vec<Rule>) -> Rules {
 }
 
 fn own() -> Rules {
-    compiled(builtin().iter().flat_map(|(name, text)| read(name, text).0).collect())
+    compiled(traffic::rules::own())
 }
 
 #[test]

@@ -4,10 +4,10 @@
 use std::sync::LazyLock;
 use traffic::census::{Census, Counting, Key, Limits, Zone};
 use traffic::format::{Lines, State};
-use traffic::rules::{Rules, builtin, read};
+use traffic::rules::Rules;
 
 static RULES: LazyLock<Rules> =
-    LazyLock::new(|| Rules::compile(builtin().iter().flat_map(|(name, text)| read(name, text).0).collect()).0);
+    LazyLock::new(|| Rules::compile(traffic::rules::own()).0);
 static KEY: LazyLock<Key> = LazyLock::new(|| Key::new([7; 32]));
 
 // One byte chooses zone and limits, two where the log is cut; the rest is the log.

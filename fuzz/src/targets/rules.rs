@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 use traffic::Request;
 use traffic::request::{Field, unescaped};
-use traffic::rules::{RuleId, Rules, Scratch, builtin, read};
+use traffic::rules::{RuleId, Rules, Scratch, read};
 
 static OWN: LazyLock<Rules> =
-    LazyLock::new(|| Rules::compile(builtin().iter().flat_map(|(name, text)| read(name, text).0).collect()).0);
+    LazyLock::new(|| Rules::compile(traffic::rules::own()).0);
 
 pub fn run(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |&byte| byte == 0);

@@ -24,23 +24,7 @@ pub enum Duty {
 impl Input<'_> {
     /// What is still owed when a job is over.
     pub(super) fn owed_on(&self) -> Option<Step> {
-        let is_broken = match self.journal.stage {
-            Stage::Failed(why) => why.is_past_return(),
-            Stage::Inconsistent => true,
-            Stage::Preflight
-            | Stage::Fetched
-            | Stage::Committed
-            | Stage::Applying
-            | Stage::Restarting
-            | Stage::AwaitingReboot
-            | Stage::Verifying
-            | Stage::Soaking
-            | Stage::Reverting
-            | Stage::Proven
-            | Stage::Skipped(_)
-            | Stage::Withdrawn
-            | Stage::RolledBack => false,
-        };
+        let is_broken = self.journal.stage.leaves_broken() == Some(true);
         (self.seen.owed && !is_broken).then_some(Step { journal: None, act: Act::GiveBack })
     }
 }

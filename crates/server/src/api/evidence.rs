@@ -3,7 +3,7 @@
 use super::State;
 use super::body::{Ask, Named};
 use super::hosts::find;
-use super::page::{self, Last, Page};
+use super::page::{Last, Page};
 use super::problem::Problem;
 use crate::store::evidence;
 use axum::extract::State as At;
@@ -42,11 +42,9 @@ pub(super) async fn list(
     Ask(asked): Ask<Last>,
 ) -> Result<Response, Problem> {
     find(&state, &id).await?;
-    let limit = page::limit(asked.limit)?;
-    let before = asked.before()?;
-    let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let (before, most) = asked.rows()?;
     let rows = evidence::of_host(&state.app.store, &id, before, most).await?;
-    let page = page::cut(rows, limit, |row| page::place(&[&row.at.as_microsecond().to_string()]));
+    let page = asked.page(rows, |row| row.at)?;
     let shown =
         |row: evidence::Stored| Evidence { plan: row.plan, fence: row.fence, at: row.at, seen: row.seen };
     Ok(page.map(shown).answer(&uri))

@@ -3,7 +3,7 @@
 use super::State;
 use super::body::{Ask, Named};
 use super::hosts::find;
-use super::page::{self, Last, Page};
+use super::page::{Last, Page};
 use super::problem::{Kind, Problem};
 use crate::store::inventories::{self, Knowing};
 use axum::Json;
@@ -109,11 +109,9 @@ pub(super) async fn history(
     Ask(asked): Ask<Last>,
 ) -> Result<Response, Problem> {
     find(&state, &id).await?;
-    let limit = page::limit(asked.limit)?;
-    let before = asked.before()?;
-    let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let (before, most) = asked.rows()?;
     let rows = inventories::history(&state.app.store, &id, before, most).await?;
-    let page = page::cut(rows, limit, |row| page::place(&[&row.from.as_microsecond().to_string()]));
+    let page = asked.page(rows, |row| row.from)?;
     let interval = |row: inventories::Interval| Interval {
         from: row.from,
         until: row.until,

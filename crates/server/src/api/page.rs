@@ -65,18 +65,25 @@ impl<T: ToSchema> ToSchema for Page<T> {
 pub(super) struct Last {
     /// How many, the newest first.
     #[param(minimum = 1, maximum = 1000)]
-    pub(super) limit: Option<u32>,
+    limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,
 }
 
 impl Last {
-    /// Before when what is on the page was.
-    pub(super) fn before(&self) -> Result<Timestamp, Problem> {
-        match number(self.after.as_deref())? {
-            None => Ok(Timestamp::MAX),
-            Some(at) => Timestamp::from_microsecond(at).map_err(|_| wrong()),
-        }
+    /// Before when what is on the page was, and how many rows to read: one more than the page has.
+    pub(super) fn rows(&self) -> Result<(Timestamp, i64), Problem> {
+        let most = i64::try_from(limit(self.limit)? + 1).unwrap_or(i64::MAX);
+        let before = match number(self.after.as_deref())? {
+            None => Timestamp::MAX,
+            Some(at) => Timestamp::from_microsecond(at).map_err(|_| wrong())?,
+        };
+        Ok((before, most))
+    }
+
+    /// The page of those rows; `at`: when each was.
+    pub(super) fn page<T>(&self, rows: Vec<T>, at: impl Fn(&T) -> Timestamp) -> Result<Page<T>, Problem> {
+        Ok(cut(rows, limit(self.limit)?, |row| place(&[&at(row).as_microsecond().to_string()])))
     }
 }
 

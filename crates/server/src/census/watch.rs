@@ -10,7 +10,7 @@ use crate::task::off_thread;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use traffic::census::growth;
@@ -48,9 +48,13 @@ pub struct Watch {
     compared: Option<(i64, i64, i64)>,
     /// The hour before which growth was last looked for.
     looked: Option<i64>,
-    /// When signatures are awake, as our own rules tell; those of hosts' own rules are not known here.
-    calendars: BTreeMap<String, Calendar>,
 }
+
+/// When signatures are awake, as our own rules tell; those of hosts' own rules are not known here.
+static CALENDARS: LazyLock<BTreeMap<String, Calendar>> = LazyLock::new(|| {
+    let told = rules::own().into_iter().map(|rule| rule.signature);
+    told.filter_map(|signature| Some((signature.id, signature.calendar?))).collect()
+});
 
 /// Watches until it is stopped. Problems are logged; the next time is the retry.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
@@ -79,14 +83,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 impl Watch {
     /// Of a server.
     pub fn new(app: Arc<App>) -> Self {
-        Self {
-            app,
-            holder: uuid::Uuid::now_v7().to_string(),
-            lease: None,
-            compared: None,
-            looked: None,
-            calendars: calendars(),
-        }
+        Self { app, holder: uuid::Uuid::now_v7().to_string(), lease: None, compared: None, looked: None }
     }
 
     /// Looks once; false: another server does it.
@@ -177,7 +174,7 @@ impl Watch {
             None => Value::Null,
             Some((signature, _)) => {
                 let series = series(&requests, &signature, today);
-                let calendar = self.calendars.get(name).cloned().unwrap_or_default();
+                let calendar = CALENDARS.get(name).cloned().unwrap_or_default();
                 let asked = Asked { below: OVER_BELOW, horizon_days: AHEAD_DAYS, calendar };
                 // Some seconds of a core at most.
                 let told =
@@ -188,12 +185,6 @@ impl Watch {
         census::put_outlook(store, name, today, &outlook).await?;
         Ok(true)
     }
-}
-
-/// The calendars of our own rules, by signature.
-fn calendars() -> BTreeMap<String, Calendar> {
-    let rules = rules::builtin().iter().flat_map(|(name, text)| rules::read(name, text).0);
-    rules.filter_map(|rule| Some((rule.signature.id, rule.signature.calendar?))).collect()
 }
 
 /// Deletes what is past.

@@ -73,14 +73,13 @@ impl Desk {
         let peer = self.active(peer, now)?;
         let told: Option<Evidence> =
             self.small_body(request, EVIDENCE_BYTES_MAX, 2 * EVIDENCE_BYTES_MAX).await?;
-        let told =
-            told.filter(|told| told.seen.is_object() && told.seen.to_string().len() <= EVIDENCE_BYTES_MAX);
-        let told = told.ok_or_else(|| {
+        let told = told.filter(|told| told.seen.is_object()).map(|told| (told.seen.to_string(), told));
+        let (seen, told) = told.filter(|(seen, _)| seen.len() <= EVIDENCE_BYTES_MAX).ok_or_else(|| {
             let detail = format!("read the evidence: it is no object of at most {EVIDENCE_BYTES_MAX} bytes");
             Refuse::malformed(StatusCode::PAYLOAD_TOO_LARGE, detail)
         })?;
         let host = peer.host.to_string();
-        let wanted = evidence::put(&self.app.store, now, &host, &told).await.map_err(unstored)?;
+        let wanted = evidence::put(&self.app.store, now, &host, &told, &seen).await.map_err(unstored)?;
         Ok(json(StatusCode::OK, &Noted { wanted }))
     }
 

@@ -70,8 +70,7 @@ struct Known {
 
 /// Our own signatures, by id, whether or not anything can be sent of them.
 static KNOWN: LazyLock<BTreeMap<String, Known>> = LazyLock::new(|| {
-    let rules = traffic::rules::builtin().iter().flat_map(|(name, text)| traffic::rules::read(name, text).0);
-    let known = rules.map(|rule| {
+    let known = traffic::rules::own().into_iter().map(|rule| {
         let id = rule.signature.id;
         let sendable = rule.examples.recognised.iter().filter_map(|example| attempt(&id, example));
         let (attempts, cves) = (sendable.collect(), rule.signature.cves.into_iter().collect());

@@ -29,8 +29,15 @@ pub struct Stored {
     pub seen: Value,
 }
 
-/// Stores what a host tells of a job that it was granted; false if it was granted none such. Told twice, the first stays.
-pub async fn put(store: &Store, now: Timestamp, host: &str, told: &Evidence) -> Result<bool, Error> {
+/// Stores what a host tells of a job that it was granted; false if it was granted none such. Told twice, the first stays. `seen`: what it
+/// saw, as text.
+pub async fn put(
+    store: &Store,
+    now: Timestamp,
+    host: &str,
+    told: &Evidence,
+    seen: &str,
+) -> Result<bool, Error> {
     const DOING: &str = "store a job's evidence";
     let Ok(fence) = i64::try_from(told.fence) else { return Ok(false) };
     let plan = told.plan.to_string();
@@ -53,7 +60,7 @@ pub async fn put(store: &Store, now: Timestamp, host: &str, told: &Evidence) -> 
     .bind(plan)
     .bind(fence)
     .bind(now.as_microsecond())
-    .bind(pack(told.seen.to_string().as_bytes()))
+    .bind(pack(seen.as_bytes()))
     .execute(&mut *writing)
     .await
     .doing(DOING)?;

@@ -33,7 +33,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use traffic::census::{Counting, Key, Limits, Zone};
 use traffic::format::{Lines, State};
-use traffic::rules::{Rules, builtin, read};
+use traffic::rules::Rules;
 use written::Wanted;
 
 /// Rounds of each measure; the best counts.
@@ -74,7 +74,7 @@ fn number(word: &str) -> u64 {
 }
 
 fn rules() -> Rules {
-    let rules = builtin().iter().flat_map(|(name, text)| read(name, text).0).collect();
+    let rules = traffic::rules::own();
     let (rules, problems) = Rules::compile(rules);
     assert_eq!(problems, []);
     rules

@@ -122,8 +122,7 @@ mod tests {
 
     #[test]
     fn what_a_host_replays_to_itself_is_no_attempt_and_the_same_from_elsewhere_is() {
-        let rules = rules::builtin().iter().flat_map(|(name, text)| rules::read(name, text).0).collect();
-        let (rules, _) = Rules::compile(rules);
+        let (rules, _) = Rules::compile(rules::own());
         let mut hours = Hours::new(&rules, Hasher::new(&Key::new([7; 32])));
         let line = |source: &str, agent: &str| {
             format!(
@@ -147,8 +146,7 @@ mod tests {
 
     #[test]
     fn an_hour_says_how_many_tried_what_and_how_many_were_answered() {
-        let rules = rules::builtin().iter().flat_map(|(name, text)| rules::read(name, text).0).collect();
-        let (rules, _) = Rules::compile(rules);
+        let (rules, _) = Rules::compile(rules::own());
         let mut hours = Hours::new(&rules, Hasher::new(&Key::new([7; 32])));
         let line = |source: &str, time: &str, path: &str, status: u16| {
             format!("{source} - - [01/Aug/2001:{time} +0200] \"GET {path} HTTP/1.0\" {status} 3\n")
