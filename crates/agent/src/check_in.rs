@@ -214,7 +214,7 @@ impl Running<'_> {
                 let driven = self.drive();
                 drive_at = Instant::now() + driven.again;
                 if driven.news {
-                    speak_at = speak_at.min(self.soon());
+                    speak_at = speak_at.min(if driven.urgent { Instant::now() } else { self.soon() });
                 }
             }
             if self.is_called() {
@@ -266,7 +266,8 @@ impl Running<'_> {
             if left.is_zero() || self.is_called() {
                 return true;
             }
-            std::thread::sleep(left.min(PATIENCE));
+            // Whoever calls ends this.
+            std::thread::park_timeout(left.min(PATIENCE));
         }
     }
 

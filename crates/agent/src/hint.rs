@@ -35,7 +35,7 @@ pub(crate) struct Hints {
 }
 
 impl Hints {
-    /// Begins to wait. `None` if no thread can be had: then check-ins are all there is.
+    /// Begins to wait; when one comes, the thread that calls this is unparked. `None` if no thread can be had: then check-ins are all there is.
     pub(crate) fn start(identity: &Identity, pace: &Pace) -> Option<Self> {
         let stop = Arc::<AtomicBool>::default();
         let woken = Arc::<AtomicBool>::default();
@@ -46,8 +46,13 @@ impl Hints {
         };
         let certificate = identity.certificate.clone();
         let (tell, pace) = (woken.clone(), *pace);
+        let waits = std::thread::current();
         let thread = std::thread::Builder::new().name("hints".to_owned());
-        thread.spawn(move || line.wait(&tell, &pace)).ok()?;
+        let wake = move || {
+            tell.store(true, Ordering::Relaxed);
+            waits.unpark();
+        };
+        thread.spawn(move || line.wait(&wake, &pace)).ok()?;
         Some(Self { stop, woken, certificate })
     }
 
@@ -80,14 +85,14 @@ struct Line {
 }
 
 impl Line {
-    fn wait(&self, woken: &AtomicBool, pace: &Pace) {
+    fn wait(&self, wake: &dyn Fn(), pace: &Pace) {
         let mut failures: u32 = 0;
         while !self.is_stopped() {
             let began = Instant::now();
             let pause = if let Ok(hint) = self.ask() {
                 failures = 0;
                 if hint.now {
-                    woken.store(true, Ordering::Relaxed);
+                    wake();
                 }
                 BETWEEN.saturating_sub(began.elapsed())
             } else {

@@ -64,7 +64,7 @@ impl Default for Pace {
             full: seconds(6 * 3600),
             renew: seconds(15 * 60),
             step: seconds(1),
-            step_working: Duration::from_millis(200),
+            step_working: Duration::from_millis(100),
             step_slow: seconds(30),
             unanswered: seconds(10),
             news_min: seconds(1),

@@ -51,7 +51,7 @@ impl Running<'_> {
 
     /// Carries on with the job at hand.
     pub(super) fn drive(&mut self) -> Driven {
-        let Some(part) = &mut self.part else { return Driven { news: false, again: NEVER } };
+        let Some(part) = &mut self.part else { return Driven { news: false, urgent: false, again: NEVER } };
         let driven = part.drive(&mut *self.log);
         let told = part.status();
         if self.status.job.as_ref() != Some(&told) {

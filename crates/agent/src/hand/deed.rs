@@ -51,6 +51,9 @@ pub(crate) struct Outcome {
     /// script of theirs failed.
     #[serde(default)]
     pub(crate) unfinished: BTreeSet<String>,
+    /// Unit files are as they were before the transaction; `false` also where nobody has looked.
+    #[serde(default)]
+    pub(crate) same_units: bool,
 }
 
 impl Outcome {
@@ -71,6 +74,7 @@ impl Outcome {
             not_restarted: Vec::new(),
             users_before: Vec::new(),
             unfinished: BTreeSet::new(),
+            same_units: false,
         }
     }
 }
@@ -165,7 +169,12 @@ pub(super) fn attempt(
             let task = Task { place, order, class, is_back: is_back(place, order)? };
             transact(driver()?, &task, outcome)
         }
-        Deed::Restart => restart::restart(order, class, outcome),
+        Deed::Restart => {
+            let history = place.history(order.digest);
+            let mut transactions = history.iter().filter(|outcome| outcome.deed.is_transaction());
+            let same_units = transactions.all(|transaction| transaction.same_units);
+            restart::restart(order, class, same_units, outcome)
+        }
         Deed::Reboot => reboot(place, order, outcome),
         Deed::Drain | Deed::GiveBack => Ok(()),
     }
@@ -187,7 +196,9 @@ fn transact(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Resu
         Deed::Revert => driver.revert(task, &mut said),
         Deed::Fetch | Deed::Drain | Deed::Restart | Deed::Reboot | Deed::GiveBack => Ok(()),
     };
-    unit_files::tell(&units, &unit_files::now(), &mut said.told);
+    let units_now = unit_files::now();
+    units.tell(&units_now, &mut said.told);
+    outcome.same_units = !units.differ(&units_now);
     let after = task.installed()?;
     outcome.told.append(&mut said.told);
     outcome.unfinished.clone_from(&said.unfinished);

@@ -22,8 +22,13 @@ const RESTARTS_WITHIN: Duration = Duration::from_secs(900);
 /// The other half, which is restarted last: it learns from its journal where it was.
 pub(super) const AGENT_UNIT: &str = "palisade-agent.service";
 
-/// Restarts what maps old files of a class.
-pub(super) fn restart(order: &Order, class: &HostClass, outcome: &mut Outcome) -> Result<(), Problem> {
+/// Restarts what maps old files of a class; with unit files read anew, unless they are the same as before (`same_units`).
+pub(super) fn restart(
+    order: &Order,
+    class: &HostClass,
+    same_units: bool,
+    outcome: &mut Outcome,
+) -> Result<(), Problem> {
     let mut stale = stale(order, class)?;
     if stale.contains(INIT) {
         let anew = Program::new("systemctl").arg("daemon-reexec").run_ok();
@@ -49,7 +54,9 @@ pub(super) fn restart(order: &Order, class: &HostClass, outcome: &mut Outcome) -
     }
     let mut done = Ok(());
     if !units.is_empty() {
-        unit_files::read_anew(&mut outcome.told);
+        if !same_units {
+            unit_files::read_anew(&mut outcome.told);
+        }
         let together = Program::new("systemctl").args(["try-restart", "--"]).args(units.iter().cloned());
         done = together.deadline(RESTARTS_WITHIN).run_ok().map(|_| ()).map_err(|problem| {
             order

@@ -61,20 +61,25 @@ pub(super) fn is_up(unit: &str) -> bool {
     asked.is_ok_and(|output| output.code == Some(0))
 }
 
-/// Where the kernel shows the cgroup of a deed, on hosts with one hierarchy.
+/// Where the kernel shows the cgroups of services, on hosts with one hierarchy, and in it that of a deed.
+const CGROUPS: &str = "/sys/fs/cgroup/system.slice";
 const DEED_CGROUP: &str = "/sys/fs/cgroup/system.slice/palisade-deed.service";
 /// How often systemd is asked while that is there.
 const ASKED_EVERY: Duration = Duration::from_secs(2);
 
-/// Looks whether a deed is under way, again and again: as long as its cgroup is there systemd is asked rarely. What a deed
-/// left behind may keep the cgroup; so systemd has the last word.
+/// Looks whether a deed is under way, again and again. Without its cgroup it is not: that is there from before the deed begins
+/// until nothing of it is left. What a deed left behind may keep it; so systemd has the last word, and is asked rarely.
 #[derive(Debug, Default)]
 pub(crate) struct DeedSight(Option<Instant>);
 
 impl DeedSight {
     pub(crate) fn is_working(&mut self) -> Result<bool, Problem> {
-        let was_working = self.0.is_some_and(|asked| asked.elapsed() < ASKED_EVERY);
-        if was_working && Path::new(DEED_CGROUP).exists() {
+        let is_there = Path::new(DEED_CGROUP).exists();
+        if !is_there && Path::new(CGROUPS).exists() {
+            self.0 = None;
+            return Ok(false);
+        }
+        if is_there && self.0.is_some_and(|asked| asked.elapsed() < ASKED_EVERY) {
             return Ok(true);
         }
         let is = is_working()?;

@@ -16,6 +16,7 @@ use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
 use rollout::converge::{Act, Duty};
 use rollout::order::Stage;
+use rollout::plan::Digest;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -44,6 +45,8 @@ pub(super) struct Installer {
     well: Option<bool>,
     /// The host's owner has hooks that take it out of its service.
     has_hooks: bool,
+    /// What was seen before the point of no return, and of which job's stage: whatever works there changes no package.
+    last: Option<((Digest, u64, Stage), Look)>,
 }
 
 impl Installer {
@@ -60,8 +63,20 @@ impl Installer {
         let place = PathBuf::from(DIRECTORY);
         let sight = Sight::new(root, &place.join(crate::state::PACKAGES), machine, group);
         let (kind, has_hooks) = (settings.agent.hand, !settings.hooks.drain.is_empty());
-        let (deed, told, tells, watched, well) = (DeedSight::default(), None, None, None, None);
-        Ok(Self { kind, driver, sight, source, place, deed, told, tells, watched, well, has_hooks })
+        Ok(Self {
+            kind,
+            driver,
+            sight,
+            source,
+            place,
+            deed: DeedSight::default(),
+            told: None,
+            tells: None,
+            watched: None,
+            well: None,
+            has_hooks,
+            last: None,
+        })
     }
 
     /// What a look tells of what was taken from the host, besides.
@@ -179,6 +194,11 @@ impl Hand for Installer {
             // A database that is being written is no answer, and nothing is asked of it before the end.
             return Ok(Look { working, ..self.glance(now) });
         }
+        let key = (job.digest, job.fence, job.stage);
+        if working && let Some((_, last)) = self.last.as_ref().filter(|(of, _)| *of == key) {
+            let Look { now, uptime_ms, boot, .. } = self.sight.glance(now);
+            return Ok(self.with_owed(Look { now, uptime_ms, boot, working, ..last.clone() }));
+        }
         let history = Place::history_in(&self.place, job.digest);
         let unfinished = unfinished(&history);
         let outcomes: Vec<Outcome> =
@@ -193,7 +213,9 @@ impl Hand for Installer {
         let is_brought =
             |package: &Package| brought.contains(&(package.name.as_str(), package.arch.as_str()));
         let leftover = look.packages.iter().any(is_brought);
-        Ok(self.with_owed(Look { working, leftover, ..look }))
+        let look = self.with_owed(Look { working, leftover, ..look });
+        self.last = (!job.stage.is_past_return()).then(|| (key, look.clone()));
+        Ok(look)
     }
 
     fn give_back(&mut self) -> Result<(), Problem> {

@@ -87,8 +87,10 @@ pub(crate) struct Converging {
 /// What became of driving.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Driven {
-    /// Something is to be told to the server now.
+    /// Something is to be told to the server.
     pub(crate) news: bool,
+    /// And at once: what it answers is waited for.
+    pub(crate) urgent: bool,
     /// When to drive again.
     pub(crate) again: Duration,
 }
@@ -235,7 +237,8 @@ impl Converging {
         }
         let unheard = !self.vouch && self.hand.is_on_trial();
         let news = self.journal.seq != before || self.journal.work.map(|work| work.fence) != fence || unheard;
-        Driven { news, again }
+        let urgent = news && self.journal.stage == Stage::Fetched;
+        Driven { news, urgent, again }
     }
 
     /// What `palisade agent status` tells.
@@ -443,9 +446,8 @@ impl Converging {
 
     fn until_next(&self, pause: &Pause) -> Duration {
         match pause {
-            // Before the point of no return each look reads the whole package database.
-            Pause::Working if self.journal.stage.is_past_return() => self.pace.step_working,
-            Pause::Working | Pause::Measuring | Pause::Watching => self.pace.step,
+            Pause::Working => self.pace.step_working,
+            Pause::Measuring | Pause::Watching => self.pace.step,
             Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
                 self.pace.step.saturating_mul(2)
             }

@@ -10,11 +10,15 @@ use advisory::Problem;
 use rollout::order::Stage;
 use rollout::plan::{Asked, Digest, HostId, Http, Plan, Probe};
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// Probes asked at once.
 const AT_ONCE: usize = 8;
+/// How long a round is waited for where it begins: most services answer at once, and the next look is a second away.
+const AT_ONCE_WITHIN: Duration = Duration::from_millis(150);
+/// After how long it is asked anew whether a service is up that was not at the last look, after its change.
+const UP_YET: Duration = Duration::from_secs(1);
 /// An answer older than this says nothing about now.
 const GOOD_FOR: Duration = Duration::from_secs(120);
 /// Bytes that a command of the owner's may write: it is its exit code that counts.
@@ -79,8 +83,12 @@ impl Prober {
             self.forget();
             self.key = Some(key);
         }
-        self.take();
-        let is_due = self.last.is_none_or(|(at, _)| at.elapsed() >= self.every);
+        self.take(Duration::ZERO);
+        let every = match (key.stage, self.last) {
+            (Some(Stage::Verifying), Some((_, false))) => self.every.min(UP_YET),
+            _ => self.every,
+        };
+        let is_due = self.last.is_none_or(|(at, _)| at.elapsed() >= every);
         if self.round.is_none() && is_due {
             let (probes, commands) = (plan.probes_of(host), self.commands.clone());
             let (tell, told) = channel();
@@ -93,18 +101,20 @@ impl Prober {
                 }
             });
             self.round = asking.is_ok().then_some((began, told));
+            self.take(AT_ONCE_WITHIN);
         }
         self.last.filter(|(at, _)| at.elapsed() < GOOD_FOR).map(|(_, healthy)| healthy)
     }
 
-    fn take(&mut self) {
+    /// Takes what the last round found, if it comes within this time.
+    fn take(&mut self, within: Duration) {
         let Some((began, told)) = &self.round else { return };
         let began = *began;
-        let round = match told.try_recv() {
+        let round = match told.recv_timeout(within) {
             Ok(round) => round,
-            Err(TryRecvError::Empty) => return,
+            Err(RecvTimeoutError::Timeout) => return,
             // Something could not be asked, or the thread broke off: that is no answer.
-            Err(TryRecvError::Disconnected) => {
+            Err(RecvTimeoutError::Disconnected) => {
                 self.round = None;
                 return;
             }
@@ -346,7 +356,7 @@ mod tests {
             let restarts = [("a".to_owned(), count)].into();
             tell.send(Round { healthy: Some(true), restarts, problem: None }).unwrap();
             prober.round = Some((Instant::now(), told));
-            prober.take();
+            prober.take(Duration::ZERO);
             prober.last.unwrap().1
         };
         assert!(round(&mut prober, 3) && round(&mut prober, 3) && !round(&mut prober, 4));
