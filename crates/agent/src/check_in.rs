@@ -273,6 +273,10 @@ impl Running<'_> {
 
     /// Looks at the host as far as there is reason to. Gives whether it changed, and when to ask again.
     fn look(&mut self) -> (bool, Duration) {
+        // What is being changed is looked at when it is done.
+        if self.part.as_ref().is_some_and(Converging::is_changing) {
+            return (false, self.config.pace.settling);
+        }
         let triggers = Triggers::read(&self.config.root);
         let began = Instant::now();
         let again = self.config.pace.triggers;

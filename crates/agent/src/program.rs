@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -237,22 +237,6 @@ impl Program {
                 Err(reason) => Err(Error::Read { program: self.name(), reason }),
             },
         }
-    }
-
-    /// Runs it to its end whatever happens: no deadline, and neither our end nor that of whoever reads ends it, because a
-    /// package manager that is killed half-way leaves packages half installed. What it says is appended to the file
-    /// `log`. Gives its exit code; `None` if a signal ended it.
-    pub fn run_through(&self, log: &Path) -> Result<Option<i32>, Error> {
-        let open = || {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-            Ok((file.try_clone()?, file))
-        };
-        let (stdout, stderr) = open().map_err(|reason| self.not_started(reason))?;
-        let mut command = self.command();
-        command.stdout(stdout).stderr(stderr);
-        let mut child = command.spawn().map_err(|reason| self.not_started(reason))?;
-        let ended = child.wait().map_err(|reason| Error::Read { program: self.name(), reason })?;
-        Ok(ended.code())
     }
 
     /// The command line, for people: words as they are.
@@ -489,6 +473,8 @@ impl Drop for Running {
 
 mod held;
 pub(crate) use held::Held;
+mod through;
+pub use through::LOG_FD;
 
 #[cfg(test)]
 mod tests;

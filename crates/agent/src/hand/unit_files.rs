@@ -133,7 +133,8 @@ fn state(path: &Path, is_link: bool) -> &'static str {
         let leads_to = fs::canonicalize(path);
         return if leads_to.is_ok_and(|to| to == Path::new("/dev/null")) { "masked" } else { "alias" };
     }
-    let says_how = |text: Vec<u8>| String::from_utf8_lossy(&text).lines().any(|line| line.trim() == "[Install]");
+    let says_how =
+        |text: Vec<u8>| String::from_utf8_lossy(&text).lines().any(|line| line.trim() == "[Install]");
     if read(path).is_some_and(says_how) { "disabled" } else { "static" }
 }
 
@@ -226,8 +227,10 @@ mod tests {
         before.tell(&scene.now(), &mut told);
         assert_eq!(
             told,
-            ["units: b.service is enabled, and was disabled; d.socket is new, disabled; e@.service is enabled, and was \
-              disabled; m.service is masked, and was disabled; c.timer is gone"]
+            [
+                "units: b.service is enabled, and was disabled; d.socket is new, disabled; e@.service is enabled, and was \
+              disabled; m.service is masked, and was disabled; c.timer is gone"
+            ]
         );
         told.clear();
         before.tell(&UnitFiles::default(), &mut told);

@@ -203,6 +203,14 @@ impl Converging {
         self.journal.work.is_some() && !self.journal.stage.is_final() || self.is_order_new()
     }
 
+    /// Whether packages or what runs of them are being changed.
+    pub(crate) fn is_changing(&self) -> bool {
+        matches!(
+            self.journal.stage,
+            Stage::Committed | Stage::Applying | Stage::Restarting | Stage::Reverting
+        )
+    }
+
     /// Whether an order was heard that is not the job at hand, nor an older one.
     fn is_order_new(&self) -> bool {
         let is_known = |order: order::Order| {

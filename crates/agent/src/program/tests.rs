@@ -64,3 +64,18 @@ fn a_reader_that_stops_early_ends_the_program() {
     let (byte, _) = shell("yes").read(first).unwrap();
     assert_eq!(byte, b'y');
 }
+
+#[test]
+fn what_a_program_says_anywhere_is_appended_to_its_log_also_by_a_number_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    std::fs::write(&log, "before\n").unwrap();
+    let program = Program::new("sh").args([
+        "-c",
+        "echo out; echo err >&2; echo own >>/proc/self/fd/$1; exit 3",
+        "sh",
+        LOG_FD,
+    ]);
+    assert_eq!(program.run_through(&log).unwrap(), Some(3));
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "before\nout\nerr\nown\n");
+}

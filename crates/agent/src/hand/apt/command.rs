@@ -1,7 +1,7 @@
 //! apt's and dpkg's command lines, each with the reason for its options. Seen with apt 2.6 and dpkg 1.21.
 
 use crate::hand::staged::Staged;
-use crate::program::Program;
+use crate::program::{LOG_FD, Program};
 use std::time::Duration;
 
 /// One archive that hangs must not keep the others from being read.
@@ -51,12 +51,22 @@ pub(super) fn simulate(staged: &Staged, way: Way) -> Program {
     installing(quiet(Program::new("apt-get")).arg("-s"), staged, way).deadline(LOOK_WITHIN)
 }
 
+/// How far it is, it tells on a descriptor of its own: whichever it is told apt closes for dpkg, and scripts of packages that
+/// write to a standard output that is closed fail.
+fn carrying_out(program: Program) -> Program {
+    program.arg("-y").arg("-o").arg(format!("APT::Status-Fd={LOG_FD}")).args([
+        "-o",
+        "Dpkg::Use-Pty=0",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+    ])
+}
+
 /// Installs these files. It tells how far it is among what it says.
 pub(super) fn install(staged: &Staged, way: Way) -> Program {
-    let status = ["-o", "APT::Status-Fd=1", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"];
     let conffiles =
         CONFFILES.iter().flat_map(|option| ["-o".to_owned(), format!("Dpkg::Options::={option}")]);
-    installing(quiet(Program::new("apt-get")).arg("-y").args(status).args(conffiles), staged, way)
+    installing(carrying_out(quiet(Program::new("apt-get"))).args(conffiles), staged, way)
 }
 
 /// What removing these packages would do: what nobody needs any more besides is left alone.
@@ -66,8 +76,7 @@ pub(super) fn simulate_removal(names: &[String]) -> Program {
 
 /// Removes these packages; their configuration files stay, as for everybody who removes one.
 pub(super) fn remove(names: &[String]) -> Program {
-    let status = ["-o", "APT::Status-Fd=1", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"];
-    removing(quiet(Program::new("apt-get")).arg("-y").args(status), names)
+    removing(carrying_out(quiet(Program::new("apt-get"))), names)
 }
 
 fn removing(program: Program, names: &[String]) -> Program {
@@ -126,7 +135,7 @@ mod tests {
         );
         assert_eq!(
             line(install(&staged, Way::Forward)),
-            "apt-get -y -o APT::Status-Fd=1 -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 \
+            "apt-get -y -o APT::Status-Fd={log} -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 \
              -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Dir::Cache::archives=/p/ \
              -q install --no-download --no-remove --no-install-recommends -- /p/a_1_all.deb"
         );
