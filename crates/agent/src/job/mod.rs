@@ -55,6 +55,9 @@ use wire::v1::{self, Watch};
 /// Steps at one go; more is a step that does not come to rest, and waits a little.
 const STEPS_MAX: usize = 64;
 
+/// What is under way is looked at again after this part of the time that it has taken so far.
+const WORKING_PART: u32 = 20;
+
 /// Between two tries to give back what is owed of a job that is over.
 const GIVE_BACK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -454,7 +457,9 @@ impl Converging {
 
     fn until_next(&self, pause: &Pause) -> Duration {
         match pause {
-            Pause::Working => self.pace.step_working,
+            // What takes long may be noticed a little later.
+            Pause::Working => (self.at_this_stage(self.hand.boot()) / WORKING_PART)
+                .clamp(self.pace.step_working, self.pace.step),
             Pause::Measuring | Pause::Watching => self.pace.step,
             Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
                 self.pace.step.saturating_mul(2)
