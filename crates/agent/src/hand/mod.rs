@@ -50,7 +50,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The user that the other half runs as.
 const USER: &str = "palisade-agent";
@@ -59,7 +59,13 @@ pub(crate) const DEED_UNIT: &str = "palisade-deed.service";
 /// How long the other half may take for one message.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Answers one connection, which systemd gives as standard input, and ends.
+/// After so long without a further order a connection ends: within a job one follows the other, and beginning a process in its
+/// own sandbox costs more than most orders.
+const SILENCE: Duration = Duration::from_secs(20);
+/// And after so long altogether: systemd ends what runs for 300 s.
+const CONNECTED: Duration = Duration::from_secs(120);
+
+/// Answers one connection, which systemd gives as standard input, order by order, and ends.
 ///
 /// Errors where the caller may not ask, or where nothing could be answered.
 pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
@@ -77,19 +83,30 @@ pub fn answer(connection: OwnedFd, settings: &Path) -> Result<(), Problem> {
     stream.set_write_timeout(Some(PATIENCE)).map_err(|problem| broken(&problem))?;
     let line = Arc::new(Line::new(stream).map_err(|problem| broken(&problem))?);
     let place = Place::open()?;
-    let reply = match line.hear::<Ask>().map_err(|problem| broken(&problem))? {
-        Ask::Nonce => nonces::draw(&place).map(Reply::Nonce),
-        Ask::Begin(order) => begin(&place, &order, settings, &line).map(|()| Reply::Begun),
-        Ask::GiveBack => give_back(&place, settings).map(|()| Reply::Begun),
-        Ask::Heard(word) => {
-            trial::heard(&place, &word, line.clone(), Timestamp::now()).map(|()| Reply::Noted)
+    let end = Instant::now() + CONNECTED;
+    let mut asked = Some(line.hear::<Ask>().map_err(|problem| broken(&problem))?);
+    while let Some(ask) = asked {
+        let reply = reply(&place, ask, settings, &line);
+        if let Reply::Refused(problem) = &reply {
+            eprintln!("<4>palisade: hand: {}", problem.to_string().replace(char::is_control, " "));
         }
-    };
-    let reply = reply.unwrap_or_else(Reply::Refused);
-    if let Reply::Refused(problem) = &reply {
-        eprintln!("<4>palisade: hand: {}", problem.to_string().replace(char::is_control, " "));
+        line.say(&reply).map_err(|problem| broken(&problem))?;
+        if Instant::now() >= end {
+            break;
+        }
+        asked = line.hear_next(SILENCE).map_err(|problem| broken(&problem))?;
     }
-    line.say(&reply).map_err(|problem| broken(&problem))
+    Ok(())
+}
+
+fn reply(place: &Place, ask: Ask, settings: &Path, line: &Arc<Line>) -> Reply {
+    let done = match ask {
+        Ask::Nonce => nonces::draw(place).map(Reply::Nonce),
+        Ask::Begin(order) => begin(place, &order, settings, line).map(|()| Reply::Begun),
+        Ask::GiveBack => give_back(place, settings).map(|()| Reply::Begun),
+        Ask::Heard(word) => trial::heard(place, &word, line.clone(), Timestamp::now()).map(|()| Reply::Noted),
+    };
+    done.unwrap_or_else(Reply::Refused)
 }
 
 /// Verifies an order, and begins what it asks.

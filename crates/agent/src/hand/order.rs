@@ -1,4 +1,4 @@
-//! What the two halves say to each other: one order, what is needed to verify it, one reply. A line of JSON each; a file
+//! What the two halves say to each other: one order, what is needed to verify it, one reply; then perhaps another order. A line of JSON each; a file
 //! follows its line, byte by byte.
 
 use advisory::Problem;
@@ -155,6 +155,20 @@ impl Line {
         hear(&mut self.ends().0)
     }
 
+    /// What comes next, if it begins to come within this time. `None`: nothing does, or the other end is gone.
+    pub(crate) fn hear_next<T: DeserializeOwned>(&self, within: Duration) -> io::Result<Option<T>> {
+        let from = &mut self.ends().0;
+        let patience = from.get_ref().read_timeout()?;
+        from.get_ref().set_read_timeout(Some(within))?;
+        let is_silent = match from.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(problem) if matches!(problem.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => true,
+            Err(problem) => return Err(problem),
+        };
+        from.get_ref().set_read_timeout(patience)?;
+        if is_silent { Ok(None) } else { hear(from).map(Some) }
+    }
+
     /// Gives a file that was needed.
     pub(crate) fn give(&self, bytes: &[u8]) -> io::Result<()> {
         let mut ends = self.ends();
@@ -231,6 +245,25 @@ mod tests {
         assert_eq!(fetch(4).unwrap(), b"root");
         assert!(fetch(4).is_err());
         giving.join().unwrap();
+    }
+
+    #[test]
+    fn orders_follow_each_other_on_one_line_until_one_does_not_come_or_the_other_end_is_gone() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let patience = Some(Duration::from_secs(5));
+        ours.set_read_timeout(patience).unwrap();
+        let (hand, agent) = (Line::new(ours).unwrap(), Line::new(theirs).unwrap());
+        agent.say(&Ask::Nonce).unwrap();
+        agent.say(&Ask::GiveBack).unwrap();
+        let within = Duration::from_millis(20);
+        assert!(matches!(hand.hear_next(within).unwrap(), Some(Ask::Nonce)));
+        assert!(matches!(hand.hear_next(within).unwrap(), Some(Ask::GiveBack)));
+        assert!(hand.hear_next::<Ask>(within).unwrap().is_none(), "it is silent");
+        assert_eq!(hand.ends().0.get_ref().read_timeout().unwrap(), patience, "what has begun has its time");
+        agent.say(&Ask::Nonce).unwrap();
+        drop(agent);
+        assert!(matches!(hand.hear_next(within).unwrap(), Some(Ask::Nonce)));
+        assert!(hand.hear_next::<Ask>(patience.unwrap()).unwrap().is_none(), "nobody is there");
     }
 
     #[test]

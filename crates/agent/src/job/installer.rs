@@ -30,6 +30,8 @@ pub(super) struct Installer {
     kind: HandKind,
     driver: &'static dyn Driver,
     sight: Sight,
+    /// To the other half, from the question before.
+    line: Option<Line>,
     /// Where documents come from that the other half asks for.
     source: Arc<Source>,
     /// The other half's directory.
@@ -67,6 +69,7 @@ impl Installer {
             kind,
             driver,
             sight,
+            line: None,
             source,
             place,
             deed: DeedSight::default(),
@@ -91,8 +94,8 @@ impl Installer {
         Look { duty, owed: owed.is_some(), ..look }
     }
 
-    /// Asks the other half, and gives it what it needs to verify what it is asked.
-    fn ask(&self, ask: &Ask) -> Result<Reply, Problem> {
+    /// Asks the other half, on the line of the question before where that is open still.
+    fn ask(&mut self, ask: &Ask) -> Result<Reply, Problem> {
         let failed = |problem: std::io::Error| {
             let refused = Problem::new("ask the hand at", SOCKET, &problem);
             if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
@@ -101,21 +104,34 @@ impl Installer {
                 refused.remedy("it is asked again")
             }
         };
-        let stream = UnixStream::connect(SOCKET).map_err(failed)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
-        let line = Line::new(stream).map_err(failed)?;
-        line.say(ask).map_err(failed)?;
+        if let Some(line) = self.line.take() {
+            match self.ask_on(&line, ask) {
+                Ok(reply) => {
+                    self.line = Some(line);
+                    return reply;
+                }
+                Err(problem) if is_closed(&problem) => {}
+                Err(problem) => return Err(failed(problem)),
+            }
+        }
+        let line = connect().map_err(failed)?;
+        let reply = self.ask_on(&line, ask).map_err(failed)?;
+        self.line = Some(line);
+        reply
+    }
+
+    /// Asks on this line, and gives what is needed to verify what is asked.
+    fn ask_on(&self, line: &Line, ask: &Ask) -> std::io::Result<Result<Reply, Problem>> {
+        line.say(ask)?;
         loop {
-            match line.hear::<Reply>().map_err(failed)? {
+            match line.hear::<Reply>()? {
                 Reply::Need { name, bytes_max } => match self.document(&name, bytes_max) {
                     Ok(bytes) => line.give(&bytes),
                     Err(problem) if problem.kind() == ErrorKind::NotFound => line.say(&Given::Absent),
                     Err(problem) => line.say(&Given::Unknown(problem.to_string())),
-                }
-                .map_err(failed)?,
-                Reply::Refused(problem) => return Err(problem),
-                reply @ (Reply::Nonce(_) | Reply::Begun | Reply::Noted) => return Ok(reply),
+                }?,
+                Reply::Refused(problem) => return Ok(Err(problem)),
+                reply @ (Reply::Nonce(_) | Reply::Begun | Reply::Noted) => return Ok(Ok(reply)),
             }
         }
     }
@@ -173,6 +189,19 @@ impl Installer {
         let changes = now.values().any(|service| *service == Service::Changes);
         self.well = if changes && ill.is_none() { None } else { Some(ill.is_none()) };
     }
+}
+
+/// Opens a line to the other half.
+fn connect() -> std::io::Result<Line> {
+    let stream = UnixStream::connect(SOCKET)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Line::new(stream)
+}
+
+/// Whether the other end of a line is gone: it ends after a while without questions.
+fn is_closed(problem: &std::io::Error) -> bool {
+    matches!(problem.kind(), ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 impl Hand for Installer {
