@@ -250,8 +250,8 @@ mod tests {
     #[test]
     fn orders_follow_each_other_on_one_line_until_one_does_not_come_or_the_other_end_is_gone() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let patience = Some(Duration::from_secs(5));
-        ours.set_read_timeout(patience).unwrap();
+        let patience = Duration::from_secs(5);
+        ours.set_read_timeout(Some(patience)).unwrap();
         let (hand, agent) = (Line::new(ours).unwrap(), Line::new(theirs).unwrap());
         agent.say(&Ask::Nonce).unwrap();
         agent.say(&Ask::GiveBack).unwrap();
@@ -259,11 +259,15 @@ mod tests {
         assert!(matches!(hand.hear_next(within).unwrap(), Some(Ask::Nonce)));
         assert!(matches!(hand.hear_next(within).unwrap(), Some(Ask::GiveBack)));
         assert!(hand.hear_next::<Ask>(within).unwrap().is_none(), "it is silent");
-        assert_eq!(hand.ends().0.get_ref().read_timeout().unwrap(), patience, "what has begun has its time");
+        assert_eq!(
+            hand.ends().0.get_ref().read_timeout().unwrap(),
+            Some(patience),
+            "what has begun has its time"
+        );
         agent.say(&Ask::Nonce).unwrap();
         drop(agent);
         assert!(matches!(hand.hear_next(within).unwrap(), Some(Ask::Nonce)));
-        assert!(hand.hear_next::<Ask>(patience.unwrap()).unwrap().is_none(), "nobody is there");
+        assert!(hand.hear_next::<Ask>(patience).unwrap().is_none(), "nobody is there");
     }
 
     #[test]

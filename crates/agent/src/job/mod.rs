@@ -58,6 +58,9 @@ const STEPS_MAX: usize = 64;
 /// What is under way is looked at again after this part of the time that it has taken so far.
 const WORKING_PART: u32 = 20;
 
+/// A change that lasts longer is no reason not to look at the host meanwhile.
+const CHANGING_MAX: Duration = Duration::from_secs(600);
+
 /// Between two tries to give back what is owed of a job that is over.
 const GIVE_BACK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -206,12 +209,10 @@ impl Converging {
         self.journal.work.is_some() && !self.journal.stage.is_final() || self.is_order_new()
     }
 
-    /// Whether packages or what runs of them are being changed.
+    /// Whether packages, or what runs of them, are being changed, and not for so long that something must be in its way.
     pub(crate) fn is_changing(&self) -> bool {
-        matches!(
-            self.journal.stage,
-            Stage::Committed | Stage::Applying | Stage::Restarting | Stage::Reverting
-        )
+        let stages = [Stage::Committed, Stage::Applying, Stage::Restarting, Stage::Reverting];
+        stages.contains(&self.journal.stage) && self.at_this_stage(self.hand.boot()) < CHANGING_MAX
     }
 
     /// Whether an order was heard that is not the job at hand, nor an older one.
@@ -458,8 +459,10 @@ impl Converging {
     fn until_next(&self, pause: &Pause) -> Duration {
         match pause {
             // What takes long may be noticed a little later.
-            Pause::Working => (self.at_this_stage(self.hand.boot()) / WORKING_PART)
-                .clamp(self.pace.step_working, self.pace.step),
+            Pause::Working => {
+                let part = self.at_this_stage(self.hand.boot()) / WORKING_PART;
+                part.min(self.pace.step).max(self.pace.step_working)
+            }
             Pause::Measuring | Pause::Watching => self.pace.step,
             Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
                 self.pace.step.saturating_mul(2)
