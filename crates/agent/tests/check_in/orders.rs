@@ -23,7 +23,7 @@ const CHILD: &str = "PALISADE_TEST_AGENT";
 fn an_order_is_carried_out_and_every_stage_is_reported_in_order() {
     let scene = Scene::new();
     scene.orders(1, Direction::Forward, None, |_, _, _| {});
-    let agent = scene.start_dry(&json!({ "act_ms": 50, "reboots": true }));
+    let agent = scene.start_dry(&json!({ "act_ms": 400, "reboots": true }));
     scene.wait_for(Stage::Proven);
     let stages = scene.stages();
     let expected = [
