@@ -4,6 +4,8 @@ use super::Apt;
 use super::command::{Way, configure, install, marks, remove, simulate, simulate_removal};
 use super::progress::Progress;
 use crate::apt::{cached_name, simulation};
+use crate::hand::fit::Fit;
+use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, find, is_of, tail};
 use crate::program::{Program, is_stopped};
 use advisory::Problem;
@@ -80,7 +82,57 @@ fn take_away(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem>
     task.take_away(apt, |package| apt_name(&package.name, &package.arch), would, remove, said)
 }
 
-/// Installs the files of these changes, if apt would do this and nothing else.
+/// What installing the new versions would do.
+pub(super) fn would(task: &Task<'_>) -> Result<Fit, Problem> {
+    let changes = task.differing()?;
+    if changes.is_empty() {
+        return Ok(Fit::Fits);
+    }
+    says(task, Way::Forward, &changes, &stage(task, &changes)?)
+}
+
+/// The files of these changes, laid out as apt's cache.
+fn stage(task: &Task<'_>, changes: &[&Change]) -> Result<Staged, Problem> {
+    // A version that an archive has as well apt would fetch again, whatever path it is given: what it takes for its cache
+    // has the files under apt's own names for them.
+    let staged = task.stage(changes, |change, version| cached_name(&change.name, version, &change.arch))?;
+    // apt wants it, also where nothing is downloaded.
+    std::fs::create_dir(staged.directory().join("partial")).map_err(|problem| {
+        task.order.refused(format!("no place for apt's cache: {problem}")).remedy("nothing was changed")
+    })?;
+    Ok(staged)
+}
+
+/// What apt says that it would do with them, held against the changes.
+fn says(task: &Task<'_>, way: Way, changes: &[&Change], staged: &Staged) -> Result<Fit, Problem> {
+    let unasked =
+        |reason: String| task.order.refused(reason).remedy("nothing was changed; it is asked again");
+    let looked = simulate(staged, way).run().map_err(|problem| unasked(problem.to_string()))?;
+    match looked.code {
+        Some(0) => {}
+        Some(_) => return Ok(Fit::Unfit(format!("apt would not: {}", looked.told()))),
+        None => return Err(unasked(format!("apt was asked what it would do: {}", looked.told()))),
+    }
+    let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
+    let is_meant = |step: &simulation::Step| {
+        let to = step.to.as_deref();
+        to.is_some()
+            && changes.iter().any(|change| {
+                change.name == step.name && change.arch == step.arch && task.version(change) == to
+            })
+    };
+    if let Some(line) = would.unread.first() {
+        return Ok(Fit::Unfit(format!("apt says what cannot be read here: {line}")));
+    }
+    let Some(step) = would.steps.iter().find(|step| !is_meant(step)) else { return Ok(Fit::Fits) };
+    let what = match &step.to {
+        Some(version) => format!("install {} {version}", step.name),
+        None => format!("remove {}", step.name),
+    };
+    Ok(Fit::Unfit(format!("apt would {what}, which the plan does not say")))
+}
+
+/// Installs the files of these changes; on any other way than forward only if apt would do this and nothing else.
 fn installs(
     apt: &Apt,
     task: &Task<'_>,
@@ -91,35 +143,11 @@ fn installs(
     if changes.is_empty() {
         return Ok(());
     }
-    // A version that an archive has as well apt would fetch again, whatever path it is given: what it takes for its cache
-    // has the files under apt's own names for them.
-    let staged = task.stage(changes, |change, version| cached_name(&change.name, version, &change.arch))?;
-    // apt wants it, also where nothing is downloaded.
-    std::fs::create_dir(staged.directory().join("partial")).map_err(|problem| {
-        task.order.refused(format!("no place for apt's cache: {problem}")).remedy("nothing was changed")
-    })?;
-    let looked = simulate(&staged, way).run_ok().map_err(|problem| {
-        task.order
-            .refused(format!("apt would not: {problem}"))
-            .remedy("nothing was changed; see what stands in the way")
-    })?;
-    let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
-    let is_meant = |step: &simulation::Step| {
-        let to = step.to.as_deref();
-        to.is_some()
-            && changes.iter().any(|change| {
-                change.name == step.name && change.arch == step.arch && task.version(change) == to
-            })
-    };
-    if let Some(line) = would.unread.first() {
-        return Err(task.order.refused(format!("apt says what cannot be read here: {line}")));
-    }
-    if let Some(step) = would.steps.iter().find(|step| !is_meant(step)) {
-        let what = match &step.to {
-            Some(version) => format!("install {} {version}", step.name),
-            None => format!("remove {}", step.name),
-        };
-        return Err(task.order.refused(format!("apt would {what}, which the plan does not say")));
+    let staged = stage(task, changes)?;
+    match way {
+        // Asked before, by `would`.
+        Way::Forward => {}
+        Way::Back | Way::Again => says(task, way, changes, &staged)?.or_refuse(task.order)?,
     }
     let automatic = automatic(changes);
     let done = task.through(apt, &install(&staged, way), said);

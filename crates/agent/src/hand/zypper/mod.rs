@@ -4,8 +4,9 @@
 mod fetch;
 
 use super::driver::{Driver, is_kept_by};
+use super::fit::Fit;
 use super::rpm;
-use super::rpm::transaction::{Exact, Resolver, Would, installs, repair, revert};
+use super::rpm::transaction::{Answer, Exact, Resolver, Would, installs, repair, revert};
 use super::staged::Staged;
 use super::task::{Said, Task, tail};
 use crate::observe::is_zypps;
@@ -46,6 +47,14 @@ impl Driver for Zypper {
         fetch::fetch(task, said)
     }
 
+    fn would(&self, task: &Task<'_>, said: &Said) -> Result<Fit, Problem> {
+        rpm::transaction::would(self, task, said)
+    }
+
+    fn rests_on(&self) -> &'static [&'static str] {
+        const { &[rpm::transaction::RESTS_ON[0], rpm::transaction::RESTS_ON[1], "/etc/zypp"] }
+    }
+
     fn apply(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
         installs(self, task, said)
     }
@@ -76,7 +85,7 @@ impl Resolver for Zypper {
         7
     }
 
-    fn would(&self, staged: &Staged, is_back: bool) -> Result<Would, String> {
+    fn says(&self, staged: &Staged, is_back: bool) -> Result<Answer, String> {
         let output = zypper(staged, &["--xmlout"])
             .args(["install", "--dry-run"])
             .args(options(is_back))
@@ -87,13 +96,15 @@ impl Resolver for Zypper {
         let summary = summary::parse(&output.stdout)?;
         if !summary.is_told {
             let said = if summary.said.is_empty() { output.told() } else { summary.said.join("; ") };
-            return Err(said);
+            // Whoever is locked out, or was killed, has not said that it would not.
+            let is_said = output.code.is_some_and(|code| code != self.locked());
+            return if is_said { Ok(Answer::Refuses(said)) } else { Err(said) };
         }
         let exact = |step: Step| Exact { name: step.name, arch: step.arch, version: step.version };
-        Ok(Would {
+        Ok(Answer::Would(Would {
             installs: summary.installs.into_iter().map(exact).collect(),
             removes: summary.removes.into_iter().map(exact).collect(),
-        })
+        }))
     }
 
     fn install(&self, staged: &Staged, is_back: bool) -> Program {
