@@ -19,6 +19,10 @@ const DEPTH_MAX: usize = 3;
 /// What a reader of rpm's database leaves, or touches, beside it: it says nothing of what is in there.
 const READERS: [&str; 2] = ["-shm", ".lock"];
 
+/// What helps a host that a plan does not fit.
+pub(crate) const REHEARSES_ITSELF: &str =
+    "see what stands in the way, or plan for such hosts by themselves: one of them rehearses then";
+
 /// What a package manager says to what it is asked to install.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
@@ -69,11 +73,9 @@ pub(super) fn ask(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -
             .refused(format!("something else was at work while {} was asked what it would do", driver.name()))
             .remedy("nothing was changed; it is asked again"));
     }
-    let refused = unfit.as_ref().map(|reason| {
-        task.order.refused(reason).remedy(
-            "nothing was changed; see what stands in the way, or plan for such hosts by themselves: one of them rehearses then",
-        )
-    });
+    let refused = unfit
+        .as_ref()
+        .map(|reason| task.order.refused(reason).remedy(format!("nothing was changed; {REHEARSES_ITSELF}")));
     outcome.asked = Some(Asked { unfit, rests_on });
     refused.map_or(Ok(()), Err)
 }
@@ -127,3 +129,6 @@ fn add(hash: &mut Sha256, path: &Path, depth: usize) {
         Err(problem) => numbers([3, problem.raw_os_error().unwrap_or_default().into(), 0, 0, 0]),
     }
 }
+
+#[cfg(test)]
+mod tests;

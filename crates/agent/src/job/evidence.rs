@@ -3,7 +3,7 @@
 use super::replay::{Replayer, Service};
 use super::sight::{Job, Look};
 use crate::hand::deed::Outcome;
-use crate::hand::fit::asked;
+use crate::hand::fit::{REHEARSES_ITSELF, asked};
 use crate::hand::place::Place;
 use crate::state::{Durable, EVIDENCE, State, entries, keep_newest};
 use advisory::Problem;
@@ -134,7 +134,8 @@ pub(super) fn keep(
     let deeds = Place::outcomes_in(Path::new(crate::hand::place::DIRECTORY), job.digest, job.fence);
     let mut why = if job.stage == Stage::Proven { Vec::new() } else { replayer.why(job.digest, job.fence) };
     if job.stage == Stage::Skipped(Skip::Unfit) {
-        why.extend(asked(&deeds).and_then(|asked| asked.unfit.clone()));
+        let unfit = asked(&deeds).and_then(|asked| asked.unfit.as_ref());
+        why.extend(unfit.map(|unfit| format!("{unfit}; {REHEARSES_ITSELF}")));
     }
     let evidence = Evidence {
         schema: SCHEMA,

@@ -85,10 +85,20 @@ fn take_away(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem>
 /// What installing the new versions would do.
 pub(super) fn would(task: &Task<'_>) -> Result<Fit, Problem> {
     let changes = task.differing()?;
-    if changes.is_empty() {
+    if changes.is_empty() || is_half(task, &changes)? {
+        // What was interrupted is repaired, and apt is asked about that then.
         return Ok(Fit::Fits);
     }
     says(task, Way::Forward, &changes, &stage(task, &changes)?)
+}
+
+/// Whether something of these was interrupted.
+fn is_half(task: &Task<'_>, changes: &[&Change]) -> Result<bool, Problem> {
+    let packages = task.installed()?;
+    let is_half = |change: &&Change| {
+        find(&packages, change).is_some_and(|found| found.state != PackageState::Installed)
+    };
+    Ok(changes.iter().any(is_half))
 }
 
 /// The files of these changes, laid out as apt's cache.
@@ -132,7 +142,8 @@ fn says(task: &Task<'_>, way: Way, changes: &[&Change], staged: &Staged) -> Resu
     Ok(Fit::Unfit(format!("apt would {what}, which the plan does not say")))
 }
 
-/// Installs the files of these changes; on any other way than forward only if apt would do this and nothing else.
+/// Installs the files of these changes; on any other way than forward, and where something was interrupted, only if apt would do
+/// this and nothing else.
 fn installs(
     apt: &Apt,
     task: &Task<'_>,
@@ -144,10 +155,9 @@ fn installs(
         return Ok(());
     }
     let staged = stage(task, changes)?;
-    match way {
-        // Asked before, by `would`.
-        Way::Forward => {}
-        Way::Back | Way::Again => says(task, way, changes, &staged)?.or_refuse(task.order)?,
+    // Forward it was asked before, by `would`.
+    if way != Way::Forward || is_half(task, changes)? {
+        says(task, way, changes, &staged)?.or_refuse(task.order)?;
     }
     let automatic = automatic(changes);
     let done = task.through(apt, &install(&staged, way), said);
