@@ -46,7 +46,8 @@ pub(super) fn download(names: &[String]) -> Program {
     apt_get().args(["download"]).args(NETWORK).arg("--").args(names.iter().cloned()).deadline(DOWNLOAD_WITHIN)
 }
 
-/// What installing these files would do.
+/// What installing these files would do. Nothing is fetched for it; told not to, apt would only say that something is missing, and
+/// not what.
 pub(super) fn simulate(staged: &Staged, way: Way) -> Program {
     installing(quiet(Program::new("apt-get")).arg("-s"), staged, way).deadline(LOOK_WITHIN)
 }
@@ -56,7 +57,9 @@ pub(super) fn install(staged: &Staged, way: Way) -> Program {
     let status = ["-o", "APT::Status-Fd=1", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"];
     let conffiles =
         CONFFILES.iter().flat_map(|option| ["-o".to_owned(), format!("Dpkg::Options::={option}")]);
-    installing(quiet(Program::new("apt-get")).arg("-y").args(status).args(conffiles), staged, way)
+    // What is to be installed lies there, verified.
+    let program = quiet(Program::new("apt-get")).arg("-y").arg("--no-download");
+    installing(program.args(status).args(conffiles), staged, way)
 }
 
 /// What removing these packages would do: what nobody needs any more besides is left alone.
@@ -94,8 +97,7 @@ fn installing(program: Program, staged: &Staged, way: Way) -> Program {
     program
         .arg("-o")
         .arg(format!("Dir::Cache::archives={}/", staged.directory().display()))
-        // What is to be installed lies there, verified.
-        .args(["-q", "install", "--no-download", "--no-remove", "--no-install-recommends"])
+        .args(["-q", "install", "--no-remove", "--no-install-recommends"])
         .args(more.iter().copied())
         .arg("--")
         .args(staged.files())
@@ -126,13 +128,13 @@ mod tests {
         );
         assert_eq!(
             line(install(&staged, Way::Forward)),
-            "apt-get -y -o APT::Status-Fd=1 -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 \
+            "apt-get -y --no-download -o APT::Status-Fd=1 -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 \
              -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Dir::Cache::archives=/p/ \
-             -q install --no-download --no-remove --no-install-recommends -- /p/a_1_all.deb"
+             -q install --no-remove --no-install-recommends -- /p/a_1_all.deb"
         );
         assert_eq!(
             line(simulate(&staged, Way::Back)),
-            "apt-get -s -o Dir::Cache::archives=/p/ -q install --no-download --no-remove --no-install-recommends \
+            "apt-get -s -o Dir::Cache::archives=/p/ -q install --no-remove --no-install-recommends \
              --allow-downgrades --allow-change-held-packages --reinstall -- /p/a_1_all.deb"
         );
         assert_eq!(

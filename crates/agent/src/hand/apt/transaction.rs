@@ -14,6 +14,9 @@ use rollout::plan::{Change, HostClass};
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// Lines of what stands in the way that are told.
+const NAMED_MAX: usize = 4;
+
 pub(super) fn apply(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
     is_up(task)?;
     installs(apt, task, Way::Forward, &task.differing()?, said)
@@ -120,7 +123,11 @@ fn says(task: &Task<'_>, way: Way, changes: &[&Change], staged: &Staged) -> Resu
     let looked = simulate(staged, way).run().map_err(|problem| unasked(problem.to_string()))?;
     match looked.code {
         Some(0) => {}
-        Some(_) => return Ok(Fit::Unfit(format!("apt would not: {}", looked.told()))),
+        Some(_) => {
+            let mut said = in_the_way(&String::from_utf8_lossy(&looked.stdout));
+            said.push(looked.told());
+            return Ok(Fit::Unfit(format!("apt would not: {}", said.join("; "))));
+        }
         None => return Err(unasked(format!("apt was asked what it would do: {}", looked.told()))),
     }
     let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
@@ -140,6 +147,22 @@ fn says(task: &Task<'_>, way: Way, changes: &[&Change], staged: &Staged) -> Resu
         None => format!("remove {}", step.name),
     };
     Ok(Fit::Unfit(format!("apt would {what}, which the plan does not say")))
+}
+
+/// What apt names of what it lacks, or would have to remove; its last words are the same for all of these.
+fn in_the_way(said: &str) -> Vec<String> {
+    let (mut found, mut section) = (Vec::new(), None);
+    for line in said.lines() {
+        let words = line.trim();
+        if !line.starts_with(' ') {
+            section =
+                ["have unmet dependencies:", "will be REMOVED:"].into_iter().find(|end| words.ends_with(end));
+        } else if let Some(section) = section.filter(|_| found.len() < NAMED_MAX) {
+            let is_removal = section.ends_with("REMOVED:");
+            found.push(if is_removal { format!("it would remove {words}") } else { words.to_owned() });
+        }
+    }
+    found
 }
 
 /// Installs the files of these changes; on any other way than forward, and where something was interrupted, only if apt would do
@@ -238,4 +261,19 @@ pub(super) fn conffiles(class: &HostClass) -> Vec<String> {
             .find(|beside| Path::new(beside).exists())
     };
     paths.filter_map(beside).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_is_named_and_not_only_that_something_does() {
+        let lacks = "Reading package lists...\nThe following packages have unmet dependencies:\n \
+                     bed-vine : Depends: bed-trellis but it is not installable\nE: told elsewhere\n";
+        assert_eq!(in_the_way(lacks), ["bed-vine : Depends: bed-trellis but it is not installable"]);
+        let removes = "The following packages will be REMOVED:\n  bed-fence bed-gate\nThe following packages will be upgraded:\n  \
+                       bed-lamp\n1 upgraded\n";
+        assert_eq!(in_the_way(removes), ["it would remove bed-fence bed-gate"]);
+    }
 }
