@@ -296,7 +296,8 @@ impl Job<'_> {
             return rest(pause);
         }
         if self.input.journal.tries >= FETCHES_MAX {
-            return self.input.enter(self.unfetched(has_files));
+            let failure = if has_files { Failure::Unasked } else { Failure::Fetch };
+            return self.input.enter(Stage::Failed(failure));
         }
         self.retry(Act::Fetch)
     }

@@ -105,16 +105,20 @@ fn add(hash: &mut Sha256, path: &Path, depth: usize) {
     let mut numbers = |numbers: [i64; 5]| {
         hash.update(name);
         hash.update([0]);
-        numbers.iter().for_each(|number| hash.update(number.to_be_bytes()));
+        for number in numbers {
+            hash.update(number.to_be_bytes());
+        }
     };
     match std::fs::metadata(path) {
-        // A directory's own times tell of files that came and went again in between.
+        // Its times would tell of files that came and went again in between, too.
         Ok(found) if found.is_dir() => {
             numbers([1, found.ino().cast_signed(), 0, 0, 0]);
             if depth > 0 {
                 let mut below: Vec<PathBuf> = crate::state::entries(path).collect();
                 below.sort();
-                below.iter().for_each(|path| add(hash, path, depth - 1));
+                for path in below {
+                    add(hash, &path, depth - 1);
+                }
             }
         }
         // rpm's database has an empty journal beside it while it is read.

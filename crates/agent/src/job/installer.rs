@@ -199,7 +199,7 @@ impl Hand for Installer {
         let is_brought =
             |package: &Package| brought.contains(&(package.name.as_str(), package.arch.as_str()));
         let leftover = look.packages.iter().any(is_brought);
-        Ok(self.with_owed(Look { working, leftover, fitness, ..look }))
+        Ok(self.with_owed(Look { fitness, working, leftover, ..look }))
     }
 
     fn give_back(&mut self) -> Result<(), Problem> {

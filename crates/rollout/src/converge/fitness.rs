@@ -3,7 +3,7 @@
 //! does not fit skips it, having changed nothing.
 
 use super::Job;
-use crate::order::{Direction, Failure, Stage};
+use crate::order::Direction;
 
 /// Whether a plan fits a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,10 +32,5 @@ impl Job<'_> {
     /// Whether it was asked, and would do other than the plan says.
     pub(super) fn is_unfit(&self) -> bool {
         self.work.direction == Direction::Forward && self.input.seen.fitness == Fitness::Unfit
-    }
-
-    /// How a host ends that has fetched, and asked, as often as it may.
-    pub(super) fn unfetched(&self, has_files: bool) -> Stage {
-        Stage::Failed(if has_files { Failure::Unasked } else { Failure::Fetch })
     }
 }

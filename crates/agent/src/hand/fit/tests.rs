@@ -124,10 +124,8 @@ impl Scene {
         };
         let task = Task { place: &self.place, order: &order, class: &self.class, is_back: false };
         let mut outcome = Outcome::begun(&order);
-        let asked = match deed {
-            Deed::Fetch => ask(driver, &task, &mut outcome),
-            _ => ask_anew(driver, &task, &mut outcome),
-        };
+        let asks = if deed == Deed::Fetch { ask } else { ask_anew };
+        let asked = asks(driver, &task, &mut outcome);
         self.place.keep_outcome(&order, &outcome).unwrap();
         (outcome, asked.map_err(|problem| problem.to_string()))
     }

@@ -137,7 +137,7 @@ fn install(
     for failed in failed_scripts(&since(&log, before)) {
         match failed {
             Some(name) if changes.iter().any(|change| change.name == name) => {
-                _ = said.unfinished.insert(name)
+                said.unfinished.insert(name);
             }
             Some(name) => said.told.push(format!("a script of {name} failed")),
             None => said.told.push("a hook of pacman's failed".to_owned()),
