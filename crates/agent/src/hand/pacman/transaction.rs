@@ -24,6 +24,8 @@ const OTHERS_WITHIN: Duration = Duration::from_secs(600);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_secs(3);
 const LOOK_WITHIN: Duration = Duration::from_secs(120);
+/// Lines of what would be broken that are told.
+const NAMED_MAX: usize = 4;
 /// What it says of each package as its turn comes.
 const STEPS: [&str; 4] = ["installing ", "upgrading ", "downgrading ", "reinstalling "];
 /// What it says where a script failed, be it a package's or a hook.
@@ -167,7 +169,8 @@ fn stage(task: &Task<'_>, changes: &[&Change]) -> Result<Staged, Problem> {
     Ok(staged)
 }
 
-/// What pacman says that it would do with them, held against the changes.
+/// What pacman says that it would do with them, held against the changes. What they lack or would break it tells; of conflicts, and of
+/// files of others in their place, only when it installs.
 fn says(task: &Task<'_>, changes: &[&Change], staged: &Staged, files: Files) -> Result<Fit, Problem> {
     let unasked =
         |reason: String| task.order.refused(reason).remedy("nothing was changed; it is asked again");
@@ -175,7 +178,11 @@ fn says(task: &Task<'_>, changes: &[&Change], staged: &Staged, files: Files) -> 
     let looked = program.run().map_err(|problem| unasked(problem.to_string()))?;
     match looked.code {
         Some(0) => {}
-        Some(_) => return Ok(Fit::Unfit(format!("pacman would not: {}", looked.told()))),
+        Some(_) => {
+            let mut said = broken(&String::from_utf8_lossy(&looked.stdout));
+            said.push(looked.told());
+            return Ok(Fit::Unfit(format!("pacman would not: {}", said.join("; "))));
+        }
         None => return Err(unasked(format!("pacman was asked what it would do: {}", looked.told()))),
     }
     let is_meant = |name: &String, version: &String| {
@@ -188,6 +195,11 @@ fn says(task: &Task<'_>, changes: &[&Change], staged: &Staged, files: Files) -> 
         }
         None => Fit::Fits,
     })
+}
+
+/// What pacman names of what would be broken: `:: installing bed-lamp (1.0-2) breaks dependency ...`.
+fn broken(said: &str) -> Vec<String> {
+    said.lines().filter_map(|line| line.strip_prefix(":: ")).take(NAMED_MAX).map(str::to_owned).collect()
 }
 
 fn command(staged: &Staged, files: Files) -> Program {
