@@ -164,7 +164,11 @@ pub(super) fn attempt(
             outcome.told.append(&mut said.told);
             done?;
             // On the way back nothing is skipped: what stands in its way is told where it is met.
-            if order.direction == Direction::Back { Ok(()) } else { fit::ask(driver, &task, outcome) }
+            if order.direction == Direction::Back {
+                Ok(())
+            } else {
+                fit::ask(driver, &task, fit::others, outcome)
+            }
         }
         Deed::Apply | Deed::Repair | Deed::Revert => {
             if order.deed == Deed::Apply {
@@ -183,7 +187,7 @@ pub(super) fn attempt(
 /// Has the package manager do it, and looks up what it left.
 fn transact(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Result<(), Problem> {
     if task.order.deed == Deed::Apply {
-        fit::ask_anew(driver, task, outcome)?;
+        fit::ask_anew(driver, task, fit::others, outcome)?;
     }
     let before = task.installed()?;
     let units = unit_files::now();

@@ -6,6 +6,8 @@ use super::deed::Outcome;
 use super::driver::Driver;
 use super::order::Order;
 use super::task::{Said, Task};
+use crate::job::lock_holder;
+use crate::observe::root::Root;
 use advisory::Problem;
 use rollout::plan::Digest;
 use serde::{Deserialize, Serialize};
@@ -58,33 +60,52 @@ pub(crate) fn asked(outcomes: &[Outcome]) -> Option<&Asked> {
     outcomes.iter().rev().find_map(|outcome| outcome.asked.as_ref())
 }
 
-/// Asks, and keeps the answer. Errors where the plan does not fit, too; and where it cannot be asked.
-pub(super) fn ask(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Result<(), Problem> {
+/// Asks, and keeps the answer. Errors where the plan does not fit, too; and where it cannot be asked. `others`: who else is at work
+/// with packages here.
+pub(super) fn ask(
+    driver: &dyn Driver,
+    task: &Task<'_>,
+    others: impl Fn() -> Option<String>,
+    outcome: &mut Outcome,
+) -> Result<(), Problem> {
     let rests_on = stamp(driver.rests_on());
     let said = Said { told: Vec::new(), unfinished: outcome.unfinished.clone() };
-    let unfit = match driver.would(task, &said)? {
-        Fit::Fits => None,
-        Fit::Unfit(reason) => Some(reason),
+    let Fit::Unfit(reason) = driver.would(task, &said)? else {
+        outcome.asked = Some(Asked { unfit: None, rests_on });
+        return Ok(());
     };
-    if unfit.is_some() && stamp(driver.rests_on()) != rests_on {
-        // Nobody is left out for what only passed by.
+    // Nobody is left out for what only passes by.
+    let passing = others().or_else(|| {
+        let has_changed = stamp(driver.rests_on()) != rests_on;
+        has_changed.then(|| "something else".to_owned())
+    });
+    if let Some(other) = passing {
+        let name = driver.name();
         return Err(task
             .order
-            .refused(format!("something else was at work while {} was asked what it would do", driver.name()))
+            .refused(format!("{other} was at work while {name} was asked what it would do: {reason}"))
             .remedy("nothing was changed; it is asked again"));
     }
-    let refused = unfit
-        .as_ref()
-        .map(|reason| task.order.refused(reason).remedy(format!("nothing was changed; {REHEARSES_ITSELF}")));
-    outcome.asked = Some(Asked { unfit, rests_on });
-    refused.map_or(Ok(()), Err)
+    let refused = task.order.refused(&reason).remedy(format!("nothing was changed; {REHEARSES_ITSELF}"));
+    outcome.asked = Some(Asked { unfit: Some(reason), rests_on });
+    Err(refused)
 }
 
 /// The same, unless it was answered in this job already and nothing that the answer rests on has changed since.
-pub(super) fn ask_anew(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Result<(), Problem> {
+pub(super) fn ask_anew(
+    driver: &dyn Driver,
+    task: &Task<'_>,
+    others: impl Fn() -> Option<String>,
+    outcome: &mut Outcome,
+) -> Result<(), Problem> {
     let before = task.place.outcomes(task.order.digest, task.order.fence);
     let holds = |asked: &Asked| asked.unfit.is_none() && asked.rests_on == stamp(driver.rests_on());
-    if asked(&before).is_some_and(holds) { Ok(()) } else { ask(driver, task, outcome) }
+    if asked(&before).is_some_and(holds) { Ok(()) } else { ask(driver, task, others, outcome) }
+}
+
+/// Who else holds the package manager's lock on this host.
+pub(super) fn others() -> Option<String> {
+    Root::open(Path::new("/")).ok().and_then(|root| lock_holder(&root, Path::new("/proc")))
 }
 
 /// Names, inodes, sizes and times of change (which cannot be set back) of these files, and of all files below these directories.

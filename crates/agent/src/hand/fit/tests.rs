@@ -22,12 +22,19 @@ struct Pretender {
     database: &'static [&'static str],
     /// Somebody else installs something while it answers.
     is_disturbed: bool,
+    /// Somebody else holds its lock.
+    other: Option<&'static str>,
 }
 
 impl Pretender {
     fn new(database: &Path) -> Self {
         let path: &'static str = Box::leak(database.display().to_string().into_boxed_str());
-        Self { answer: Ok(Fit::Fits), database: Box::leak(Box::new([path])), is_disturbed: false }
+        Self {
+            answer: Ok(Fit::Fits),
+            database: Box::leak(Box::new([path])),
+            is_disturbed: false,
+            other: None,
+        }
     }
 }
 
@@ -124,8 +131,12 @@ impl Scene {
         };
         let task = Task { place: &self.place, order: &order, class: &self.class, is_back: false };
         let mut outcome = Outcome::begun(&order);
-        let asks = if deed == Deed::Fetch { ask } else { ask_anew };
-        let asked = asks(driver, &task, &mut outcome);
+        let others = || driver.other.map(str::to_owned);
+        let asked = if deed == Deed::Fetch {
+            ask(driver, &task, others, &mut outcome)
+        } else {
+            ask_anew(driver, &task, others, &mut outcome)
+        };
         self.place.keep_outcome(&order, &outcome).unwrap();
         (outcome, asked.map_err(|problem| problem.to_string()))
     }
@@ -177,10 +188,15 @@ fn a_host_that_a_plan_does_not_fit_says_why_and_what_helps() {
 fn nobody_is_left_out_for_what_only_passed_by_or_was_not_answered() {
     let scene = Scene::new();
     let unfit = Ok(Fit::Unfit("apt would not: the database is being written".to_owned()));
-    let disturbed = Pretender { answer: unfit, is_disturbed: true, ..Pretender::new(&scene.database()) };
-    let (outcome, refused) = scene.ask(Deed::Fetch, 1, &disturbed);
-    assert!(refused.unwrap_err().contains("something else was at work"));
-    assert_eq!(asked(&[outcome]), None);
+    let disturbed =
+        Pretender { answer: unfit.clone(), is_disturbed: true, ..Pretender::new(&scene.database()) };
+    let locked = Pretender { answer: unfit, other: Some("dpkg (47)"), ..Pretender::new(&scene.database()) };
+    for (driver, who) in [(disturbed, "something else was at work"), (locked, "dpkg (47) was at work")] {
+        let (outcome, refused) = scene.ask(Deed::Fetch, 1, &driver);
+        let refused = refused.unwrap_err();
+        assert!(refused.contains(who), "{refused}");
+        assert_eq!(asked(&[outcome]), None);
+    }
     let silent = Pretender { answer: Err("180 s".to_owned()), ..Pretender::new(&scene.database()) };
     let (outcome, refused) = scene.ask(Deed::Fetch, 1, &silent);
     assert!(refused.is_err());

@@ -19,8 +19,10 @@ use rollout::plan::HostClass;
 use std::path::Path;
 use std::time::Duration;
 
-/// It loads rpm's database, and some files.
+/// It loads rpm's database, and some files, when others have let go of its lock.
 const LOOK_WITHIN: Duration = Duration::from_secs(180);
+/// Seconds that zypper itself waits for another's lock when it is asked, five times: ten minutes, as everywhere.
+const LOCK_SECONDS: &str = "120";
 
 /// The driver.
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Resolver for Zypper {
     fn says(&self, staged: &Staged, is_back: bool) -> Result<Answer, String> {
         let output = zypper(staged, &["--xmlout"])
             .args(["install", "--dry-run"])
+            .env("ZYPP_LOCK_TIMEOUT", LOCK_SECONDS)
             .args(options(is_back))
             .args(staged.files())
             .deadline(LOOK_WITHIN)
