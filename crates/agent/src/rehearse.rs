@@ -270,6 +270,7 @@ const NOTHING: Observation<'static> = Observation {
     packages: &[],
     fetched: false,
     kept: false,
+    fitness: rollout::converge::Fitness::Unasked,
     working: false,
     locked_by: None,
     disk_free_bytes: 0,

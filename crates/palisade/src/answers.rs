@@ -141,7 +141,7 @@ pub(crate) struct Rollout {
     pub(crate) proven: u32,
 }
 
-/// Why a host failed.
+/// Why a host failed, or skipped the plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Failure {

@@ -67,5 +67,6 @@ fn run(first: u64, count: u64) -> ExitCode {
     println!("{} hosts that began after a halt, beyond their clearance", zero(&[Kind::AfterHalt]));
     println!("{} gates opened on silence", zero(&[Kind::Silence]));
     println!("{} installations outside a signed plan", zero(&[Kind::Unsigned]));
+    println!("{} hosts that began a plan that does not fit them", zero(&[Kind::Unfit]));
     if outcomes.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

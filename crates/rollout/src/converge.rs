@@ -9,8 +9,10 @@ pub mod observe;
 pub mod journal;
 pub mod pause;
 mod duty;
+mod fitness;
 
 pub use duty::Duty;
+pub use fitness::Fitness;
 pub use journal::{Journal, Memory, Work};
 pub use observe::{Approved, Before, Installed, Local, Observation, Seen};
 pub use pause::Pause;
@@ -21,7 +23,7 @@ use crate::window::{Calendar, Fit};
 use jiff::SignedDuration;
 use journal::DENIED_MAX;
 
-/// How often a host fetches before it fails.
+/// How often a host fetches, and asks what its package manager would do, before it fails.
 pub const FETCHES_MAX: u32 = 5;
 /// How often a transaction is begun before the host turns back.
 pub const TRIES_MAX: u32 = 3;
@@ -44,7 +46,7 @@ pub enum Act {
     Go,
     /// Nothing until something changes or the next check-in.
     Rest(Pause),
-    /// Fetch what is missing of the new and the old files, by digest.
+    /// Fetch what is missing of the new and the old files, by digest; then ask the package manager what it would do with them.
     Fetch,
     /// Take the host out of its service, by its owner's hook.
     Drain,
@@ -273,7 +275,11 @@ impl Job<'_> {
             return self.input.enter(Stage::Failed(Failure::Inodes));
         }
         let needs_old = self.plan.rollback == Rollback::OnFailure || self.work.direction == Direction::Back;
-        if seen.fetched && (seen.kept || !needs_old) {
+        let has_files = seen.fetched && (seen.kept || !needs_old);
+        if has_files && !self.is_to_be_asked() {
+            if self.is_unfit() {
+                return self.input.enter(Stage::Skipped(Skip::Unfit));
+            }
             // Without what it is held against, the proof could not be had: better no change.
             return match seen.before {
                 Before::Pending if self.work.direction == Direction::Forward => rest(Pause::Measuring),
@@ -290,7 +296,8 @@ impl Job<'_> {
             return rest(pause);
         }
         if self.input.journal.tries >= FETCHES_MAX {
-            return self.input.enter(Stage::Failed(Failure::Fetch));
+            let failure = if has_files { Failure::Unasked } else { Failure::Fetch };
+            return self.input.enter(Stage::Failed(failure));
         }
         self.retry(Act::Fetch)
     }

@@ -145,6 +145,8 @@ pub enum Skip {
     Command,
     /// A service that attempts are to be replayed to does not even answer harmless requests.
     Unanswered,
+    /// Its package manager would do other than the plan says, which was made of what another host of the class has.
+    Unfit,
 }
 
 /// Why a host failed.
@@ -159,6 +161,8 @@ pub enum Failure {
     Inodes,
     /// The package manager's lock was not let go.
     Locked,
+    /// Its package manager could not be asked what it would do.
+    Unasked,
     /// Its owner's hook did not take it out of its service.
     Drain,
     /// The package manager did not install it; the old versions are as they were.
@@ -240,7 +244,7 @@ impl Failure {
     /// Whether the host has begun to change itself.
     pub fn is_past_return(self) -> bool {
         match self {
-            Self::Fetch | Self::Disk | Self::Inodes | Self::Locked | Self::Drain => false,
+            Self::Fetch | Self::Disk | Self::Inodes | Self::Locked | Self::Unasked | Self::Drain => false,
             Self::NotApplied
             | Self::Unhealthy
             | Self::StillMapped
@@ -264,6 +268,7 @@ impl fmt::Display for Skip {
             Self::Unanswered => {
                 "a service that attempts are to be replayed to does not answer harmless requests"
             }
+            Self::Unfit => "its package manager would do other than the plan says",
         })
     }
 }
@@ -275,6 +280,7 @@ impl fmt::Display for Failure {
             Self::Disk => "too little room on its disk",
             Self::Inodes => "too few inodes",
             Self::Locked => "its package manager stayed locked",
+            Self::Unasked => "its package manager could not be asked what it would do",
             Self::Drain => "its owner's hook did not take it out of its service",
             Self::NotApplied => "the package manager did not install it",
             Self::Unhealthy => "a service or probe is down",

@@ -2,6 +2,7 @@
 //! database; what programs said is kept for people.
 
 use super::driver::{Driver, driver};
+use super::fit::{self, Asked};
 use super::order::{Deed, Order};
 use super::task::{Said, Task};
 use super::{awake, owed, place::Place, restart, trial, unit_files};
@@ -10,6 +11,7 @@ use crate::settings::Settings;
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
+use rollout::order::Direction;
 use rollout::plan::{Digest, HostClass, HostId, PlanId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +56,9 @@ pub(crate) struct Outcome {
     /// Unit files are as they were before the transaction; `false` also where nobody has looked.
     #[serde(default)]
     pub(crate) same_units: bool,
+    /// What the package manager said that it would do; `None`: it was not asked by this order, or did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<Asked>,
 }
 
 impl Outcome {
@@ -75,6 +80,7 @@ impl Outcome {
             users_before: Vec::new(),
             unfinished: BTreeSet::new(),
             same_units: false,
+            asked: None,
         }
     }
 }
@@ -157,9 +163,16 @@ pub(super) fn attempt(
             place.sweep();
             let mut said = Said::default();
             let task = Task { place, order, class, is_back: is_back(place, order)? };
-            let done = driver()?.fetch(&task, &mut said);
+            let driver = driver()?;
+            let done = driver.fetch(&task, &mut said);
             outcome.told.append(&mut said.told);
-            done
+            done?;
+            // On the way back nothing is skipped: what stands in its way is told where it is met.
+            if order.direction == Direction::Back {
+                Ok(())
+            } else {
+                fit::ask(driver, &task, fit::others, outcome)
+            }
         }
         Deed::Apply | Deed::Repair | Deed::Revert => {
             if order.deed == Deed::Apply {
@@ -182,6 +195,9 @@ pub(super) fn attempt(
 
 /// Has the package manager do it, and looks up what it left.
 fn transact(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Result<(), Problem> {
+    if task.order.deed == Deed::Apply {
+        fit::ask_anew(driver, task, fit::others, outcome)?;
+    }
     let before = task.installed()?;
     let units = unit_files::now();
     let mut said = Said { told: Vec::new(), unfinished: outcome.unfinished.clone() };

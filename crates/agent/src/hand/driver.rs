@@ -2,6 +2,7 @@
 
 use super::apt::Apt;
 use super::dnf::Dnf;
+use super::fit::Fit;
 use super::pacman::Pacman;
 use super::task::{Said, Task};
 use super::zypper::Zypper;
@@ -15,7 +16,8 @@ use std::fmt;
 use std::path::Path;
 
 /// Carries out, with one package manager, what a plan asks of a host. Each of `fetch`, `apply`, `repair` and `revert` ends
-/// when the package manager has; whether it is done, the package database says, never a driver.
+/// when the package manager has; whether it is done, the package database says, never a driver. What the package manager would do
+/// is held against the plan before: by `would` for `apply`, by `repair` and `revert` themselves.
 pub(crate) trait Driver: fmt::Debug + Sync {
     /// Its name, for people.
     fn name(&self) -> &'static str;
@@ -29,6 +31,13 @@ pub(crate) trait Driver: fmt::Debug + Sync {
 
     /// Fetches what is missing of the new and the old files.
     fn fetch(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem>;
+
+    /// What installing the new versions from the files that were kept would do, held against the plan. Errors where it cannot be
+    /// asked.
+    fn would(&self, task: &Task<'_>, said: &Said) -> Result<Fit, Problem>;
+
+    /// What the answer of `would` rests on besides the kept files: files, and directories with what is below them.
+    fn rests_on(&self) -> &'static [&'static str];
 
     /// Installs the new versions, from files that were kept.
     fn apply(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem>;

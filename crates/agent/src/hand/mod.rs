@@ -8,6 +8,7 @@
 
 pub(crate) mod deed;
 pub(crate) mod driver;
+pub(crate) mod fit;
 pub(crate) mod named;
 pub(crate) mod order;
 pub(crate) mod place;

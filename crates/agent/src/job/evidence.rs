@@ -3,12 +3,13 @@
 use super::replay::{Replayer, Service};
 use super::sight::{Job, Look};
 use crate::hand::deed::Outcome;
+use crate::hand::fit::{REHEARSES_ITSELF, asked};
 use crate::hand::place::Place;
 use crate::state::{Durable, EVIDENCE, State, entries, keep_newest};
 use advisory::Problem;
 use exposure::inventory::PackageState;
 use jiff::Timestamp;
-use rollout::order::Stage;
+use rollout::order::{Skip, Stage};
 use rollout::plan::{Digest, HostId, PlanId, Probe};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -98,7 +99,7 @@ struct Evidence<'a> {
     /// How services did that attempts were replayed to: before the change, after it without attempts, and at worst.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     replays: &'a [Service],
-    /// Why it did not end as it should, in words, as far as replaying tells.
+    /// Why it did not end as it should, in words, as far as replaying tells, and what the package manager said that it would do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     why: Vec<String>,
     /// Each thing that was done, with what changed besides, what was restarted, and what was said.
@@ -130,6 +131,12 @@ pub(super) fn keep(
         state: package.state,
         held: package.held,
     });
+    let deeds = Place::outcomes_in(Path::new(crate::hand::place::DIRECTORY), job.digest, job.fence);
+    let mut why = if job.stage == Stage::Proven { Vec::new() } else { replayer.why(job.digest, job.fence) };
+    if job.stage == Stage::Skipped(Skip::Unfit) {
+        let unfit = asked(&deeds).and_then(|asked| asked.unfit.as_ref());
+        why.extend(unfit.map(|unfit| format!("{unfit}; {REHEARSES_ITSELF}")));
+    }
     let evidence = Evidence {
         schema: SCHEMA,
         host,
@@ -144,8 +151,8 @@ pub(super) fn keep(
         reboot_needed: look.reboot_needed,
         probes: &job.plan.probes,
         replays: replayer.seen(job.digest, job.fence),
-        why: if job.stage == Stage::Proven { Vec::new() } else { replayer.why(job.digest, job.fence) },
-        deeds: Place::outcomes_in(Path::new(crate::hand::place::DIRECTORY), job.digest, job.fence),
+        why,
+        deeds,
     };
     let failed = |reason: String| {
         Problem::new("keep what was seen of", format!("plan {}", job.plan.id), reason)

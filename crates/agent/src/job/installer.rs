@@ -6,6 +6,7 @@ use super::sight::{Job, Look, Sight};
 use super::source::Source;
 use crate::hand::deed::{Outcome, brought, unfinished};
 use crate::hand::driver::{Driver, is_for_this_host};
+use crate::hand::fit::asked;
 use crate::hand::order::{Ask, Deed, Given, Line, Order, Reply};
 use crate::hand::place::{DIRECTORY, Place, SOCKET};
 use crate::hand::units::DeedSight;
@@ -14,7 +15,7 @@ use crate::settings::{HandKind, Settings};
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
-use rollout::converge::{Act, Duty};
+use rollout::converge::{Act, Duty, Fitness};
 use rollout::order::Stage;
 use rollout::plan::Digest;
 use std::collections::BTreeMap;
@@ -233,6 +234,11 @@ impl Hand for Installer {
         let outcomes: Vec<Outcome> =
             history.iter().filter(|outcome| outcome.fence == job.fence).cloned().collect();
         self.take_told(&outcomes);
+        let fitness = match asked(&outcomes) {
+            None => Fitness::Unknown,
+            Some(asked) if asked.unfit.is_none() => Fitness::Fits,
+            Some(_) => Fitness::Unfit,
+        };
         self.watch(job, outcomes);
         let mut look = self.sight.look(job, now)?;
         for package in look.packages.iter_mut().filter(|package| unfinished.contains(&package.name)) {
@@ -242,7 +248,7 @@ impl Hand for Installer {
         let is_brought =
             |package: &Package| brought.contains(&(package.name.as_str(), package.arch.as_str()));
         let leftover = look.packages.iter().any(is_brought);
-        let look = self.with_owed(Look { working, leftover, ..look });
+        let look = self.with_owed(Look { fitness, working, leftover, ..look });
         self.last = (!job.stage.is_past_return()).then(|| (key, look.clone()));
         Ok(look)
     }

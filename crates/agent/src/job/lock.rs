@@ -18,7 +18,7 @@ const PACMAN_LOCK: &str = "/var/lib/pacman/db.lck";
 pub(crate) const PACMANS: [&str; 3] = ["pacman", "pamac-daemon", "packagekitd"];
 
 /// The program that holds one of the locks: `apt-get (4711)`.
-pub(super) fn holder(root: &Root, proc: &Path) -> Option<String> {
+pub(crate) fn holder(root: &Root, proc: &Path) -> Option<String> {
     let held = std::fs::read_to_string(proc.join("locks")).unwrap_or_default();
     let locks = LOCKS.iter().filter_map(|path| root.identity_of(path).ok());
     let found = locks.filter_map(|lock| {

@@ -25,7 +25,7 @@ pub(crate) use journal::mend as mend_journal;
 pub use receipts::{JobStatus, Receipt};
 pub(crate) use source::Source;
 
-pub(crate) use lock::PACMANS;
+pub(crate) use lock::{PACMANS, holder as lock_holder};
 
 use crate::hand::driver::driver;
 use crate::identity::Identity;

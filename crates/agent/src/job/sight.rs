@@ -11,7 +11,7 @@ use advisory::Problem;
 use exposure::inventory::{Gap, Package, PackageState, Part, Process};
 use exposure::selector::release_word;
 use jiff::Timestamp;
-use rollout::converge::{Before, Duty, Observation, Seen};
+use rollout::converge::{Before, Duty, Fitness, Observation, Seen};
 use rollout::order::{Direction, Stage};
 use rollout::plan::{Digest, File, HostClass, Plan};
 use sha2::{Digest as _, Sha256};
@@ -57,6 +57,7 @@ pub(crate) struct Look {
     pub(crate) packages: Vec<Package>,
     pub(crate) fetched: bool,
     pub(crate) kept: bool,
+    pub(crate) fitness: Fitness,
     pub(crate) working: bool,
     pub(crate) locked_by: Option<String>,
     pub(crate) disk_free_bytes: u64,
@@ -103,6 +104,7 @@ impl Look {
             packages,
             fetched: self.fetched,
             kept: self.kept,
+            fitness: self.fitness,
             working: self.working,
             locked_by: self.locked_by.as_deref(),
             disk_free_bytes: self.disk_free_bytes,
@@ -164,6 +166,7 @@ impl Sight {
             packages: Vec::new(),
             fetched: false,
             kept: false,
+            fitness: Fitness::Unasked,
             working: false,
             locked_by: None,
             disk_free_bytes: 0,

@@ -34,7 +34,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Summary, String> {
     let mut reader = Reader::from_str(text);
     let mut summary = Summary::default();
     // Which list a package stands in; whether what follows is a message that matters.
-    let (mut list, mut message) = (String::new(), None::<String>);
+    let (mut list, mut message, mut is_asking) = (String::new(), None::<String>, false);
     loop {
         let event = reader.read_event().map_err(|error| format!("its answer cannot be read: {error}"))?;
         match event {
@@ -44,6 +44,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Summary, String> {
                     let matters = matches!(attribute(&tag, "type").as_str(), "warning" | "error");
                     message = matters.then(String::new);
                 }
+                "prompt" => is_asking = true,
+                // What it would have a person decide: the problem, and then ways out of it, which nobody takes here.
+                "description" if is_asking => message = Some(String::new()),
                 "solvable" if attribute(&tag, "type") == "package" => summary.take(&list, &tag),
                 "update" if attribute(&tag, "kind") == "package" => summary.take("to-upgrade", &tag),
                 "source" => {
@@ -66,6 +69,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Summary, String> {
                 if !said.is_empty() {
                     summary.said.push(said);
                 }
+            }
+            Event::End(tag) if tag.local_name().as_ref() == "prompt" => is_asking = false,
+            Event::End(tag) if tag.local_name().as_ref() == "description" && is_asking => {
+                let asked = message.take().unwrap_or_default();
+                let problems = asked.lines().map(str::trim).filter(|line| line.starts_with("Problem:"));
+                summary.said.extend(problems.map(str::to_owned));
             }
             Event::Eof => return Ok(summary),
             Event::End(_)
@@ -151,5 +160,19 @@ mod tests {
             (step.from.as_deref(), step.version.as_str(), step.repository.as_str()),
             (Some("1-1"), "2-1", "bed")
         );
+    }
+
+    #[test]
+    fn a_problem_that_it_would_have_a_person_decide_is_said_and_ways_out_of_it_are_not() {
+        let asked = br#"<stream><prompt id="1">
+<description>Problem: bed-fence-1-1.noarch conflicts with bed-lamp = 1.0-2 provided by bed-lamp-1.0-2.noarch
+ Solution 1: deinstallation of bed-fence-1-1.noarch
+ Solution 2: do not install bed-lamp-1.0-2.noarch
+</description><text>Choose from above solutions by number or cancel</text>
+<option value="1" desc="Choose solution 1"/></prompt></stream>"#;
+        let summary = parse(asked).unwrap();
+        let problem =
+            "Problem: bed-fence-1-1.noarch conflicts with bed-lamp = 1.0-2 provided by bed-lamp-1.0-2.noarch";
+        assert_eq!((summary.is_told, summary.said), (false, vec![problem.to_owned()]));
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn status(rollout: &Rollout, now: Timestamp, look: Look) -> String {
         }
     }
     if !rollout.failures.is_empty() {
-        out.push_str("\nwhy hosts failed\n");
+        out.push_str("\nwhy hosts failed or skipped it\n");
         for failure in &rollout.failures {
             let name = if failure.name.is_empty() { &failure.host } else { &failure.name };
             for why in &failure.why {

@@ -27,6 +27,8 @@ pub struct Observation<'a> {
     pub fetched: bool,
     /// All files of the old versions do.
     pub kept: bool,
+    /// Whether they can be installed as the plan says, by what the package manager said in this job.
+    pub fitness: super::Fitness,
     /// A fetch, a transaction of the package manager, a restart or a reboot is under way.
     pub working: bool,
     /// Who else holds the package manager's lock.

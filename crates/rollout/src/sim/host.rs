@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::fleet::PACKAGES;
-use crate::converge::{Before, Duty, Journal, Local, Memory, Observation, Seen};
+use crate::converge::{Before, Duty, Fitness, Journal, Local, Memory, Observation, Seen, Work};
 use crate::plan::{HostId, after};
 use crate::window::Calendar;
 use jiff::{SignedDuration, Timestamp};
@@ -52,6 +52,10 @@ pub struct Nature {
     pub full_disk: bool,
     /// The service that attempts are replayed to answers nobody.
     pub mute: bool,
+    /// Its package manager would do other than the plan says.
+    pub unfit: bool,
+    /// It cannot be asked what it would do, so many times.
+    pub unasked: u32,
 }
 
 /// What is under way on a machine.
@@ -92,6 +96,8 @@ pub struct Host {
     pub packages: [Version; 2],
     /// On disk: the files.
     pub fetched: bool,
+    /// On disk: the job in which its package manager said what it would do, and whether the plan fits.
+    pub fits: Option<(Work, bool)>,
 
     /// Powered and booted.
     pub up: bool,
@@ -143,6 +149,7 @@ impl Host {
             journal: Journal::default(),
             packages: [Version::Old; 2],
             fetched: false,
+            fits: None,
             up: true,
             dead: false,
             turned_ms: 0,
@@ -219,6 +226,7 @@ impl Host {
             packages,
             fetched: self.fetched,
             kept: self.fetched,
+            fitness: self.fitness(),
             working: self.busy.is_some(),
             locked_by: (now_ms < self.locked_until_ms).then_some("unattended-upgrades"),
             disk_free_bytes: if self.nature.full_disk { 0 } else { 1 << 40 },
@@ -234,6 +242,15 @@ impl Host {
         }
     }
 
+    /// What its package manager said in the job at hand.
+    fn fitness(&self) -> Fitness {
+        match self.fits {
+            Some((work, true)) if self.journal.work == Some(work) => Fitness::Fits,
+            Some((work, false)) if self.journal.work == Some(work) => Fitness::Unfit,
+            Some(_) | None => Fitness::Unknown,
+        }
+    }
+
     /// What its owner allows.
     pub fn local(&self) -> Local {
         let (excluded, commands) = Default::default();
@@ -246,7 +263,15 @@ impl Host {
         let set = |host: &mut Self, version: Version| host.packages[..packages].fill(version);
         match busy {
             Busy::Fetch if self.nature.fetch_fails > 0 => self.nature.fetch_fails -= 1,
-            Busy::Fetch => self.fetched = true,
+            Busy::Fetch => {
+                self.fetched = true;
+                if self.nature.unasked > 0 {
+                    self.nature.unasked -= 1;
+                } else {
+                    self.fits = self.journal.work.map(|work| (work, !self.nature.unfit));
+                }
+            }
+            Busy::Apply if self.nature.unfit => {}
             Busy::Apply if self.nature.apply_fails > 0 => self.nature.apply_fails -= 1,
             Busy::Apply if self.nature.apply_halves > 0 => {
                 self.nature.apply_halves -= 1;

@@ -31,7 +31,7 @@ pub struct Oath {
     pub opened: u32,
 }
 
-/// The four zeros, and that nothing else is installed.
+/// The four zeros, that nothing else is installed, and that nobody begins what the package manager would not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// More hosts under change, away or failed than may be.
@@ -44,6 +44,8 @@ pub enum Kind {
     Silence,
     /// Something was installed that no signed plan names.
     Unsigned,
+    /// A host began a plan that does not fit it.
+    Unfit,
 }
 
 impl Oath {
@@ -68,6 +70,9 @@ impl World {
             self.oath.breaks(Kind::Unsigned, || format!("host {number} begins plan {}", work.plan));
             return;
         };
+        if work.direction == Direction::Forward && host.nature.unfit {
+            self.oath.breaks(Kind::Unfit, || format!("host {number} begins, and the plan does not fit it"));
+        }
         let place = sealed.plan.place(host.id);
         let wave = place.map_or(sealed.plan.waves.len() - 1, |place| place.wave);
         if place.is_none() && sealed.plan.late().is_none() {

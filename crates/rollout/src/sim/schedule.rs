@@ -225,6 +225,8 @@ fn draw(seed: u64) -> World {
             nature.never = chance.permille(100);
             nature.keeps_stale = chance.permille(100);
             nature.full_disk = chance.permille(100);
+            nature.unfit = chance.permille(200);
+            nature.unasked = u32::try_from(chance.below(7)).expect("small");
             if nature.drifted {
                 host.packages[0] = super::host::Version::Third;
             }

@@ -5,7 +5,8 @@
 //! plan waves 1,4 proven 80 …     the plan: waves, proven, bad, skipped, at-once, away, late, windows, reboot, rollback,
 //!                                deadline, silence, lease, clearance, soak-host (seconds)
 //! host 3 unhealthy               what is wrong with a machine: unhealthy, reboots, bricks, drifted, held, never,
-//!                                keeps-stale, full-disk, mute, halves N, fails N, fetch-fails N, no-repair, no-revert
+//!                                keeps-stale, full-disk, mute, unfit, halves N, fails N, fetch-fails N, unasked N, no-repair,
+//!                                no-revert
 //! start                          a person starts the plan; `start 2` the second
 //! run 10m                        time passes: s, m, h, d
 //! part 3 20m                     no message to or from a machine
@@ -212,10 +213,13 @@ fn flawed(world: &mut World, at: usize, words: &[&str]) -> Result<(), String> {
         ["keeps-stale"] => nature.keeps_stale = true,
         ["full-disk"] => nature.full_disk = true,
         ["mute"] => nature.mute = true,
+        ["unfit"] => nature.unfit = true,
+        ["fit"] => nature.unfit = false,
         ["no-repair"] => nature.repair_fails = true,
         ["no-revert"] => nature.revert_fails = true,
         ["halves", times] => nature.apply_halves = number(times)?,
         ["fails", times] => nature.apply_fails = number(times)?,
+        ["unasked", times] => nature.unasked = number(times)?,
         ["fetch-fails", times] => nature.fetch_fails = number(times)?,
         _ => return Err("no such flaw".to_owned()),
     }

@@ -144,7 +144,8 @@ pub fn next(
         let said = rehearsals.iter().enumerate().filter(|(number, _)| related(*number));
         let said: Vec<_> =
             said.filter_map(|(number, rehearsal)| Some((number, &rehearsal.answer.as_ref()?.1))).collect();
-        // The first that says exactly what would happen here; what stands in one host's way does in all that look like it.
+        // What was said by one that looks like it, or the first that says exactly what would happen here: another may have what this
+        // one said that it lacks. What stands in one host's way does in all that look like it.
         let fits = |(number, answer): &&(usize, &Rehearsed)| {
             if answer.blocks.is_empty() && !answer.changes.is_empty() {
                 machine.takes(&answer.changes)
@@ -152,7 +153,8 @@ pub fn next(
                 asked[*number] == Some(kind)
             }
         };
-        if let Some((number, _)) = said.iter().find(|one| fits(one)) {
+        let own = said.iter().find(|one| asked[one.0] == Some(kind) && fits(one));
+        if let Some((number, _)) = own.or_else(|| said.iter().find(|one| fits(one))) {
             for &at in members {
                 of_host[at] = Some(*number);
             }

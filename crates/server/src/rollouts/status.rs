@@ -53,7 +53,7 @@ pub struct Status {
     pub waves: Vec<WaveStatus>,
     /// Service groups that it counts in.
     pub services: Vec<ServiceStatus>,
-    /// Why hosts failed, as far as they said; the first five.
+    /// Why hosts failed or skipped it, as far as they said; the first five.
     pub failures: Vec<Failure>,
     /// Hosts in it.
     pub hosts: u32,

@@ -77,7 +77,7 @@ pub async fn put(
     Ok(true)
 }
 
-/// Why a host failed, in its own words.
+/// Why a host failed, or skipped the plan, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = RolloutFailure)]
 pub struct Failure {
@@ -89,7 +89,8 @@ pub struct Failure {
     pub why: Vec<String>,
 }
 
-/// Why hosts of a rollout failed on their last grants, as far as they said; the first `most` of them, or one host alone.
+/// Why hosts of a rollout failed on their last grants, or skipped it, as far as they said; the first `most` of them, those that failed
+/// before the others, or one host alone.
 pub async fn failures(
     store: &Store,
     plan: &str,
@@ -100,7 +101,8 @@ pub async fn failures(
         "SELECT e.host, COALESCE(h.name, ''), e.seen FROM evidence e \
          JOIN rollout_jobs j ON j.plan = e.plan AND j.host = e.host AND j.fence = e.fence \
          LEFT JOIN hosts h ON h.id = e.host \
-         WHERE e.plan = $1 AND j.counts = 'failed' AND ($2 = '' OR e.host = $2) ORDER BY e.at, e.host LIMIT $3",
+         WHERE e.plan = $1 AND j.counts IN ('failed', 'skipped') AND ($2 = '' OR e.host = $2) \
+         ORDER BY j.counts, e.at, e.host LIMIT $3",
     )
     .bind(plan.to_owned())
     .bind(host.unwrap_or_default().to_owned())

@@ -150,3 +150,22 @@ fn two_hosts_that_name_different_files_for_one_version_block_the_plan() {
     let Next::Blocked(blocks) = next(&said(other)) else { panic!("they disagree") };
     assert!(blocks[0].contains("host-1 and host-2 name different files for libssl3 3.0.15"), "{blocks:?}");
 }
+
+#[test]
+fn a_host_that_said_what_it_lacks_is_not_counted_with_those_that_have_it() {
+    let machines = [
+        machine("debian:12", &[("libssl3", "openssl", "3.0.11"), ("openssl-provider", "openssl", "3.0.15")]),
+        machine("debian:12", &[("libssl3", "openssl", "3.0.11")]),
+    ];
+    let hosts = [host(1, 0, "", None), host(2, 1, "", None), host(3, 1, "", None)];
+    let alone = changes(&[("libssl3", Some("3.0.11"), "3.0.15")]);
+    let both = changes(&[("libssl3", Some("3.0.11"), "3.0.15"), ("openssl-provider", None, "3.0.15")]);
+    let said = [rehearsed("a", 1, alone), rehearsed("b", 2, both)];
+    let Next::Known(known, of_host) =
+        classes::next(&hosts, &machines, &said, now(), SignedDuration::from_mins(10))
+    else {
+        panic!("all are known")
+    };
+    let classes: Vec<&str> = of_host.iter().map(|class| known[*class].name.as_str()).collect();
+    assert_eq!(classes, ["a", "b", "b"]);
+}

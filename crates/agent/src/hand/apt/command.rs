@@ -46,7 +46,8 @@ pub(super) fn download(names: &[String]) -> Program {
     apt_get().args(["download"]).args(NETWORK).arg("--").args(names.iter().cloned()).deadline(DOWNLOAD_WITHIN)
 }
 
-/// What installing these files would do.
+/// What installing these files would do. Nothing is fetched for it; told not to, apt would only say that something is missing, and
+/// not what.
 pub(super) fn simulate(staged: &Staged, way: Way) -> Program {
     installing(quiet(Program::new("apt-get")).arg("-s"), staged, way).deadline(LOOK_WITHIN)
 }
@@ -66,7 +67,9 @@ fn carrying_out(program: Program) -> Program {
 pub(super) fn install(staged: &Staged, way: Way) -> Program {
     let conffiles =
         CONFFILES.iter().flat_map(|option| ["-o".to_owned(), format!("Dpkg::Options::={option}")]);
-    installing(carrying_out(quiet(Program::new("apt-get"))).args(conffiles), staged, way)
+    // What is to be installed lies there, verified.
+    let program = carrying_out(quiet(Program::new("apt-get"))).arg("--no-download");
+    installing(program.args(conffiles), staged, way)
 }
 
 /// What removing these packages would do: what nobody needs any more besides is left alone.
@@ -103,8 +106,7 @@ fn installing(program: Program, staged: &Staged, way: Way) -> Program {
     program
         .arg("-o")
         .arg(format!("Dir::Cache::archives={}/", staged.directory().display()))
-        // What is to be installed lies there, verified.
-        .args(["-q", "install", "--no-download", "--no-remove", "--no-install-recommends"])
+        .args(["-q", "install", "--no-remove", "--no-install-recommends"])
         .args(more.iter().copied())
         .arg("--")
         .args(staged.files())
@@ -135,13 +137,13 @@ mod tests {
         );
         assert_eq!(
             line(install(&staged, Way::Forward)),
-            "apt-get -y -o APT::Status-Fd={log} -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 \
+            "apt-get -y -o APT::Status-Fd={log} -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 --no-download \
              -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Dir::Cache::archives=/p/ \
-             -q install --no-download --no-remove --no-install-recommends -- /p/a_1_all.deb"
+             -q install --no-remove --no-install-recommends -- /p/a_1_all.deb"
         );
         assert_eq!(
             line(simulate(&staged, Way::Back)),
-            "apt-get -s -o Dir::Cache::archives=/p/ -q install --no-download --no-remove --no-install-recommends \
+            "apt-get -s -o Dir::Cache::archives=/p/ -q install --no-remove --no-install-recommends \
              --allow-downgrades --allow-change-held-packages --reinstall -- /p/a_1_all.deb"
         );
         assert_eq!(

@@ -6,6 +6,7 @@ mod progress;
 mod transaction;
 
 use super::driver::{Driver, is_kept_by};
+use super::fit::Fit;
 use super::task::{Said, Task};
 use crate::observe::root::Root;
 use advisory::Problem;
@@ -32,6 +33,22 @@ impl Driver for Apt {
 
     fn fetch(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
         fetch::fetch(task, said)
+    }
+
+    fn would(&self, task: &Task<'_>, _said: &Said) -> Result<Fit, Problem> {
+        transaction::would(task)
+    }
+
+    fn rests_on(&self) -> &'static [&'static str] {
+        // What is installed, held and half done; what archives have; pins and every other setting.
+        &[
+            "/var/lib/dpkg/status",
+            "/var/lib/dpkg/updates",
+            "/var/lib/dpkg/arch",
+            "/var/lib/apt/extended_states",
+            "/var/lib/apt/lists",
+            "/etc/apt",
+        ]
     }
 
     fn apply(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {

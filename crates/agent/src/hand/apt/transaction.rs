@@ -4,6 +4,8 @@ use super::Apt;
 use super::command::{Way, configure, install, marks, remove, simulate, simulate_removal};
 use super::progress::Progress;
 use crate::apt::{cached_name, simulation};
+use crate::hand::fit::Fit;
+use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, find, is_of, tail};
 use crate::program::{Program, is_stopped};
 use advisory::Problem;
@@ -11,6 +13,9 @@ use exposure::inventory::{Package, PackageState};
 use rollout::plan::{Change, HostClass};
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// Lines of what stands in the way that are told.
+const NAMED_MAX: usize = 4;
 
 pub(super) fn apply(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
     is_up(task)?;
@@ -80,7 +85,88 @@ fn take_away(apt: &Apt, task: &Task<'_>, said: &mut Said) -> Result<(), Problem>
     task.take_away(apt, |package| apt_name(&package.name, &package.arch), would, remove, said)
 }
 
-/// Installs the files of these changes, if apt would do this and nothing else.
+/// What installing the new versions would do.
+pub(super) fn would(task: &Task<'_>) -> Result<Fit, Problem> {
+    let changes = task.differing()?;
+    if changes.is_empty() || is_half(task, &changes)? {
+        // What was interrupted is repaired, and apt is asked about that then.
+        return Ok(Fit::Fits);
+    }
+    says(task, Way::Forward, &changes, &stage(task, &changes)?)
+}
+
+/// Whether something of these was interrupted.
+fn is_half(task: &Task<'_>, changes: &[&Change]) -> Result<bool, Problem> {
+    let packages = task.installed()?;
+    let is_half = |change: &&Change| {
+        find(&packages, change).is_some_and(|found| found.state != PackageState::Installed)
+    };
+    Ok(changes.iter().any(is_half))
+}
+
+/// The files of these changes, laid out as apt's cache.
+fn stage(task: &Task<'_>, changes: &[&Change]) -> Result<Staged, Problem> {
+    // A version that an archive has as well apt would fetch again, whatever path it is given: what it takes for its cache
+    // has the files under apt's own names for them.
+    let staged = task.stage(changes, |change, version| cached_name(&change.name, version, &change.arch))?;
+    // apt wants it, also where nothing is downloaded.
+    std::fs::create_dir(staged.directory().join("partial")).map_err(|problem| {
+        task.order.refused(format!("no place for apt's cache: {problem}")).remedy("nothing was changed")
+    })?;
+    Ok(staged)
+}
+
+/// What apt says that it would do with them, held against the changes.
+fn says(task: &Task<'_>, way: Way, changes: &[&Change], staged: &Staged) -> Result<Fit, Problem> {
+    let unasked =
+        |reason: String| task.order.refused(reason).remedy("nothing was changed; it is asked again");
+    let looked = simulate(staged, way).run().map_err(|problem| unasked(problem.to_string()))?;
+    match looked.code {
+        Some(0) => {}
+        Some(_) => {
+            let mut said = in_the_way(&String::from_utf8_lossy(&looked.stdout));
+            said.push(looked.told());
+            return Ok(Fit::Unfit(format!("apt would not: {}", said.join("; "))));
+        }
+        None => return Err(unasked(format!("apt was asked what it would do: {}", looked.told()))),
+    }
+    let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
+    let is_meant = |step: &simulation::Step| {
+        let to = step.to.as_deref();
+        to.is_some()
+            && changes.iter().any(|change| {
+                change.name == step.name && change.arch == step.arch && task.version(change) == to
+            })
+    };
+    if let Some(line) = would.unread.first() {
+        return Ok(Fit::Unfit(format!("apt says what cannot be read here: {line}")));
+    }
+    let Some(step) = would.steps.iter().find(|step| !is_meant(step)) else { return Ok(Fit::Fits) };
+    let what = match &step.to {
+        Some(version) => format!("install {} {version}", step.name),
+        None => format!("remove {}", step.name),
+    };
+    Ok(Fit::Unfit(format!("apt would {what}, which the plan does not say")))
+}
+
+/// What apt names of what it lacks, or would have to remove; its last words are the same for all of these.
+fn in_the_way(said: &str) -> Vec<String> {
+    let (mut found, mut section) = (Vec::new(), None);
+    for line in said.lines() {
+        let words = line.trim();
+        if !line.starts_with(' ') {
+            section =
+                ["have unmet dependencies:", "will be REMOVED:"].into_iter().find(|end| words.ends_with(end));
+        } else if let Some(section) = section.filter(|_| found.len() < NAMED_MAX) {
+            let is_removal = section.ends_with("REMOVED:");
+            found.push(if is_removal { format!("it would remove {words}") } else { words.to_owned() });
+        }
+    }
+    found
+}
+
+/// Installs the files of these changes; on any other way than forward, and where something was interrupted, only if apt would do
+/// this and nothing else.
 fn installs(
     apt: &Apt,
     task: &Task<'_>,
@@ -91,35 +177,10 @@ fn installs(
     if changes.is_empty() {
         return Ok(());
     }
-    // A version that an archive has as well apt would fetch again, whatever path it is given: what it takes for its cache
-    // has the files under apt's own names for them.
-    let staged = task.stage(changes, |change, version| cached_name(&change.name, version, &change.arch))?;
-    // apt wants it, also where nothing is downloaded.
-    std::fs::create_dir(staged.directory().join("partial")).map_err(|problem| {
-        task.order.refused(format!("no place for apt's cache: {problem}")).remedy("nothing was changed")
-    })?;
-    let looked = simulate(&staged, way).run_ok().map_err(|problem| {
-        task.order
-            .refused(format!("apt would not: {problem}"))
-            .remedy("nothing was changed; see what stands in the way")
-    })?;
-    let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
-    let is_meant = |step: &simulation::Step| {
-        let to = step.to.as_deref();
-        to.is_some()
-            && changes.iter().any(|change| {
-                change.name == step.name && change.arch == step.arch && task.version(change) == to
-            })
-    };
-    if let Some(line) = would.unread.first() {
-        return Err(task.order.refused(format!("apt says what cannot be read here: {line}")));
-    }
-    if let Some(step) = would.steps.iter().find(|step| !is_meant(step)) {
-        let what = match &step.to {
-            Some(version) => format!("install {} {version}", step.name),
-            None => format!("remove {}", step.name),
-        };
-        return Err(task.order.refused(format!("apt would {what}, which the plan does not say")));
+    let staged = stage(task, changes)?;
+    // Forward it was asked before, by `would`.
+    if way != Way::Forward || is_half(task, changes)? {
+        says(task, way, changes, &staged)?.or_refuse(task.order)?;
     }
     let automatic = automatic(changes);
     let done = task.through(apt, &install(&staged, way), said);
@@ -200,4 +261,19 @@ pub(super) fn conffiles(class: &HostClass) -> Vec<String> {
             .find(|beside| Path::new(beside).exists())
     };
     paths.filter_map(beside).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_is_named_and_not_only_that_something_does() {
+        let lacks = "Reading package lists...\nThe following packages have unmet dependencies:\n \
+                     bed-vine : Depends: bed-trellis but it is not installable\nE: told elsewhere\n";
+        assert_eq!(in_the_way(lacks), ["bed-vine : Depends: bed-trellis but it is not installable"]);
+        let removes = "The following packages will be REMOVED:\n  bed-fence bed-gate\nThe following packages will be upgraded:\n  \
+                       bed-lamp\n1 upgraded\n";
+        assert_eq!(in_the_way(removes), ["it would remove bed-fence bed-gate"]);
+    }
 }

@@ -1,7 +1,7 @@
 //! dnf's library: what it says about files, and what it fetches. No repository is asked where files are at hand.
 
 use crate::dnf::interpreter;
-use crate::hand::rpm::transaction::{Exact, Would};
+use crate::hand::rpm::transaction::{Answer, Exact, Would};
 use crate::program::Program;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,8 +18,8 @@ const LOOK_WITHIN: Duration = Duration::from_secs(180);
 /// 2 GiB at 1 MiB/s.
 const FETCH_WITHIN: Duration = Duration::from_secs(2_048);
 
-/// What installing these files would do; dnf's own words where it refuses.
-pub(super) fn would(files: &[PathBuf], is_back: bool) -> Result<Would, String> {
+/// What dnf says to installing these files.
+pub(super) fn says(files: &[PathBuf], is_back: bool) -> Result<Answer, String> {
     #[derive(Serialize)]
     struct Question<'a> {
         files: &'a [PathBuf],
@@ -27,14 +27,14 @@ pub(super) fn would(files: &[PathBuf], is_back: bool) -> Result<Would, String> {
     }
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Answer {
+    enum Said {
         Refused { error: String },
         Would(Would),
     }
-    match ask(LOOK, &Question { files, back: is_back }, LOOK_WITHIN)? {
-        Answer::Would(would) => Ok(would),
-        Answer::Refused { error } => Err(error.split_whitespace().collect::<Vec<_>>().join(" ")),
-    }
+    Ok(match ask(LOOK, &Question { files, back: is_back }, LOOK_WITHIN)? {
+        Said::Would(would) => Answer::Would(would),
+        Said::Refused { error } => Answer::Refuses(error.split_whitespace().collect::<Vec<_>>().join(" ")),
+    })
 }
 
 /// Fetches files into a directory; gives what could not be had, in words.

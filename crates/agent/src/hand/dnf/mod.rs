@@ -6,6 +6,7 @@ mod library;
 mod transaction;
 
 use super::driver::{Driver, is_kept_by};
+use super::fit::Fit;
 use super::rpm;
 use super::task::{Said, Task};
 use crate::observe::is_zypps;
@@ -38,6 +39,14 @@ impl Driver for Dnf {
 
     fn fetch(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
         fetch::fetch(task, said)
+    }
+
+    fn would(&self, task: &Task<'_>, said: &Said) -> Result<Fit, Problem> {
+        rpm::transaction::would(self, task, said)
+    }
+
+    fn rests_on(&self) -> &'static [&'static str] {
+        const { &[rpm::transaction::RESTS_ON[0], rpm::transaction::RESTS_ON[1], "/etc/dnf"] }
     }
 
     fn apply(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {

@@ -1,7 +1,7 @@
 //! dnf above rpm: its command line, and what it says. Seen with dnf 4.14.
 
 use super::{Dnf, library};
-use crate::hand::rpm::transaction::{Resolver, Would, installs};
+use crate::hand::rpm::transaction::{Answer, Resolver, installs};
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, tail};
 use crate::hand::units::is_up;
@@ -26,8 +26,8 @@ impl Resolver for Dnf {
         200
     }
 
-    fn would(&self, staged: &Staged, is_back: bool) -> Result<Would, String> {
-        library::would(&staged.files(), is_back)
+    fn says(&self, staged: &Staged, is_back: bool) -> Result<Answer, String> {
+        library::says(&staged.files(), is_back)
     }
 
     fn install(&self, staged: &Staged, is_back: bool) -> Program {

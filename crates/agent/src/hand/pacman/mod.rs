@@ -5,8 +5,9 @@ mod fetch;
 mod transaction;
 
 use super::driver::{Driver, is_kept_by};
+use super::fit::Fit;
 use super::task::{Said, Task, tail};
-use crate::observe::pacman::{LOCAL, fields};
+use crate::observe::pacman::{CONFIG, LOCAL, fields};
 use crate::observe::root::Root;
 use crate::program::find;
 use advisory::Problem;
@@ -37,6 +38,14 @@ impl Driver for Pacman {
 
     fn fetch(&self, task: &Task<'_>, _said: &mut Said) -> Result<(), Problem> {
         fetch::fetch(task)
+    }
+
+    fn would(&self, task: &Task<'_>, said: &Said) -> Result<Fit, Problem> {
+        transaction::would(task, said)
+    }
+
+    fn rests_on(&self) -> &'static [&'static str] {
+        const { &[LOCAL, CONFIG, "/etc/pacman.d"] }
     }
 
     fn apply(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {

@@ -2,6 +2,7 @@
 //! a script failed, only what pacman says tells.
 
 use super::Pacman;
+use crate::hand::fit::Fit;
 use crate::hand::named::named;
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, find, since};
@@ -11,7 +12,7 @@ use crate::program::{Program, is_stopped};
 use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use rollout::plan::Change;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ const OTHERS_WITHIN: Duration = Duration::from_secs(600);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_secs(3);
 const LOOK_WITHIN: Duration = Duration::from_secs(120);
+/// Lines of what would be broken that are told.
+const NAMED_MAX: usize = 4;
 /// What it says of each package as its turn comes.
 const STEPS: [&str; 4] = ["installing ", "upgrading ", "downgrading ", "reinstalling "];
 /// What it says where a script failed, be it a package's or a hook.
@@ -72,21 +75,37 @@ fn take_away(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Pr
     task.take_away(pacman, |package| package.name.clone(), would, |names| remove("--quiet", names), said)
 }
 
-/// Installs what is not as wanted, if pacman would do this and nothing else.
+/// What installing the new versions would do.
+pub(super) fn would(task: &Task<'_>, said: &Said) -> Result<Fit, Problem> {
+    let changes = task.open(said)?;
+    if changes.is_empty() || is_half(task, &changes, said)? {
+        // What was interrupted is repaired, and pacman is asked about that then.
+        return Ok(Fit::Fits);
+    }
+    says(task, &changes, &stage(task, &changes)?, Files::Respected)
+}
+
+/// Installs what is not as wanted; on the way back, and where something was interrupted, only if pacman would do this and nothing
+/// else.
 pub(super) fn installs(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
     let changes = task.open(said)?;
     if changes.is_empty() {
         return Ok(());
     }
+    if is_half(task, &changes, said)? {
+        return repair(pacman, task, said);
+    }
+    install(pacman, task, &changes, Files::Respected, said)
+}
+
+/// Whether something of these was interrupted.
+fn is_half(task: &Task<'_>, changes: &[&Change], said: &Said) -> Result<bool, Problem> {
     let packages = named(task.class, task.installed()?);
     let is_half = |change: &&Change| {
         said.unfinished.contains(&change.name)
             || find(&packages, change).is_some_and(|found| found.state != PackageState::Installed)
     };
-    if changes.iter().any(is_half) {
-        return repair(pacman, task, said);
-    }
-    install(pacman, task, &changes, Files::Respected, said)
+    Ok(changes.iter().any(is_half))
 }
 
 fn install(
@@ -99,22 +118,10 @@ fn install(
     if changes.is_empty() {
         return Ok(());
     }
-    let refused =
-        |reason: String| task.order.refused(reason).remedy("nothing was changed; see what stands in the way");
-    // How it is packed pacman reads from its content.
-    let name =
-        |change: &Change, version: &str| format!("{}-{version}-{}.pkg.tar.zst", change.name, change.arch);
-    let staged = task.stage(changes, name)?;
-    let config = staged.directory().join("pacman.conf");
-    let written = std::fs::read(CONFIG).and_then(|text| std::fs::write(&config, without_repositories(&text)));
-    written.map_err(|problem| refused(format!("no settings for pacman: {problem}")))?;
-    let would = would(&staged, files).map_err(refused)?;
-    let meant: BTreeMap<&str, &str> =
-        changes.iter().filter_map(|change| Some((change.name.as_str(), task.version(change)?))).collect();
-    if let Some((name, version)) =
-        would.iter().find(|(name, version)| meant.get(name.as_str()) != Some(&version.as_str()))
-    {
-        return Err(refused(format!("pacman would install {name} {version}, which the plan does not say")));
+    let staged = stage(task, changes)?;
+    // Forward it was asked before, by `would`.
+    if task.is_back || files == Files::Overwritten {
+        says(task, changes, &staged, files)?.or_refuse(task.order)?;
     }
     await_others(task)?;
     let log = task.place.log(task.order);
@@ -131,7 +138,9 @@ fn install(
     }
     for failed in failed_scripts(&since(&log, before)) {
         match failed {
-            Some(name) if meant.contains_key(name.as_str()) => _ = said.unfinished.insert(name),
+            Some(name) if changes.iter().any(|change| change.name == name) => {
+                said.unfinished.insert(name);
+            }
             Some(name) => said.told.push(format!("a script of {name} failed")),
             None => said.told.push("a hook of pacman's failed".to_owned()),
         }
@@ -146,11 +155,51 @@ fn install(
     Ok(())
 }
 
-/// Versions that installing these files would install, by name.
-fn would(staged: &Staged, files: Files) -> Result<BTreeMap<String, String>, String> {
+/// The files of these changes, and settings for pacman beside them.
+fn stage(task: &Task<'_>, changes: &[&Change]) -> Result<Staged, Problem> {
+    // How it is packed pacman reads from its content.
+    let name =
+        |change: &Change, version: &str| format!("{}-{version}-{}.pkg.tar.zst", change.name, change.arch);
+    let staged = task.stage(changes, name)?;
+    let config = staged.directory().join("pacman.conf");
+    let written = std::fs::read(CONFIG).and_then(|text| std::fs::write(&config, without_repositories(&text)));
+    written.map_err(|problem| {
+        task.order.refused(format!("no settings for pacman: {problem}")).remedy("nothing was changed")
+    })?;
+    Ok(staged)
+}
+
+/// What pacman says that it would do with them, held against the changes. What they lack or would break it tells; of conflicts, and of
+/// files of others in their place, only when it installs.
+fn says(task: &Task<'_>, changes: &[&Change], staged: &Staged, files: Files) -> Result<Fit, Problem> {
+    let unasked =
+        |reason: String| task.order.refused(reason).remedy("nothing was changed; it is asked again");
     let program = command(staged, files).args(["--print", "--print-format", FORMAT]).deadline(LOOK_WITHIN);
-    let output = program.run_ok().map_err(|problem| format!("pacman would not: {problem}"))?;
-    Ok(printed(&output.stdout))
+    let looked = program.run().map_err(|problem| unasked(problem.to_string()))?;
+    match looked.code {
+        Some(0) => {}
+        Some(_) => {
+            let mut said = broken(&String::from_utf8_lossy(&looked.stdout));
+            said.push(looked.told());
+            return Ok(Fit::Unfit(format!("pacman would not: {}", said.join("; "))));
+        }
+        None => return Err(unasked(format!("pacman was asked what it would do: {}", looked.told()))),
+    }
+    let is_meant = |name: &String, version: &String| {
+        changes.iter().any(|change| change.name == *name && task.version(change) == Some(version))
+    };
+    let would = printed(&looked.stdout);
+    Ok(match would.iter().find(|(name, version)| !is_meant(name, version)) {
+        Some((name, version)) => {
+            Fit::Unfit(format!("pacman would install {name} {version}, which the plan does not say"))
+        }
+        None => Fit::Fits,
+    })
+}
+
+/// What pacman names of what would be broken: `:: installing bed-lamp (1.0-2) breaks dependency ...`.
+fn broken(said: &str) -> Vec<String> {
+    said.lines().filter_map(|line| line.strip_prefix(":: ")).take(NAMED_MAX).map(str::to_owned).collect()
 }
 
 fn command(staged: &Staged, files: Files) -> Program {

@@ -3,6 +3,7 @@
 
 use super::{again, exact, file_name, is_clean, through};
 use crate::hand::driver::Driver;
+use crate::hand::fit::Fit;
 use crate::hand::named::lies_beside;
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task};
@@ -36,13 +37,25 @@ pub(in crate::hand) struct Would {
     pub(in crate::hand) removes: Vec<Exact>,
 }
 
+/// What a resolver says to files that it is to install.
+#[derive(Debug)]
+pub(in crate::hand) enum Answer {
+    /// It would do this.
+    Would(Would),
+    /// It would not, in its own words.
+    Refuses(String),
+}
+
+/// What rpm and its resolvers' answers rest on: what is installed, wherever the distribution keeps it; settings.
+pub(in crate::hand) const RESTS_ON: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
+
 /// What resolves dependencies above rpm.
 pub(in crate::hand) trait Resolver: Driver {
     /// Its exit code where another program holds its lock.
     fn locked(&self) -> i32;
 
-    /// What installing these files would do; its own words where it refuses.
-    fn would(&self, staged: &Staged, is_back: bool) -> Result<Would, String>;
+    /// What it says to installing these files. Errors, in words, where it cannot be asked.
+    fn says(&self, staged: &Staged, is_back: bool) -> Result<Answer, String>;
 
     /// Installs these files, from here, with every repository out of reach.
     fn install(&self, staged: &Staged, is_back: bool) -> Program;
@@ -91,7 +104,38 @@ fn take_away(resolver: &dyn Resolver, task: &Task<'_>, said: &mut Said) -> Resul
     task.take_away(resolver, name, would, |names| remove(&[], names), said)
 }
 
-/// Installs what is not as wanted, if the resolver would do this and nothing else.
+/// What installing the new versions would do.
+pub(in crate::hand) fn would(resolver: &dyn Resolver, task: &Task<'_>, said: &Said) -> Result<Fit, Problem> {
+    let changes = task.open(said)?;
+    if changes.is_empty() || !is_clean(task, &changes, said)? {
+        // Nothing is to be resolved: rpm itself makes whole what was interrupted.
+        return Ok(Fit::Fits);
+    }
+    says(resolver, task, &changes, &task.stage(&changes, file_name)?)
+}
+
+/// What the resolver says that it would do with the files of these changes, held against them.
+fn says(
+    resolver: &dyn Resolver,
+    task: &Task<'_>,
+    changes: &[&Change],
+    staged: &Staged,
+) -> Result<Fit, Problem> {
+    let name = resolver.name();
+    let answer = resolver.says(staged, task.is_back).map_err(|reason| {
+        let reason = format!("{name} was asked what it would do: {reason}");
+        task.order.refused(reason).remedy("nothing was changed; it is asked again")
+    })?;
+    Ok(match answer {
+        Answer::Refuses(reason) => Fit::Unfit(format!("{name} would not: {reason}")),
+        Answer::Would(would) => match not_meant(task, changes, &would) {
+            Some(what) => Fit::Unfit(format!("{name} would {what}, which the plan does not say")),
+            None => Fit::Fits,
+        },
+    })
+}
+
+/// Installs what is not as wanted; on the way back only if the resolver would do this and nothing else.
 pub(in crate::hand) fn installs(
     resolver: &dyn Resolver,
     task: &Task<'_>,
@@ -105,14 +149,8 @@ pub(in crate::hand) fn installs(
         return by_rpm(resolver, task, &changes, said);
     }
     let staged = task.stage(&changes, file_name)?;
-    let name = resolver.name();
-    let refused =
-        |reason: String| task.order.refused(reason).remedy("nothing was changed; see what stands in the way");
-    let would = resolver
-        .would(&staged, task.is_back)
-        .map_err(|reason| refused(format!("{name} would not: {reason}")))?;
-    if let Some(what) = not_meant(task, &changes, &would) {
-        return Err(refused(format!("{name} would {what}, which the plan does not say")));
+    if task.is_back {
+        says(resolver, task, &changes, &staged)?.or_refuse(task.order)?;
     }
     let install = resolver.install(&staged, task.is_back);
     let end = Instant::now() + OTHERS_WITHIN;

@@ -4,8 +4,9 @@
 mod fetch;
 
 use super::driver::{Driver, is_kept_by};
+use super::fit::Fit;
 use super::rpm;
-use super::rpm::transaction::{Exact, Resolver, Would, installs, repair, revert};
+use super::rpm::transaction::{Answer, Exact, Resolver, Would, installs, repair, revert};
 use super::staged::Staged;
 use super::task::{Said, Task, tail};
 use crate::observe::is_zypps;
@@ -18,8 +19,10 @@ use rollout::plan::HostClass;
 use std::path::Path;
 use std::time::Duration;
 
-/// It loads rpm's database, and some files.
+/// It loads rpm's database, and some files, when others have let go of its lock.
 const LOOK_WITHIN: Duration = Duration::from_secs(180);
+/// Seconds that zypper itself waits for another's lock when it is asked, five times: ten minutes, as everywhere.
+const LOCK_SECONDS: &str = "120";
 
 /// The driver.
 #[derive(Debug)]
@@ -44,6 +47,14 @@ impl Driver for Zypper {
 
     fn fetch(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
         fetch::fetch(task, said)
+    }
+
+    fn would(&self, task: &Task<'_>, said: &Said) -> Result<Fit, Problem> {
+        rpm::transaction::would(self, task, said)
+    }
+
+    fn rests_on(&self) -> &'static [&'static str] {
+        const { &[rpm::transaction::RESTS_ON[0], rpm::transaction::RESTS_ON[1], "/etc/zypp"] }
     }
 
     fn apply(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
@@ -76,9 +87,10 @@ impl Resolver for Zypper {
         7
     }
 
-    fn would(&self, staged: &Staged, is_back: bool) -> Result<Would, String> {
+    fn says(&self, staged: &Staged, is_back: bool) -> Result<Answer, String> {
         let output = zypper(staged, &["--xmlout"])
             .args(["install", "--dry-run"])
+            .env("ZYPP_LOCK_TIMEOUT", LOCK_SECONDS)
             .args(options(is_back))
             .args(staged.files())
             .deadline(LOOK_WITHIN)
@@ -87,13 +99,15 @@ impl Resolver for Zypper {
         let summary = summary::parse(&output.stdout)?;
         if !summary.is_told {
             let said = if summary.said.is_empty() { output.told() } else { summary.said.join("; ") };
-            return Err(said);
+            // Whoever is locked out, or was killed, has not said that it would not.
+            let is_said = output.code.is_some_and(|code| code != self.locked());
+            return if is_said { Ok(Answer::Refuses(said)) } else { Err(said) };
         }
         let exact = |step: Step| Exact { name: step.name, arch: step.arch, version: step.version };
-        Ok(Would {
+        Ok(Answer::Would(Would {
             installs: summary.installs.into_iter().map(exact).collect(),
             removes: summary.removes.into_iter().map(exact).collect(),
-        })
+        }))
     }
 
     fn install(&self, staged: &Staged, is_back: bool) -> Program {
