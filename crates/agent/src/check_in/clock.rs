@@ -13,7 +13,9 @@ impl Running<'_> {
         self.status.clock_ahead_seconds = ahead;
         if is_new {
             let problem = Problem::new("agree on the time with", self.identity.server.clone(), apart(ahead));
-            self.trouble(problem.remedy("windows, and what has expired, are judged by this host's clock: set it"));
+            self.trouble(
+                problem.remedy("windows, and what has expired, are judged by this host's clock: set it"),
+            );
         }
     }
 }

@@ -132,6 +132,7 @@ pub struct CheckIn {
     pub clock_ahead_seconds: i64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(seconds: &i64) -> bool {
     *seconds == 0
 }
