@@ -16,6 +16,7 @@ use exposure::inventory::{Package, PackageState};
 use jiff::Timestamp;
 use rollout::converge::{Act, Duty};
 use rollout::order::Stage;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -44,6 +45,8 @@ pub(super) struct Installer {
     well: Option<bool>,
     /// The host's owner has hooks that take it out of its service.
     has_hooks: bool,
+    /// A document that the other half needed could not be had, though the server may have it.
+    cut_off: Cell<bool>,
 }
 
 impl Installer {
@@ -61,7 +64,8 @@ impl Installer {
         let sight = Sight::new(root, &place.join(crate::state::PACKAGES), machine, group);
         let (kind, has_hooks) = (settings.agent.hand, !settings.hooks.drain.is_empty());
         let (deed, told, tells, watched, well) = (DeedSight::default(), None, None, None, None);
-        Ok(Self { kind, driver, sight, source, place, deed, told, tells, watched, well, has_hooks })
+        let cut_off = Cell::default();
+        Ok(Self { kind, driver, sight, source, place, deed, told, tells, watched, well, has_hooks, cut_off })
     }
 
     /// What a look tells of what was taken from the host, besides.
@@ -96,7 +100,10 @@ impl Installer {
                 Reply::Need { name, bytes_max } => match self.document(&name, bytes_max) {
                     Ok(bytes) => line.give(&bytes),
                     Err(problem) if problem.kind() == ErrorKind::NotFound => line.say(&Given::Absent),
-                    Err(problem) => line.say(&Given::Unknown(problem.to_string())),
+                    Err(problem) => {
+                        self.cut_off.set(true);
+                        line.say(&Given::Unknown(problem.to_string()))
+                    }
                 }
                 .map_err(failed)?,
                 Reply::Refused(problem) => return Err(problem),
@@ -211,7 +218,12 @@ impl Hand for Installer {
             word: job.word,
             clearance: job.clearance.map(str::to_owned),
         };
+        self.cut_off.set(false);
         self.ask(&Ask::Begin(order)).map(|_| ())
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.cut_off.get()
     }
 
     fn nonce(&mut self) -> Option<u64> {
