@@ -202,14 +202,15 @@ plan_made() {
   cli rollout plan "$@" > "$CENTRE/plan.txt" 2>&1 || fails "make a plan: $(cat "$CENTRE/plan.txt")"
   cli plan list --json | jq -r 'sort_by(.created_at) | last | .id'
 }
-# plan_asked JSON — makes a plan with terms that no command has, and waits until hosts have rehearsed it; prints its id.
+# plan_asked JSON — makes a plan with terms that no command has, and waits until hosts have rehearsed it; prints its id. A story
+# whose change is large gives them more REHEARSAL_SECONDS.
 plan_asked() {
   local token id
   token=$(sed -n 's/^token = "\(.*\)"/\1/p' "$CENTRE_ACCESS")
   sed -n '/BEGIN/,/END/p' "$CENTRE_ACCESS" > "$CENTRE/authority.pem"
   id=$(fleet hub curl -fsS --cacert "$CENTRE/authority.pem" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \
     -d "$1" "https://$BED_HUB:8470/api/v1/plans" | jq -r .id)
-  within 120 "hosts have rehearsed it" is_not rehearsing plan_state "$id"
+  within "${REHEARSAL_SECONDS:-120}" "hosts have rehearsed it" is_not rehearsing plan_state "$id"
   printf '%s\n' "$id"
 }
 plan_state() { plan_json "$1" | jq -r .state; }

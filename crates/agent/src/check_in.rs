@@ -4,9 +4,12 @@
 //! spool, what was not renewed is asked for again.
 
 mod census;
+mod clock;
 mod orders;
 mod renew;
 mod send;
+
+pub use clock::apart;
 
 use crate::apt::Network;
 use crate::enrol::machine;
@@ -92,6 +95,7 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
         contact: Contact::Never,
         tried: None,
         answered: None,
+        clock_ahead_seconds: 0,
         said: String::new(),
         interval_seconds: 0,
         inventory: spool.newest().to_owned(),
@@ -353,6 +357,7 @@ impl Running<'_> {
             }
             Err(problem) => self.failed(&problem),
         };
+        self.note_clock();
         self.note_spool();
         self.write_status();
         spoken
@@ -414,6 +419,7 @@ impl Running<'_> {
             inventory: self.spool.newest().to_owned(),
             vouch: job.is_some() && self.part.as_ref().is_some_and(Converging::wants_word),
             job,
+            clock_ahead_seconds: self.status.clock_ahead_seconds,
         };
         self.link()?.post(CHECK_IN_PATH, &Body::new(&said))
     }

@@ -36,7 +36,7 @@ mod told;
 mod user;
 mod watch;
 
-pub use check_in::{Config, Ended, run, status};
+pub use check_in::{Config, Ended, apart, run, status};
 pub use job::{JobStatus, Receipt, TrustStatus, newest_root};
 pub use link::Error as LinkError;
 pub use observe::{Observation, observe};

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
@@ -40,6 +41,8 @@ pub(crate) struct Link {
     /// The same for files, which take longer and come several at once: their connection is kept for a moment.
     files: Agent,
     server: String,
+    /// By how many seconds this host's clock was ahead of the server's when it last answered.
+    clock_ahead: Arc<AtomicI64>,
 }
 
 /// A request's body, ready to be sent.
@@ -134,7 +137,13 @@ impl Link {
                 .new_agent()
         };
         let (agent, files) = (agent(0, ANSWER_DEADLINE), agent(1, FILE_DEADLINE));
-        Self { agent, files, server: server.to_owned() }
+        Self { agent, files, server: server.to_owned(), clock_ahead: Arc::default() }
+    }
+
+    /// By how many seconds this host's clock was ahead of the server's when it last answered; negative: behind. 0: it has not
+    /// answered.
+    pub(crate) fn clock_ahead_seconds(&self) -> i64 {
+        self.clock_ahead.load(Ordering::Relaxed)
     }
 
     /// Sends `body`; gives the server's answer.
@@ -157,8 +166,12 @@ impl Link {
     ) -> Result<T, Error> {
         let mut answer = answer.map_err(|problem| self.failed(&problem))?;
         let status = answer.status().as_u16();
-        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(|value| self::retry_after(value, Timestamp::now()));
+        let now = Timestamp::now();
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        if let Some(theirs) = header("date").and_then(date) {
+            self.clock_ahead.store(now.duration_since(theirs).as_secs(), Ordering::Relaxed);
+        }
+        let retry_after = header("retry-after").and_then(|value| retry_after(value, now));
         let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let bytes = read.map_err(|problem| self.failed(&problem))?;
         if status == 200 {
@@ -250,8 +263,12 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
+    Some(Duration::try_from(date(value)?.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// A date as HTTP has it (RFC 9110, 5.6.7).
+fn date(value: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()
 }
 
 #[cfg(test)]

@@ -160,6 +160,9 @@ pub struct Status {
     pub tried: Option<Timestamp>,
     /// When the server last answered.
     pub answered: Option<Timestamp>,
+    /// By how many seconds this host's clock is ahead of the server's; negative: behind. 0: by less than a minute, or not known.
+    #[serde(default)]
+    pub clock_ahead_seconds: i64,
     /// What it said against us, or why it could not be reached; empty: nothing.
     pub said: String,
     /// How often it wants to be told, seconds; 0: not known yet.

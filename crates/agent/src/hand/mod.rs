@@ -36,6 +36,7 @@ pub use place::{DIRECTORY, Place, SOCKET};
 pub(crate) use restart::{Service, services};
 pub(crate) use trial::is_open as is_on_trial;
 pub use trial::{restore, retire, watch};
+pub use updaters::release as release_updaters;
 
 use crate::job::clock;
 use crate::program::Program;

@@ -25,6 +25,11 @@ pub(crate) trait Hand: fmt::Debug {
     /// [`Act::Reboot`]; the journal says so already. Called again after a crash in between.
     fn begin(&mut self, act: &Act, job: &Job<'_>) -> Result<(), Problem>;
 
+    /// Whether what was asked to begin last was not begun because the server could not be asked.
+    fn is_cut_off(&self) -> bool {
+        false
+    }
+
     /// Begins to give back what was taken from the host for a job, which may be over.
     fn give_back(&mut self) -> Result<(), Problem> {
         Ok(())

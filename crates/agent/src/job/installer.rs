@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use rollout::converge::{Act, Duty, Fitness};
 use rollout::order::Stage;
 use rollout::plan::Digest;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -50,6 +51,8 @@ pub(super) struct Installer {
     has_hooks: bool,
     /// What was seen before the point of no return, and of which job's stage: whatever works there changes no package.
     last: Option<((Digest, u64, Stage), Look)>,
+    /// A document that the other half needed could not be had, though the server may have it.
+    cut_off: Cell<bool>,
 }
 
 impl Installer {
@@ -80,6 +83,7 @@ impl Installer {
             well: None,
             has_hooks,
             last: None,
+            cut_off: Cell::default(),
         })
     }
 
@@ -129,7 +133,10 @@ impl Installer {
                 Reply::Need { name, bytes_max } => match self.document(&name, bytes_max) {
                     Ok(bytes) => line.give(&bytes),
                     Err(problem) if problem.kind() == ErrorKind::NotFound => line.say(&Given::Absent),
-                    Err(problem) => line.say(&Given::Unknown(problem.to_string())),
+                    Err(problem) => {
+                        self.cut_off.set(true);
+                        line.say(&Given::Unknown(problem.to_string()))
+                    }
                 }?,
                 Reply::Refused(problem) => return Ok(Err(problem)),
                 reply @ (Reply::Nonce(_) | Reply::Begun | Reply::Noted) => return Ok(Ok(reply)),
@@ -268,7 +275,12 @@ impl Hand for Installer {
             word: job.word,
             clearance: job.clearance.map(str::to_owned),
         };
+        self.cut_off.set(false);
         self.ask(&Ask::Begin(order)).map(|_| ())
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.cut_off.get()
     }
 
     fn nonce(&mut self) -> Option<u64> {

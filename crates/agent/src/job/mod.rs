@@ -287,12 +287,10 @@ impl Converging {
             }
         }
         drop(plans);
+        let tries = (self.journal.seq, self.journal.tries);
         if let Some(journal) = step.journal {
             let kind = self.hand.kind();
-            journal::write(&self.state, kind, &journal).map_err(|problem| {
-                Problem::new("write the journal in", self.state.directory().display().to_string(), problem)
-                    .remedy("free some space; nothing is begun without it")
-            })?;
+            self.write(&journal)?;
             let entered = journal.seq != self.journal.seq || journal.work != self.journal.work;
             self.journal = journal;
             if entered {
@@ -315,11 +313,24 @@ impl Converging {
                 let job = of(self.host, &self.journal, &self.approvals, &look.group);
                 if let Some(job) = job {
                     let job = Job { word: self.word, clearance: self.clearance.as_deref(), ..job };
-                    self.hand.begin(&step.act, &job)?;
+                    let begun = self.hand.begin(&step.act, &job);
+                    // A server that does not answer for a while uses up no tries.
+                    if begun.is_err() && self.hand.is_cut_off() && self.journal.seq == tries.0 {
+                        self.journal.tries = tries.1;
+                        self.write(&self.journal)?;
+                    }
+                    begun?;
                 }
             }
         }
         Ok(step.act)
+    }
+
+    fn write(&self, journal: &Journal) -> Result<(), Problem> {
+        journal::write(&self.state, self.hand.kind(), journal).map_err(|problem| {
+            Problem::new("write the journal in", self.state.directory().display().to_string(), problem)
+                .remedy("free some space; nothing is begun without it")
+        })
     }
 
     /// Keeps what is to be shown of a job that is over.

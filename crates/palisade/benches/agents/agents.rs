@@ -162,6 +162,7 @@ impl Agent {
             inventory: self.inventory.clone(),
             job: None,
             vouch: false,
+            clock_ahead_seconds: 0,
         };
         let body = serde_json::to_string(&check_in)?;
         let request = format!(

@@ -354,6 +354,9 @@ fn lines(
             dropped => format!(", {dropped} dropped"),
         };
         rows.push(("to be sent", format!("{} reports{dropped}", told.waiting)));
+        if told.clock_ahead_seconds != 0 {
+            rows.push(("clock", format!("{}: set it", agent::apart(told.clock_ahead_seconds))));
+        }
         if !told.said.is_empty() {
             rows.push(("said", told.said.clone()));
         }

@@ -65,7 +65,11 @@ pub(crate) fn host(command: &Host, asking: &Asking) -> Result<ExitCode> {
             let rows: Vec<Column> = [("id", "/id")]
                 .into_iter()
                 .chain(HOST_COLUMNS)
-                .chain([("address", "/address"), ("agent", "/agent")])
+                .chain([
+                    ("address", "/address"),
+                    ("agent", "/agent"),
+                    ("clock ahead, s", "/clock_ahead_seconds"),
+                ])
                 .collect();
             session.card(&shown, &rows)?;
             println!();

@@ -50,6 +50,9 @@ pub(super) struct Host {
     seen_at: Timestamp,
     /// It is active and has not been heard of for too long.
     silent: bool,
+    /// By how many seconds its clock was ahead of the server's when it was last heard, as it said; negative: behind. Nothing: by
+    /// less than a minute.
+    clock_ahead_seconds: Option<i64>,
 }
 
 /// Whether a host is heard.
@@ -105,6 +108,7 @@ impl Host {
             address: row.address,
             enrolled_at: row.enrolled_at,
             seen_at: row.seen_at,
+            clock_ahead_seconds: Some(row.clock_ahead_seconds).filter(|seconds| *seconds != 0),
         }
     }
 }

@@ -64,6 +64,8 @@ struct Entry {
     /// When its requests so far will have been paid for, at one for each pace; microseconds.
     paid: i64,
     agent: Box<str>,
+    /// By how many seconds its clock is ahead of ours, as it says; 0: by less than it tells.
+    clock_ahead: i32,
 }
 
 /// Why a host may not speak.
@@ -200,6 +202,7 @@ impl Roster {
             group: Box::default(),
             paid: 0,
             agent: host.agent.as_str().into(),
+            clock_ahead: 0,
         });
         if entry.state == HostState::Quarantined && host.state == HostState::Active {
             // Released: whoever speaks next is the host.
@@ -280,6 +283,9 @@ impl Roster {
         if *entry.agent != *check_in.agent {
             entry.agent = clean(&check_in.agent, AGENT_BYTES_MAX).into();
         }
+        // Beyond what fits, 68 years, it is wrong all the same.
+        let ahead = check_in.clock_ahead_seconds.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
+        entry.clock_ahead = i32::try_from(ahead).unwrap_or_default();
         if !entry.heard {
             entry.heard = true;
             shard.heard.push(peer.host);
@@ -410,6 +416,7 @@ impl Entry {
             address: self.address.to_string(),
             agent: self.agent.to_string(),
             stream: self.streams[0].cast_signed(),
+            clock_ahead_seconds: self.clock_ahead.into(),
         }
     }
 }

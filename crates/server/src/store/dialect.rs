@@ -6,11 +6,12 @@ use sqlx::{AnyConnection, AssertSqlSafe, Executor, SqlSafeStr};
 use std::borrow::Cow;
 
 /// Migrations, in order. Never changed once released; the schema only goes forward.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "fleet", include_str!("../../migrations/0001_fleet.sql")),
     (2, "rollouts", include_str!("../../migrations/0002_rollouts.sql")),
     (3, "census", include_str!("../../migrations/0003_census.sql")),
     (4, "evidence", include_str!("../../migrations/0004_evidence.sql")),
+    (5, "clocks", include_str!("../../migrations/0005_clocks.sql")),
 ];
 
 /// Which database.

@@ -131,7 +131,7 @@ macro_rules! columns {
         concat!(
             "SELECT f.advisory, f.package, f.verdict, f.from_at, f.until_at, f.evidence, \
              h.id, h.number, h.name, h.state, h.reason, h.host_group, h.labels, h.release, h.agent, h.address, \
-             h.enrolled_at, h.seen_at, h.revision",
+             h.enrolled_at, h.seen_at, h.revision, h.clock_ahead_seconds",
             $attacked,
             " FROM findings f JOIN hosts h ON h.number = f.host",
             $from
@@ -203,7 +203,7 @@ async fn page(
 
 fn finding(row: &AnyRow, is_attacked: bool) -> Result<Finding, Error> {
     /// Columns of the finding and of its host.
-    const BEFORE_ATTACKED: usize = 19;
+    const BEFORE_ATTACKED: usize = 20;
     let advisory: String = row.get(0);
     let time = |microseconds| {
         Timestamp::from_microsecond(microseconds).map_err(|_| Error::Damaged {

@@ -36,6 +36,9 @@ pub struct Host {
     pub seen_at: Timestamp,
     /// Of the row.
     pub revision: i64,
+    /// By how many seconds its clock was ahead of the server's when it was last heard, as it said; negative: behind. 0: by
+    /// less than a minute.
+    pub clock_ahead_seconds: i64,
 }
 
 /// Which hosts to list.
@@ -50,7 +53,7 @@ pub struct HostFilter {
 }
 
 const HOST: &str = "SELECT id, number, name, state, reason, host_group, labels, release, agent, address,
-    enrolled_at, seen_at, revision FROM hosts";
+    enrolled_at, seen_at, revision, clock_ahead_seconds FROM hosts";
 
 /// A host's row, from column `first` on, in [`HOST`]'s order.
 pub(super) fn host_of(row: &AnyRow, first: usize) -> Result<Host, Error> {
@@ -72,6 +75,7 @@ pub(super) fn host_of(row: &AnyRow, first: usize) -> Result<Host, Error> {
         enrolled_at: time(10)?,
         seen_at: time(11)?,
         revision: row.get(first + 12),
+        clock_ahead_seconds: row.get(first + 13),
         id,
     })
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Hosts in one reading of [`all`].
 const PAGE: i64 = 5_000;
-/// Hosts in one statement of [`saw`]: five values each, under SQLite's 32,766.
+/// Hosts in one statement of [`saw`]: six values each, under SQLite's 32,766.
 const SEEN_IN_STATEMENT: usize = 256;
 /// Statements of [`saw`] in one transaction, so that other writers get their turn: some 20 ms.
 const SEEN_STATEMENTS: usize = 8;
@@ -30,7 +30,7 @@ const SEEN_BEGINS: &str = "UPDATE hosts SET seen_at = v.column2, address = v.col
        WHEN v.column5 = hosts.stream_was THEN hosts.turns + 1 ELSE 0 END, \
      address_was = CASE WHEN v.column5 IN (0, hosts.stream) THEN hosts.address_was ELSE hosts.address END, \
      stream_was = CASE WHEN v.column5 IN (0, hosts.stream) THEN hosts.stream_was ELSE hosts.stream END, \
-     stream = CASE WHEN v.column5 = 0 THEN hosts.stream ELSE v.column5 END FROM (VALUES ";
+     stream = CASE WHEN v.column5 = 0 THEN hosts.stream ELSE v.column5 END, clock_ahead_seconds = v.column6 FROM (VALUES ";
 
 /// Where a host stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -126,6 +126,8 @@ pub struct Seen {
     pub agent: String,
     /// The run of its agent, in short; 0: not known.
     pub stream: i64,
+    /// By how many seconds its clock was ahead of the server's, as it said; 0: by less than a minute.
+    pub clock_ahead_seconds: i64,
 }
 
 /// `SELECT` or `RETURNING` of a whole host.
@@ -369,16 +371,17 @@ pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Res
             // Numbers of ours; both databases call the columns of VALUES so.
             let mut text = String::from(SEEN_BEGINS);
             for row in 0..some.len() {
-                let at = 5 * row;
+                let at = 6 * row;
                 let comma = if row == 0 { "" } else { ", " };
                 let _ = write!(
                     text,
-                    "{comma}(${}, CAST(${} AS BIGINT), ${}, ${}, CAST(${} AS BIGINT))",
+                    "{comma}(${}, CAST(${} AS BIGINT), ${}, ${}, CAST(${} AS BIGINT), CAST(${} AS BIGINT))",
                     at + 1,
                     at + 2,
                     at + 3,
                     at + 4,
-                    at + 5
+                    at + 5,
+                    at + 6
                 );
             }
             text.push_str(") AS v WHERE hosts.id = v.column1 AND hosts.seen_at < v.column2");
@@ -389,7 +392,8 @@ pub async fn saw(store: &Store, seen: &[Seen], hurry: &CancellationToken) -> Res
                     .bind(host.at.as_microsecond())
                     .bind(host.address.clone())
                     .bind(host.agent.clone())
-                    .bind(host.stream);
+                    .bind(host.stream)
+                    .bind(host.clock_ahead_seconds);
             }
             query.execute(&mut *writing).await.doing("store when hosts were seen")?;
         }

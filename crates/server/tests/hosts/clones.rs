@@ -135,7 +135,14 @@ async fn servers_that_write_late_what_an_ended_run_said_make_no_copy_of_it() {
         for stream in [1, 2, 1, 2, 1, 2, 1, 2, 2, 2, 2] {
             at += jiff::SignedDuration::from_secs(30);
             let (address, version) = ("127.0.0.2".to_owned(), "0.1.0".to_owned());
-            let seen = hosts::Seen { id: agent.id.clone(), at, address, agent: version, stream };
+            let seen = hosts::Seen {
+                id: agent.id.clone(),
+                at,
+                address,
+                agent: version,
+                stream,
+                clock_ahead_seconds: 0,
+            };
             hosts::saw(&centre.store, &[seen], &hurry).await.unwrap();
             assert_eq!(hosts::in_turns(&centre.store).await.unwrap(), []);
         }

@@ -202,6 +202,7 @@ impl Agent {
             inventory: String::new(),
             job: None,
             vouch: false,
+            clock_ahead_seconds: 0,
         };
         let certificate = certificate.to_owned();
         Self { id, key, certificate, config, check_in, address: centre.address }

@@ -9,7 +9,7 @@ use server::identity::Authority;
 use server::store::audit::{self, Actor};
 use server::store::events::{self, Kind};
 use server::store::hosts::{self, Changed, HostState};
-use server::store::{Store, backup, certificates, commit, inventories};
+use server::store::{Store, backup, certificates, commit, host_list, inventories};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -73,6 +73,23 @@ async fn a_host_enrols_checks_in_reports_and_then_nothing_is_written() {
         assert_eq!(after.revision, host.unwrap().revision);
         assert!(after.is_silent(after.seen_at + jiff::SignedDuration::from_mins(16), 15));
         assert!(!after.is_silent(after.seen_at + jiff::SignedDuration::from_mins(14), 15));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_known_until_it_is_right() {
+    on_each_store(async |fresh| {
+        let centre = Centre::start(&fresh).await;
+        let mut agent = centre.enrol("web-1").await;
+        // A day behind; more than any number that is kept; right again.
+        for (said, known) in [(-86_400, -86_400), (i64::MAX, i64::from(i32::MAX)), (0, 0)] {
+            agent.check_in.clock_ahead_seconds = said;
+            assert_eq!(agent.check_in().await.status, 200);
+            assert_eq!(centre.roster.flush(&centre.store, &CancellationToken::new()).await.unwrap(), 1);
+            let host = host_list::get(&centre.store, &agent.id).await.unwrap().unwrap();
+            assert_eq!(host.clock_ahead_seconds, known);
+        }
     })
     .await;
 }

@@ -40,6 +40,9 @@ pub const HINT_PATH: &str = "/agent/v1/hint";
 /// How long the server keeps a host waiting for a hint, seconds.
 pub const HINT_SECONDS_MAX: u32 = 240;
 
+/// Clocks that differ by less are not told of: a minute. An answer says its second (`Date`), and may take half a minute to come.
+pub const CLOCK_TOLD_SECONDS_MIN: i64 = 60;
+
 /// Bytes of a request as sent: 16 MiB, over ten times a compressed inventory of 5,000 packages.
 pub const REQUEST_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a request after inflating: 128 MiB, eight times as many; text packs better only on purpose.
@@ -123,6 +126,15 @@ pub struct CheckIn {
     /// said. It answers the nonce of `job`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vouch: bool,
+    /// By how many seconds the host's clock is ahead of the server's, as the server's last answer told; negative: behind.
+    /// 0: by less than [`CLOCK_TOLD_SECONDS_MIN`], or not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clock_ahead_seconds: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(seconds: &i64) -> bool {
+    *seconds == 0
 }
 
 /// What the server wants.

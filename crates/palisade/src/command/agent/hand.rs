@@ -124,6 +124,8 @@ pub(super) fn forget(state: &Path) -> Result<()> {
         return Ok(());
     }
     agent::hand::retire();
+    agent::hand::release_updaters()
+        .map_err(|problem| anyhow::anyhow!("let the host's own updaters go: {problem}"))?;
     std::fs::remove_dir_all(place).with_context(|| format!("remove {}", place.display()))?;
     println!("removed {}", place.display());
     Ok(())
