@@ -150,7 +150,7 @@ fn install(
 fn would(staged: &Staged, files: Files) -> Result<BTreeMap<String, String>, String> {
     let program = command(staged, files).args(["--print", "--print-format", FORMAT]).deadline(LOOK_WITHIN);
     let output = program.run_ok().map_err(|problem| format!("pacman would not: {problem}"))?;
-    Ok(printed(&output.stdout))
+    printed(&output.stdout)
 }
 
 fn command(staged: &Staged, files: Files) -> Program {
