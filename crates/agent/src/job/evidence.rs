@@ -1,5 +1,6 @@
 //! What was seen of a job that is over: kept on the host, so that it can be shown later what "proven" rested on.
 
+use super::probes::Prober;
 use super::replay::{Replayer, Service};
 use super::sight::{Job, Look};
 use crate::hand::deed::Outcome;
@@ -98,7 +99,7 @@ struct Evidence<'a> {
     /// How services did that attempts were replayed to: before the change, after it without attempts, and at worst.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     replays: &'a [Service],
-    /// Why it did not end as it should, in words, as far as replaying tells.
+    /// Why it did not end as it should, in words: what services did not bear, the probe that did not pass, what was not done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     why: Vec<String>,
     /// Each thing that was done, with what changed besides, what was restarted, and what was said.
@@ -120,7 +121,7 @@ pub(super) fn keep(
     host: HostId,
     job: &Job<'_>,
     look: &Look,
-    replayer: &Replayer,
+    (prober, replayer): (&Prober, &Replayer),
     now: Timestamp,
 ) -> Result<(), Problem> {
     let packages = look.packages.iter().map(|package| Seen {
@@ -130,6 +131,13 @@ pub(super) fn keep(
         state: package.state,
         held: package.held,
     });
+    let deeds = Place::outcomes_in(Path::new(crate::hand::place::DIRECTORY), job.digest, job.fence);
+    let mut why = Vec::new();
+    if job.stage != Stage::Proven {
+        why = replayer.why(job.digest, job.fence);
+        why.extend(prober.why(job.digest, job.fence));
+        why.extend(undone(&deeds));
+    }
     let evidence = Evidence {
         schema: SCHEMA,
         host,
@@ -144,8 +152,8 @@ pub(super) fn keep(
         reboot_needed: look.reboot_needed,
         probes: &job.plan.probes,
         replays: replayer.seen(job.digest, job.fence),
-        why: if job.stage == Stage::Proven { Vec::new() } else { replayer.why(job.digest, job.fence) },
-        deeds: Place::outcomes_in(Path::new(crate::hand::place::DIRECTORY), job.digest, job.fence),
+        why,
+        deeds,
     };
     let failed = |reason: String| {
         Problem::new("keep what was seen of", format!("plan {}", job.plan.id), reason)
@@ -159,6 +167,18 @@ pub(super) fn keep(
         state.keep(name, &bytes, Durable::Yes)
     });
     kept.map_err(|problem| failed(problem.to_string()))
+}
+
+/// What was ordered and not done, each reason once.
+fn undone(deeds: &[Outcome]) -> Vec<String> {
+    let mut why = Vec::new();
+    for problem in deeds.iter().filter_map(|outcome| outcome.problem.as_ref()) {
+        let told = format!("{} {}: {}", problem.operation, problem.object, problem.reason);
+        if !why.contains(&told) {
+            why.push(told);
+        }
+    }
+    why
 }
 
 #[cfg(test)]

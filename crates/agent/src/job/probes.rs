@@ -45,6 +45,8 @@ pub(super) struct Prober {
     commands: Commands,
     /// What did not pass, or could not be asked, and was not told yet.
     tells: Option<Problem>,
+    /// What did not pass last while a changed host watched itself, and of which plan and grant.
+    failed: Option<((Digest, u64), Problem)>,
 }
 
 /// What one round found.
@@ -59,7 +61,8 @@ struct Round {
 
 impl Prober {
     pub(super) fn new(every: Duration, commands: Commands) -> Self {
-        Self { every, key: None, round: None, last: None, restarts: BTreeMap::new(), commands, tells: None }
+        let restarts = BTreeMap::new();
+        Self { every, key: None, round: None, last: None, restarts, commands, tells: None, failed: None }
     }
 
     /// Looks at nothing any more.
@@ -71,6 +74,12 @@ impl Prober {
     /// Why a probe did not pass, or could not be asked, where it was not told before.
     pub(super) fn told(&mut self) -> Option<Problem> {
         self.tells.take()
+    }
+
+    /// What did not pass after the change, in words, of a job that went back or failed.
+    pub(super) fn why(&self, digest: Digest, fence: u64) -> Option<String> {
+        let (_, problem) = self.failed.as_ref().filter(|(of, _)| *of == (digest, fence))?;
+        Some(format!("probe {}: {}", problem.object, problem.reason))
     }
 
     /// Begins a round, if it is time for one; takes what the last one found. `None`: not looked yet, for this `key`.
@@ -120,6 +129,12 @@ impl Prober {
                 problem = problem
                     .or_else(|| Some(failed(&unit, "systemd has restarted it since this stage began")));
             }
+        }
+        let watches = |key: &Key| matches!(key.stage, Some(Stage::Verifying | Stage::Soaking));
+        if healthy == Some(false)
+            && let Some(key) = self.key.filter(watches)
+        {
+            self.failed = problem.clone().map(|problem| ((key.digest, key.fence), problem));
         }
         self.tells = problem;
         if let Some(healthy) = healthy {

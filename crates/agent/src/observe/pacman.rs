@@ -166,7 +166,9 @@ pub(crate) fn offered(root: &Root, names: &BTreeSet<&str>) -> (Vec<Offered>, Vec
         match bytes.and_then(|bytes| read_sync(bytes, repository, names)) {
             Ok((mut read, damaged)) => {
                 offered.append(&mut read);
-                lost.extend(damaged.iter().map(|entry| format!("{repository}: {entry} describes no package")));
+                lost.extend(
+                    damaged.iter().map(|entry| format!("{repository}: {entry} describes no package")),
+                );
             }
             Err(error) => lost.push(format!("{repository}: {error}")),
         }

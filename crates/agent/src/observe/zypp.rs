@@ -154,7 +154,8 @@ pub(super) fn candidates(
         }
     };
     let of_step = |step: &summary::Step| {
-        let is_it = |it: &&Offered| it.name == step.name && it.arch == step.arch && it.version == step.version;
+        let is_it =
+            |it: &&Offered| it.name == step.name && it.arch == step.arch && it.version == step.version;
         offered.iter().map(|(_, it)| it).find(is_it)
     };
     let unknown = summary.installs.iter().filter(|step| of_step(step).is_none());

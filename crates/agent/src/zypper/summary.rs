@@ -51,9 +51,7 @@ pub fn parse(bytes: &[u8]) -> Result<Summary, String> {
             Event::Start(tag) => {
                 depth += 1;
                 if depth > DEPTH_MAX {
-                    return Err(format!(
-                        "its answer has more than {DEPTH_MAX} elements within each other"
-                    ));
+                    return Err(format!("its answer has more than {DEPTH_MAX} elements within each other"));
                 }
                 summary.start(&tag, &mut list)?;
                 if tag.local_name().as_ref() == "message" {
@@ -206,7 +204,8 @@ mod tests {
             assert!(parse(&SAID[..end]).is_err(), "{}", String::from_utf8_lossy(&SAID[..end]));
         }
         assert!(parse(b"").is_err() && parse(b"nothing to do").is_err());
-        let nameless = br#"<stream><to-upgrade><solvable type="package" name="lamp" arch="any"/></to-upgrade></stream>"#;
+        let nameless =
+            br#"<stream><to-upgrade><solvable type="package" name="lamp" arch="any"/></to-upgrade></stream>"#;
         assert!(parse(nameless).unwrap_err().contains("without name or version"));
     }
 
