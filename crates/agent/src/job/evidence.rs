@@ -186,6 +186,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn why_something_was_not_done_is_told_once() {
+        let outcome = |reason: Option<&str>| -> Outcome {
+            let problem = reason.map(|reason| Problem::new("apply", "plan p", reason).remedy("look"));
+            let none: [u8; 0] = [];
+            serde_json::from_value(serde_json::json!({
+                "deed": "apply", "plan": PlanId(uuid::Uuid::nil()), "digest": Digest([7; 32]), "fence": 1,
+                "began": "2026-11-30T00:00:00Z", "ended": null, "problem": problem, "told": none, "changed": none,
+                "conffiles": none, "restarted": none, "not_restarted": none, "users_before": none,
+            }))
+            .unwrap()
+        };
+        let deeds = [outcome(None), outcome(Some("no room")), outcome(Some("no room"))];
+        assert_eq!(undone(&deeds), ["apply plan p: no room"]);
+    }
+
+    #[test]
     fn what_was_seen_is_shown_once_each_in_order_and_what_is_damaged_stops_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let state = State::create(&directory.path().join("agent")).unwrap();
