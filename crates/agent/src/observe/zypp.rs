@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// zypper needs a second here, and a minute on a small machine that has to index its metadata.
 const DEADLINE: Duration = Duration::from_secs(240);
+/// Of its messages, so many are told.
+const SAID_TOLD: usize = 3;
 /// Locks that the operator set.
 const LOCKS: &str = "/etc/zypp/locks";
 /// Exit codes of success: with nothing more to say, with a reboot or a restart of zypper advised, with repositories passed over.
@@ -153,6 +155,11 @@ pub(super) fn candidates(
             return Vec::new();
         }
     };
+    // It ends well, and tells of what it could not read only in words: "Skipping repository 'x'".
+    if !summary.said.is_empty() {
+        let said: Vec<&str> = summary.said.iter().take(SAID_TOLD).map(String::as_str).collect();
+        gap(format!("not all of what repositories have could be read: {}", said.join("; ")));
+    }
     let of_step = |step: &summary::Step| {
         let is_it =
             |it: &&Offered| it.name == step.name && it.arch == step.arch && it.version == step.version;
