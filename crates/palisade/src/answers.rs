@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 use rollout::plan::Plan;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -137,12 +137,14 @@ pub(crate) struct Rollout {
     pub(crate) services: Vec<Service>,
     #[serde(default)]
     pub(crate) failures: Vec<Failure>,
+    #[serde(default)]
+    pub(crate) failures_unheard: u32,
     pub(crate) hosts: u32,
     pub(crate) proven: u32,
 }
 
 /// Why a host failed, or skipped the plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Failure {
     pub(crate) host: String,

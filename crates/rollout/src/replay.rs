@@ -193,7 +193,9 @@ impl Terms {
 impl Replay {
     /// Its place, for people: `http:80/ of nginx.service`.
     pub fn place(&self) -> String {
-        format!("http:{}{} of {}", self.port, self.path, self.unit)
+        let named = self.host.as_ref().map(|host| format!(" named {host}")).unwrap_or_default();
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}:{}{} of {}{named}", self.port, self.path, self.unit)
     }
 }
 

@@ -23,6 +23,8 @@ fn replay() -> Replay {
         port: 80,
         path: "/".to_owned(),
         unit: "nginx.service".to_owned(),
+        host: None,
+        tls: false,
         attempts: vec![code_red()],
         unknown: vec!["CVE-2099-1".to_owned()],
         load: Load { rate_per_second: 5, round_seconds: 10, pause_seconds: 10 },
@@ -46,6 +48,12 @@ fn a_plan_signed_before_keeps_its_digest_and_one_with_replays_has_its_own() {
     let bytes = plan().bytes();
     assert_eq!(Plan::read(&bytes).expect("its own bytes"), plan());
     assert_ne!(Digest::of(&bytes), without.digest());
+    let plain = String::from_utf8(bytes.clone()).expect("JSON");
+    assert!(!plain.contains("\"tls\"") && !plain.contains("\"host\":"), "nor has one without TLS changed");
+    let tls = Replay { tls: true, host: Some("shop.example".to_owned()), ..replay() };
+    let tls = Plan { replays: vec![tls], ..plan() };
+    assert_eq!(Plan::read(&tls.bytes()).expect("its own bytes"), tls);
+    assert_eq!(tls.replays[0].place(), "https:80/ of nginx.service named shop.example");
     let other =
         String::from_utf8(bytes).expect("JSON").replacen("\"signature\"", "\"run\":\"sh\",\"signature\"", 1);
     assert!(Plan::read(other.as_bytes()).is_err(), "there is no field that could hold a command");
@@ -60,10 +68,11 @@ fn each_fault_of_a_replay_is_named_with_its_remedy() {
         plan.check(&TimeZoneDatabase::bundled()).iter().map(ToString::to_string).collect()
     };
     assert_eq!(faults(|_| {}), Vec::<String>::new());
-    let cases: [(&str, Change); 17] = [
+    let cases: [(&str, Change); 18] = [
         ("port 0", |replay| replay.port = 0),
         ("is no path", |replay| replay.path = "health".to_owned()),
         ("is no path", |replay| replay.path = "/a HTTP/1.1\r\nX: y".to_owned()),
+        ("is no host", |replay| replay.host = Some("a\r\nX: y".to_owned())),
         ("is no unit", |replay| replay.unit = "nginx".to_owned()),
         ("is no unit", |replay| replay.unit = "--all.service".to_owned()),
         ("group db is not in the plan", |replay| replay.group = Some("db".to_owned())),

@@ -22,6 +22,9 @@ mod host_maps;
 mod host_os_release;
 mod host_proc_net;
 mod judge;
+mod pacman_local;
+mod pacman_printed;
+mod pacman_sync;
 mod request;
 mod rules;
 mod rules_imports;
@@ -30,12 +33,14 @@ mod trust_host;
 mod trust_key;
 mod trust_proposal;
 mod wire_pieces;
+mod zypper_primary;
+mod zypper_summary;
 
 use advisory::Order;
 use std::cmp::Ordering;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 36] = [
+pub const TARGETS: [(&str, fn(&[u8])); 41] = [
     ("apt_packages", apt_packages::run),
     ("apt_release", apt_release::run),
     ("apt_simulation", apt_simulation::run),
@@ -64,6 +69,9 @@ pub const TARGETS: [(&str, fn(&[u8])); 36] = [
     ("order_pep440", |bytes| order(Order::Pep440, bytes)),
     ("order_rpm", |bytes| order(Order::Rpm, bytes)),
     ("order_semver", |bytes| order(Order::Semver, bytes)),
+    ("pacman_local", pacman_local::run),
+    ("pacman_printed", pacman_printed::run),
+    ("pacman_sync", pacman_sync::run),
     ("request", request::run),
     ("rules", rules::run),
     ("rules_imports", rules_imports::run),
@@ -72,6 +80,8 @@ pub const TARGETS: [(&str, fn(&[u8])); 36] = [
     ("trust_key", trust_key::run),
     ("trust_proposal", trust_proposal::run),
     ("wire_pieces", wire_pieces::run),
+    ("zypper_primary", zypper_primary::run),
+    ("zypper_summary", zypper_summary::run),
 ];
 
 fn order(order: Order, bytes: &[u8]) {

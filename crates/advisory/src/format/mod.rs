@@ -4,12 +4,15 @@
 //! type that a feed claims. gzip and zstd are unpacked on the way.
 
 mod intake;
+mod metered;
 pub mod epss;
 pub mod kev;
 pub mod lifecycle;
 pub mod osv;
 pub mod rpm;
 pub mod updateinfo;
+
+pub use metered::Metered;
 
 use crate::model::{Advisory, Severity};
 use crate::problem::Problem;

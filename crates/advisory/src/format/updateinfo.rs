@@ -5,6 +5,7 @@
 
 mod update;
 
+use super::Metered;
 use super::intake::{self, Problems};
 use crate::model::Advisory;
 use crate::problem::Problem;
@@ -13,7 +14,7 @@ use quick_xml::Reader;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use sha2::Digest;
-use std::io::{self, BufRead, Read};
+use std::io::BufRead;
 use update::Update;
 
 /// Bytes of the file, unpacked. RHEL's largest has some 300 MB; a dozen times that.
@@ -57,12 +58,12 @@ pub(super) fn read_into(
     out: &mut dyn FnMut(Advisory),
     problems: &mut Problems,
 ) {
-    let mut reader = Reader::from_reader(Metered { inner: xml, left: EVENT_BYTES_MAX });
+    let mut reader = Reader::from_reader(Metered::new(xml, EVENT_BYTES_MAX));
     let mut walk = Walk { feed, release, path: Vec::new(), update: None, text: String::new(), closed: false };
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
-        reader.get_mut().left = EVENT_BYTES_MAX;
+        reader.get_mut().refill();
         let stop = match reader.read_event_into(&mut buffer) {
             Ok(Event::Eof) if walk.closed => return,
             Ok(Event::Eof) => Some("it ends before </updates>".to_owned()),
@@ -77,34 +78,6 @@ pub(super) fn read_into(
                 walk.update.map_or_else(String::new, |update| format!("; update {:?} is lost", update.id));
             return problems.cut(OPERATION, format_args!("{reason}{lost}"));
         }
-    }
-}
-
-/// Errors once a single event wants more than its share, so that a tag without an end does not fill the memory.
-struct Metered<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: BufRead> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.left = self.left.saturating_sub(count as u64);
-        Ok(count)
-    }
-}
-
-impl<R: BufRead> BufRead for Metered<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.left == 0 {
-            return Err(io::Error::other(format!("a tag or text of more than {EVENT_BYTES_MAX} bytes")));
-        }
-        self.inner.fill_buf()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.left = self.left.saturating_sub(count as u64);
-        self.inner.consume(count);
     }
 }
 

@@ -215,9 +215,41 @@ mod tests {
         let scene = Scene::new();
         scene.hook("drain", 0);
         let path = scene.directory.path().join("drain");
-        fs::set_permissions(path, Permissions::from_mode(0o775)).unwrap();
-        let refused = scene.drain().unwrap_err().to_string();
-        assert!(refused.contains("others than root can write it"), "{refused}");
-        assert_eq!(scene.noted(), "");
+        let refused = || {
+            let refused = scene.drain().unwrap_err().to_string();
+            assert!(refused.contains("others than root can write it"), "{refused}");
+            assert_eq!(scene.noted(), "");
+        };
+        for mode in [0o775, 0o757] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            refused();
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+            refused();
+        }
+    }
+
+    #[test]
+    fn a_hook_that_does_not_end_is_ended_and_one_that_is_gone_is_owed_no_more() {
+        if !is_root() {
+            eprintln!("SKIPPED: hooks are root's, and these tests run as another user");
+            return;
+        }
+        let mut scene = Scene::new();
+        scene.hook("drain", 0);
+        scene.drain().unwrap();
+        let path = scene.directory.path().join("undrain");
+        fs::write(&path, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        scene.hooks.within_seconds = 1;
+        let ended = scene.give_back().unwrap_err().to_string();
+        assert!(ended.contains("no end after 1 s"), "{ended}");
+        scene.hooks.undrain.clear();
+        let mut outcome = Outcome::begun(&scene.order);
+        give_back(&scene.place, &scene.order, &scene.hooks, &mut outcome).unwrap();
+        assert_eq!(scene.place.owed().unwrap(), None);
+        assert!(outcome.told[0].contains("nobody puts it back"), "{:?}", outcome.told);
     }
 }

@@ -1,5 +1,6 @@
 //! What was seen of a job that is over: kept on the host, so that it can be shown later what "proven" rested on.
 
+use super::probes::Prober;
 use super::replay::{Replayer, Service};
 use super::sight::{Job, Look};
 use crate::hand::deed::Outcome;
@@ -99,7 +100,8 @@ struct Evidence<'a> {
     /// How services did that attempts were replayed to: before the change, after it without attempts, and at worst.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     replays: &'a [Service],
-    /// Why it did not end as it should, in words, as far as replaying tells, and what the package manager said that it would do.
+    /// Why it did not end as it should, in words: what services did not bear, the probe that did not pass, what was not done, what the
+    /// package manager would do other than the plan says.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     why: Vec<String>,
     /// Each thing that was done, with what changed besides, what was restarted, and what was said.
@@ -121,7 +123,7 @@ pub(super) fn keep(
     host: HostId,
     job: &Job<'_>,
     look: &Look,
-    replayer: &Replayer,
+    (prober, replayer): (&Prober, &Replayer),
     now: Timestamp,
 ) -> Result<(), Problem> {
     let packages = look.packages.iter().map(|package| Seen {
@@ -132,10 +134,14 @@ pub(super) fn keep(
         held: package.held,
     });
     let deeds = Place::outcomes_in(Path::new(crate::hand::place::DIRECTORY), job.digest, job.fence);
-    let mut why = if job.stage == Stage::Proven { Vec::new() } else { replayer.why(job.digest, job.fence) };
+    let mut why = Vec::new();
     if job.stage == Stage::Skipped(Skip::Unfit) {
         let unfit = asked(&deeds).and_then(|asked| asked.unfit.as_ref());
         why.extend(unfit.map(|unfit| format!("{unfit}; {REHEARSES_ITSELF}")));
+    } else if job.stage != Stage::Proven {
+        why = replayer.why(job.digest, job.fence);
+        why.extend(prober.why(job.digest, job.fence));
+        why.extend(undone(&deeds));
     }
     let evidence = Evidence {
         schema: SCHEMA,
@@ -168,9 +174,37 @@ pub(super) fn keep(
     kept.map_err(|problem| failed(problem.to_string()))
 }
 
+/// What was ordered and not done, each reason once.
+fn undone(deeds: &[Outcome]) -> Vec<String> {
+    let mut why = Vec::new();
+    for problem in deeds.iter().filter_map(|outcome| outcome.problem.as_ref()) {
+        let told = format!("{} {}: {}", problem.operation, problem.object, problem.reason);
+        if !why.contains(&told) {
+            why.push(told);
+        }
+    }
+    why
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_something_was_not_done_is_told_once() {
+        let outcome = |reason: Option<&str>| -> Outcome {
+            let problem = reason.map(|reason| Problem::new("apply", "plan p", reason).remedy("look"));
+            let none: [u8; 0] = [];
+            serde_json::from_value(serde_json::json!({
+                "deed": "apply", "plan": PlanId(uuid::Uuid::nil()), "digest": Digest([7; 32]), "fence": 1,
+                "began": "2026-11-30T00:00:00Z", "ended": null, "problem": problem, "told": none, "changed": none,
+                "conffiles": none, "restarted": none, "not_restarted": none, "users_before": none,
+            }))
+            .unwrap()
+        };
+        let deeds = [outcome(None), outcome(Some("no room")), outcome(Some("no room"))];
+        assert_eq!(undone(&deeds), ["apply plan p: no room"]);
+    }
 
     #[test]
     fn what_was_seen_is_shown_once_each_in_order_and_what_is_damaged_stops_nothing() {

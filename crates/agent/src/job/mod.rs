@@ -339,7 +339,8 @@ impl Converging {
         let Some(job) = job.filter(|job| job.stage.is_final() && driver(self.hand.kind()).is_some()) else {
             return;
         };
-        if let Err(problem) = evidence::keep(&self.state, self.host, &job, look, &self.replayer, now) {
+        let told_by = (&self.prober, &self.replayer);
+        if let Err(problem) = evidence::keep(&self.state, self.host, &job, look, told_by, now) {
             self.receipts.trouble(problem, log);
         }
     }

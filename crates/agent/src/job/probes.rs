@@ -2,7 +2,7 @@
 //! checking in.
 
 pub(super) mod http;
-mod tls;
+pub(super) mod tls;
 
 use crate::program::{self, Program};
 use crate::settings::Commands;
@@ -49,6 +49,8 @@ pub(super) struct Prober {
     commands: Commands,
     /// What did not pass, or could not be asked, and was not told yet.
     tells: Option<Problem>,
+    /// What did not pass last while a changed host watched itself, and of which plan and grant.
+    failed: Option<((Digest, u64), Problem)>,
 }
 
 /// What one round found.
@@ -63,7 +65,8 @@ struct Round {
 
 impl Prober {
     pub(super) fn new(every: Duration, commands: Commands) -> Self {
-        Self { every, key: None, round: None, last: None, restarts: BTreeMap::new(), commands, tells: None }
+        let restarts = BTreeMap::new();
+        Self { every, key: None, round: None, last: None, restarts, commands, tells: None, failed: None }
     }
 
     /// Looks at nothing any more.
@@ -75,6 +78,12 @@ impl Prober {
     /// Why a probe did not pass, or could not be asked, where it was not told before.
     pub(super) fn told(&mut self) -> Option<Problem> {
         self.tells.take()
+    }
+
+    /// What did not pass after the change, in words, of a job that went back or failed.
+    pub(super) fn why(&self, digest: Digest, fence: u64) -> Option<String> {
+        let (_, problem) = self.failed.as_ref().filter(|(of, _)| *of == (digest, fence))?;
+        Some(format!("probe {}: {}", problem.object, problem.reason))
     }
 
     /// Begins a round, if it is time for one; takes what the last one found. `None`: not looked yet, for this `key`.
@@ -130,6 +139,12 @@ impl Prober {
                 problem = problem
                     .or_else(|| Some(failed(&unit, "systemd has restarted it since this stage began")));
             }
+        }
+        let watches = |key: &Key| matches!(key.stage, Some(Stage::Verifying | Stage::Soaking));
+        if healthy == Some(false)
+            && let Some(key) = self.key.filter(watches)
+        {
+            self.failed = problem.clone().map(|problem| ((key.digest, key.fence), problem));
         }
         self.tells = problem;
         if let Some(healthy) = healthy {
@@ -219,10 +234,7 @@ fn ask(probe: &Probe, commands: &Commands) -> Answer {
                 Ok(shown) => shown,
                 Err(problem) => return Answer::Unasked(unasked(unit, problem)),
             };
-            let text = String::from_utf8_lossy(&shown.stdout);
-            let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            let restarts = value("NRestarts").and_then(|count| count.parse().ok());
-            Answer::Unit { passes: value("ActiveState") == Some("active"), unit: unit.clone(), restarts }
+            of_unit(unit, &String::from_utf8_lossy(&shown.stdout))
         }
         Asked::TcpPort(port) => {
             let accepts = http::connect(*port, within).map(|_| ()).map_err(|problem| problem.to_string());
@@ -234,6 +246,13 @@ fn ask(probe: &Probe, commands: &Commands) -> Answer {
         }
         Asked::Command(name) => command(name, commands, within),
     }
+}
+
+/// What systemd shows of a unit.
+fn of_unit(unit: &str, shown: &str) -> Answer {
+    let value = |name: &str| shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let restarts = value("NRestarts").and_then(|count| count.parse().ok());
+    Answer::Unit { passes: value("ActiveState") == Some("active"), unit: unit.to_owned(), restarts }
 }
 
 /// Runs what the owner has put under a name. A name that is not there is no failure and no success: nobody knows.
@@ -264,7 +283,7 @@ fn command(name: &str, commands: &Commands, within: Duration) -> Answer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
@@ -286,7 +305,7 @@ mod tests {
     }
 
     /// Answers every connection with these bytes; none at all: keeps it waiting.
-    pub(super) fn service(answer: &'static str) -> u16 {
+    pub(in crate::job) fn service(answer: &'static str) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -315,6 +334,51 @@ mod tests {
         let why = broken.problem.unwrap().to_string();
         assert!(why.contains("/shop") && why.contains("answers 500"), "{why}");
         assert_ne!(asked(Asked::UnitActive("no-such-unit.service".into())).healthy, Some(true));
+    }
+
+    #[test]
+    fn a_unit_passes_only_while_it_is_active() {
+        let shown = |state: &str| of_unit("a.service", &format!("ActiveState={state}\nNRestarts=3\n"));
+        assert!(matches!(shown("active"), Answer::Unit { passes: true, restarts: Some(3), .. }));
+        for state in ["activating", "failed", "inactive", ""] {
+            assert!(matches!(shown(state), Answer::Unit { passes: false, .. }), "{state}");
+        }
+        assert!(matches!(of_unit("a.service", ""), Answer::Unit { passes: false, restarts: None, .. }));
+    }
+
+    #[test]
+    fn an_answer_from_another_stage_or_of_long_ago_is_none_and_a_failed_job_keeps_why() {
+        let mut plan = crate::job::replay::tests::plan(80);
+        let ill = Asked::Command("ill".into());
+        plan.probes = vec![Probe { group: None, what: ill, timeout_seconds: 5 }];
+        let host = plan.waves[0].cohorts[0].hosts[0];
+        let key = |seq, stage| Key { digest: Digest::of(b"p"), fence: 4, seq, stage: Some(stage), boot: 1 };
+        let mut prober = Prober::new(Duration::from_secs(3600), commands());
+        let asked = |prober: &mut Prober, key| {
+            let end = Instant::now() + Duration::from_secs(30);
+            loop {
+                let answer = prober.ask(key, &plan, host);
+                if answer.is_some() || Instant::now() > end {
+                    return answer;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        assert_eq!(asked(&mut prober, key(1, Stage::Applying)), Some(false));
+        assert_eq!(prober.why(Digest::of(b"p"), 4), None, "what is being changed may fail");
+        assert_eq!(asked(&mut prober, key(2, Stage::Verifying)), Some(false));
+        let why = prober.why(Digest::of(b"p"), 4).unwrap();
+        assert!(why.starts_with("probe command:ill: ") && why.contains("the till is stuck"), "{why}");
+        // Another stage: nothing is known at first. Why it failed is, until the job is another.
+        assert_eq!(prober.ask(key(3, Stage::Reverting), &plan, host), None);
+        prober.forget();
+        assert_eq!(prober.why(Digest::of(b"p"), 4), Some(why));
+        assert_eq!(prober.why(Digest::of(b"p"), 5), None);
+
+        let of = key(4, Stage::Soaking);
+        let long_ago = Instant::now().checked_sub(GOOD_FOR).unwrap();
+        (prober.key, prober.last) = (Some(of), Some((long_ago, true)));
+        assert_eq!(prober.ask(of, &plan, host), None);
     }
 
     #[test]

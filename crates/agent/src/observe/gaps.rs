@@ -12,7 +12,7 @@ pub(crate) fn new(part: Part, object: impl Display, reason: impl Display, remedy
 }
 
 /// `a, b, c and 4 more`.
-pub(super) fn named<T: Display>(things: &[T]) -> String {
+pub(crate) fn named<T: Display>(things: &[T]) -> String {
     let named = things.iter().take(NAMED_MAX).map(T::to_string).collect::<Vec<_>>().join(", ");
     match things.len().checked_sub(NAMED_MAX) {
         None | Some(0) => named,

@@ -10,7 +10,7 @@ pub mod dpkg_status;
 pub mod maps;
 pub mod os_release;
 pub mod owners;
-pub(crate) mod pacman;
+pub mod pacman;
 pub mod processes;
 pub mod repos;
 pub mod root;

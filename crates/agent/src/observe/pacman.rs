@@ -6,7 +6,7 @@ use crate::observe::root::Root;
 use crate::unpack::{Bytes, Caps};
 use exposure::inventory::{Gap, Origin, Package, PackageState, Part};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 
 /// The database, and what it says of repositories.
@@ -19,8 +19,9 @@ pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// A description is 1 KiB; a list of 100,000 files 10 MB.
 const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
 const FILES_BYTES_MAX: u64 = 64 << 20;
-/// Arch's `extra` is 8 MB, packed; ten times that.
+/// Arch's `extra` is 8 MB, packed; ten times that. Unpacked it is 50 MB.
 const SYNC_BYTES_MAX: u64 = 80 << 20;
+const SYNC_UNPACKED_BYTES_MAX: u64 = 512 << 20;
 
 /// Whether pacman keeps this root.
 pub(super) fn is_kept_by_pacman(root: &Root) -> bool {
@@ -38,8 +39,7 @@ pub(super) fn read(root: &Root, found: &mut Vec<Gap>) -> Vec<Package> {
         let entry = String::from_utf8_lossy(name.as_bytes()).into_owned();
         let description =
             root.read(format!("{LOCAL}/{entry}/desc"), DESCRIPTION_BYTES_MAX).unwrap_or_default();
-        let package = package(&fields(&description), PackageState::Installed);
-        match package.or_else(|| interrupted(&entry)) {
+        match described(&entry, &description) {
             Some(mut package) => {
                 package.held = held.iter().any(|pattern| pattern.matches(&package.name));
                 packages.push(package);
@@ -56,6 +56,12 @@ pub(super) fn read(root: &Root, found: &mut Vec<Gap>) -> Vec<Package> {
         found.push(gaps::new(Part::Packages, LOCAL, "names no installed package", remedy));
     }
     packages
+}
+
+/// The package of a directory of the database, by its description; by its name alone if that says nothing. `None`: it is no
+/// package's.
+pub fn described(entry: &str, description: &[u8]) -> Option<Package> {
+    package(&fields(description), PackageState::Installed).or_else(|| interrupted(entry))
 }
 
 fn package(fields: &BTreeMap<String, Vec<String>>, state: PackageState) -> Option<Package> {
@@ -86,7 +92,8 @@ fn interrupted(entry: &str) -> Option<Package> {
         ("NAME".to_owned(), value(name.to_owned())),
         ("VERSION".to_owned(), value(format!("{version}-{release}"))),
     ]);
-    package(&fields, PackageState::HalfInstalled).filter(|package| !package.name.is_empty())
+    let is_whole = |package: &Package| ![name, version, release].contains(&"") && !package.name.is_empty();
+    package(&fields, PackageState::HalfInstalled).filter(is_whole)
 }
 
 /// Patterns of names that the operator holds back.
@@ -106,7 +113,7 @@ pub(crate) fn options(text: &[u8], option: &str) -> Vec<String> {
 }
 
 /// A description: `%NAME%`, its values a line each, an empty line.
-pub(crate) fn fields(text: &[u8]) -> BTreeMap<String, Vec<String>> {
+pub fn fields(text: &[u8]) -> BTreeMap<String, Vec<String>> {
     let text = String::from_utf8_lossy(text);
     let (mut fields, mut name) = (BTreeMap::<String, Vec<String>>::new(), String::new());
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -132,15 +139,21 @@ pub(super) fn take_files(root: &Root, owners: &mut Owners) {
 
 /// One package that a repository has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Offered {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) arch: String,
-    pub(crate) source: String,
-    pub(crate) repository: String,
+pub struct Offered {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture.
+    pub arch: String,
+    /// Name of what it was built from.
+    pub source: String,
+    /// Name of the repository.
+    pub repository: String,
     /// 64 hex digits; `None` where it is not told.
-    pub(crate) sha256: Option<String>,
-    pub(crate) size_bytes: u64,
+    pub sha256: Option<String>,
+    /// Bytes of its file; 0 where it is not told.
+    pub size_bytes: u64,
 }
 
 /// What the repositories have of these packages, by the metadata that is cached here; and what of it cannot be read.
@@ -150,29 +163,45 @@ pub(crate) fn offered(root: &Root, names: &BTreeSet<&str>) -> (Vec<Offered>, Vec
         let file = String::from_utf8_lossy(name.as_bytes()).into_owned();
         let Some(repository) = file.strip_suffix(".db") else { continue };
         let bytes = root.read(format!("{SYNC}/{file}"), SYNC_BYTES_MAX);
-        let read = bytes.and_then(|bytes| read_sync(&bytes, repository, names));
-        match read {
-            Ok(mut read) => offered.append(&mut read),
+        match bytes.and_then(|bytes| read_sync(bytes, repository, names)) {
+            Ok((mut read, damaged)) => {
+                offered.append(&mut read);
+                lost.extend(
+                    damaged.iter().map(|entry| format!("{repository}: {entry} describes no package")),
+                );
+            }
             Err(error) => lost.push(format!("{repository}: {error}")),
         }
     }
     (offered, lost)
 }
 
-fn read_sync(bytes: &[u8], repository: &str, names: &BTreeSet<&str>) -> std::io::Result<Vec<Offered>> {
-    let unpacked = Bytes::of(Box::new(std::io::Cursor::new(bytes.to_vec())), Caps::OF_LOGS)?;
-    let mut archive = tar::Archive::new(unpacked);
-    let mut offered = Vec::new();
-    for entry in archive.entries()? {
+/// What one repository has of these packages, and the entries of it that describe none. Errors where it cannot be read to its
+/// end: half a repository is none.
+pub fn read_sync(
+    bytes: Vec<u8>,
+    repository: &str,
+    names: &BTreeSet<&str>,
+) -> io::Result<(Vec<Offered>, Vec<String>)> {
+    let unpacked = Bytes::of(Box::new(io::Cursor::new(bytes)), Caps::OF_LOGS)?;
+    let mut archive = tar::Archive::new(unpacked.take(SYNC_UNPACKED_BYTES_MAX));
+    let (mut offered, mut damaged) = (Vec::new(), Vec::new());
+    // As they are: names too long for a header, which an archive may have of any length, no repository has.
+    for entry in archive.entries()?.raw(true) {
         let entry = entry?;
-        if !entry.path()?.ends_with("desc") {
+        let path = entry.path()?.into_owned();
+        if !entry.header().entry_type().is_file() || !path.ends_with("desc") {
             continue;
         }
-        let mut text = Vec::new();
-        entry.take(DESCRIPTION_BYTES_MAX).read_to_end(&mut text)?;
+        let (size, mut text) = (entry.size(), Vec::new());
+        let described = (size <= DESCRIPTION_BYTES_MAX).then_some(entry);
+        described.map_or(Ok(0), |entry| entry.take(size).read_to_end(&mut text))?;
         let fields = fields(&text);
         let field = |name: &str| fields.get(name).and_then(|values| values.first()).cloned();
-        let (Some(name), Some(version)) = (field("NAME"), field("VERSION")) else { continue };
+        let (Some(name), Some(version)) = (field("NAME"), field("VERSION")) else {
+            damaged.push(path.display().to_string());
+            continue;
+        };
         if names.contains(name.as_str()) {
             offered.push(Offered {
                 source: field("BASE").unwrap_or_else(|| name.clone()),
@@ -185,7 +214,13 @@ fn read_sync(bytes: &[u8], repository: &str, names: &BTreeSet<&str>) -> std::io:
             });
         }
     }
-    Ok(offered)
+    // Two empty blocks end an archive; the reader stops after the first, or where there is nothing more. And what it is packed
+    // with is whole only if the rest of it unpacks.
+    let mut rest = archive.into_inner();
+    if io::copy(&mut rest, &mut io::sink())? < 512 {
+        return Err(io::Error::other("it is cut off, or unpacks to more than any repository does"));
+    }
+    Ok((offered, damaged))
 }
 
 #[cfg(test)]
@@ -244,11 +279,19 @@ mod tests {
             builder.append_data(&mut header, name, text.as_bytes()).unwrap();
         }
         let plain = builder.into_inner().unwrap();
+        let ask = |packed: Vec<u8>| read_sync(packed, "bed", &["lamp"].into());
         for packed in [plain.clone(), zstd::encode_all(&plain[..], 1).unwrap()] {
-            let offered = read_sync(&packed, "bed", &["lamp"].into()).unwrap();
-            assert_eq!(offered.len(), 1);
+            let (offered, damaged) = ask(packed).unwrap();
+            assert_eq!((offered.len(), damaged.len()), (1, 0));
             assert_eq!((offered[0].sha256.as_deref(), offered[0].size_bytes), (Some("ab"), 4711));
         }
-        assert!(read_sync(&plain[..700], "bed", &["lamp"].into()).is_err(), "cut off");
+        // Of four blocks with two empty ones after them.
+        assert_eq!(plain.len(), 6 * 512);
+        for end in (0..=5 * 512).step_by(64) {
+            assert!(ask(plain[..end].to_vec()).is_err(), "cut off after {end} bytes");
+        }
+        let nameless = String::from_utf8(plain).unwrap().replacen("%NAME%", "%GAME%", 1);
+        let (offered, damaged) = ask(nameless.into_bytes()).unwrap();
+        assert_eq!((offered, damaged), (Vec::new(), vec!["lamp-2-1/desc".to_owned()]));
     }
 }

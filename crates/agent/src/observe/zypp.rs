@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// zypper needs a second here, and a minute on a small machine that has to index its metadata.
 const DEADLINE: Duration = Duration::from_secs(240);
+/// Of its messages, so many are told.
+const SAID_TOLD: usize = 3;
 /// Locks that the operator set.
 const LOCKS: &str = "/etc/zypp/locks";
 /// Exit codes of success: with nothing more to say, with a reboot or a restart of zypper advised, with repositories passed over.
@@ -135,27 +137,41 @@ pub(super) fn candidates(
     tell_held(root, packages);
     let answered = Scratch::with(root, repositories).and_then(|scratch| {
         let summary = scratch.would(&["list-updates", "--all"], [])?;
+        if !summary.is_told {
+            return Err(format!("zypper does not say what it would upgrade: {}", summary.said.join("; ")));
+        }
         let names = summary.installs.iter().map(|step| step.name.as_str()).collect();
         let offered = scratch.offered(&names)?;
         Ok((summary, offered))
     });
+    let mut gap = |reason| {
+        let remedy = "run \"zypper refresh\", then look again";
+        found.push(gaps::new(Part::Candidates, "zypper", reason, remedy));
+    };
     let (summary, offered) = match answered {
         Ok(answered) => answered,
         Err(reason) => {
-            found.push(gaps::new(
-                Part::Candidates,
-                "zypper",
-                reason,
-                "run \"zypper refresh\", then look again",
-            ));
+            gap(reason);
             return Vec::new();
         }
     };
+    // It ends well, and tells of what it could not read only in words: "Skipping repository 'x'".
+    if !summary.said.is_empty() {
+        let said: Vec<&str> = summary.said.iter().take(SAID_TOLD).map(String::as_str).collect();
+        gap(format!("not all of what repositories have could be read: {}", said.join("; ")));
+    }
+    let of_step = |step: &summary::Step| {
+        let is_it =
+            |it: &&Offered| it.name == step.name && it.arch == step.arch && it.version == step.version;
+        offered.iter().map(|(_, it)| it).find(is_it)
+    };
+    let unknown = summary.installs.iter().filter(|step| of_step(step).is_none());
+    let unknown: Vec<String> = unknown.map(|step| format!("{} {}", step.name, step.version)).collect();
+    if !unknown.is_empty() {
+        gap(format!("no repository's metadata tells of {}", gaps::named(&unknown)));
+    }
     let candidate = |step: &summary::Step| {
-        let it = offered
-            .iter()
-            .map(|(_, it)| it)
-            .find(|it| it.name == step.name && it.arch == step.arch && it.version == step.version)?;
+        let it = of_step(step)?;
         let held = packages.iter().any(|package| package.name == step.name && package.held);
         Some(Candidate {
             name: step.name.clone(),

@@ -31,14 +31,21 @@ const KERNELS: [&str; 4] = ["linux", "linux-lts", "linux-zen", "linux-hardened"]
 /// How pacman is to print what it would install: marked, because it says other things in between.
 pub(crate) const FORMAT: &str = "= %n %v";
 
-/// Versions that pacman printed, by name.
-pub(crate) fn printed(text: &[u8]) -> BTreeMap<String, String> {
+/// Versions that pacman printed as [`FORMAT`] says, by name. Errors, in words, where a line of them cannot be read, or two tell
+/// of one name.
+pub fn printed(text: &[u8]) -> Result<BTreeMap<String, String>, String> {
     let text = String::from_utf8_lossy(text);
-    let one = |line: &str| {
-        let (name, version) = line.strip_prefix("= ")?.split_once(' ')?;
-        Some((name.to_owned(), version.trim().to_owned()))
-    };
-    text.lines().filter_map(one).collect()
+    let mut versions = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with('=')) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["=", name, version] = words[..] else {
+            return Err(format!("what pacman prints cannot be read: {line:?}"));
+        };
+        if versions.insert(name.to_owned(), version.to_owned()).is_some() {
+            return Err(format!("pacman prints two versions of {name}"));
+        }
+    }
+    Ok(versions)
 }
 
 /// Files of that package in a directory of pacman's.
@@ -86,7 +93,15 @@ pub(crate) fn candidates(root: &Root, packages: &[Package], found: &mut Vec<Gap>
             fetch: Fetch::Unchecked("read from cached metadata".to_owned()),
         })
     };
-    upgrades.iter().filter_map(candidate).collect()
+    let candidates: Vec<Candidate> = upgrades.iter().filter_map(candidate).collect();
+    let is_known = |name: &str| candidates.iter().any(|candidate| candidate.name == name);
+    let unknown = upgrades.iter().filter(|(name, _)| !is_known(name));
+    let unknown: Vec<String> = unknown.map(|(name, to)| format!("{name} {to}")).collect();
+    if !unknown.is_empty() {
+        let reason = format!("no repository's metadata tells of {}", gaps::named(&unknown));
+        gap(reason, "have pacman fetch what repositories have");
+    }
+    candidates
 }
 
 /// Versions that would take the place of what is installed, by name; what repositories have of them; what cannot be read.
@@ -94,21 +109,33 @@ type Upgrades = (BTreeMap<String, String>, Vec<Offered>, Vec<String>);
 
 fn upgrades(scratch: &Scratch, root: &Root) -> Result<Upgrades, String> {
     let output = scratch.run(&["-Qu"], [])?;
-    // 1: nothing would be.
-    if !matches!(output.code, Some(0 | 1)) {
-        return Err(output.told());
+    // 1: nothing would be; or it could not look, which only its messages tell.
+    let is_refused = output.stderr.lines().any(|line| line.starts_with("error:"));
+    if is_refused || !matches!(output.code, Some(0 | 1)) {
+        return Err(format!("pacman cannot say what it would upgrade: {}", output.told()));
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let upgrades: BTreeMap<String, String> = text.lines().filter_map(upgrade).collect();
-    let (offered, lost) = offered(root, &upgrades.keys().map(String::as_str).collect());
+    let (upgrades, unread) = newer(&output.stdout);
+    let (offered, mut lost) = offered(root, &upgrades.keys().map(String::as_str).collect());
+    lost.extend(unread.iter().map(|line| format!("pacman says {line:?}")));
+    lost.extend(scratch.missing.iter().map(|name| format!("{name}: never fetched, or not to be read")));
     Ok((upgrades, offered, lost))
 }
 
+/// Versions that `pacman -Qu` says would take the place of what is installed, by name; and the lines of it that cannot be read.
 /// `bed-lamp 1.0-1 -> 1.0-2 [ignored]`
-fn upgrade(line: &str) -> Option<(String, String)> {
-    let (installed, to) = line.split_once(" -> ")?;
-    let name = installed.split_whitespace().next()?;
-    Some((name.to_owned(), to.split_whitespace().next()?.to_owned()))
+pub fn newer(text: &[u8]) -> (BTreeMap<String, String>, Vec<String>) {
+    let text = String::from_utf8_lossy(text);
+    let (mut newer, mut unread) = (BTreeMap::new(), Vec::new());
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [name, _, "->", to] | [name, _, "->", to, "[ignored]"] => {
+                newer.insert(name.to_owned(), to.to_owned());
+            }
+            _ => unread.push(line.to_owned()),
+        }
+    }
+    (newer, unread)
 }
 
 /// Works out what upgrading the installed packages of `sources` would do to the system in `root`. `packages`: everything
@@ -120,7 +147,8 @@ pub(crate) fn rehearse(
     outlook: &mut Outlook,
 ) -> Result<(), String> {
     let scratch = Scratch::lay_out(root)?;
-    let (newer, ..) = upgrades(&scratch, root)?;
+    let (newer, _, lost) = upgrades(&scratch, root)?;
+    outlook.blocks.extend(lost.iter().map(|what| format!("what repositories have cannot be read: {what}")));
     let upgrade = |wanted: &[&Package], _: &mut Vec<String>| {
         let wanted = wanted.iter().map(|package| package.name.as_str());
         let names: BTreeSet<&str> = wanted.filter(|name| newer.contains_key(*name)).collect();
@@ -171,19 +199,24 @@ fn back(root: &Root, package: &Package) -> Option<File> {
 
 /// A copy of pacman's database, for questions that need no right. Gone with this.
 #[derive(Debug)]
-struct Scratch(TempDir);
+struct Scratch {
+    home: TempDir,
+    /// Repositories of the settings of which nothing that can be read is here.
+    missing: Vec<String>,
+}
 
 impl Scratch {
     /// Errors, in words, if there is nothing to copy or no room for it.
     fn lay_out(root: &Root) -> Result<Self, String> {
         let home = tempfile::Builder::new().prefix("palisade-pacman-").tempdir();
-        let scratch = Self(home.map_err(|error| format!("no place for a copy of its database: {error}"))?);
+        let home = home.map_err(|error| format!("no place for a copy of its database: {error}"))?;
+        let mut scratch = Self { home, missing: Vec::new() };
         scratch.copy(root).map_err(|error| format!("its database cannot be copied: {error}"))?;
         Ok(scratch)
     }
 
-    fn copy(&self, root: &Root) -> std::io::Result<()> {
-        let at = |path: &str| self.0.path().join(path);
+    fn copy(&mut self, root: &Root) -> std::io::Result<()> {
+        let at = |path: &str| self.home.path().join(path);
         std::fs::create_dir_all(at("db/local"))?;
         std::fs::create_dir_all(at("db/sync"))?;
         for name in root.list(LOCAL)? {
@@ -202,6 +235,8 @@ impl Scratch {
             if let Ok(bytes) = root.read(format!("{SYNC}/{repository}.db"), SYNC_BYTES_MAX) {
                 std::fs::write(at(&format!("db/sync/{repository}.db")), bytes)?;
                 let _ = write!(config, "[{repository}]\nServer = file:///nowhere\n");
+            } else {
+                self.missing.push(repository);
             }
         }
         std::fs::write(at("pacman.conf"), config)
@@ -217,15 +252,15 @@ impl Scratch {
         if output.code != Some(0) {
             return Err(format!("pacman cannot work it out: {}", output.told()));
         }
-        Ok(printed(&output.stdout))
+        printed(&output.stdout)
     }
 
     fn run<'a>(&self, command: &[&str], names: impl IntoIterator<Item = &'a str>) -> Result<Output, String> {
-        let at = |path: &str| self.0.path().join(path);
+        let at = |path: &str| self.home.path().join(path);
         let program =
             Program::new("pacman").arg("--config").arg(at("pacman.conf")).arg("--dbpath").arg(at("db"));
         let program = program.arg("--logfile").arg(at("log")).args(command.iter().copied()).args(names);
-        program.env("HOME", self.0.path()).deadline(DEADLINE).run().map_err(|failure| failure.to_string())
+        program.env("HOME", self.home.path()).deadline(DEADLINE).run().map_err(|failure| failure.to_string())
     }
 }
 
@@ -246,11 +281,17 @@ mod tests {
 
     #[test]
     fn upgrades_and_repositories_are_read_as_pacman_says_them() {
-        let one = |name: &str, to: &str| Some((name.to_owned(), to.to_owned()));
-        assert_eq!(upgrade("bed-lamp 1.0-1 -> 1:1.0-2 [ignored]"), one("bed-lamp", "1:1.0-2"));
-        assert_eq!(upgrade("error: failed"), None);
-        let told = printed(b"loading packages...\n= bed-lamp 1:1.0-2\nwarning: x -- reinstalling\n");
-        assert_eq!(told.into_iter().collect::<Vec<_>>(), [("bed-lamp".to_owned(), "1:1.0-2".to_owned())]);
+        let said = b"bed-lamp 1.0-1 -> 1:1.0-2 [ignored]\nbed-oil 1 -> 2\nerror: failed\nbed-wick 1 ->\n";
+        let (upgrades, unread) = newer(said);
+        let told = |versions: BTreeMap<String, String>| {
+            versions.into_iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>()
+        };
+        assert_eq!(told(upgrades), ["bed-lamp 1:1.0-2", "bed-oil 2"]);
+        assert_eq!(unread, ["error: failed", "bed-wick 1 ->"]);
+        let said = b"loading packages...\n= bed-lamp 1:1.0-2\nwarning: x -- reinstalling\n";
+        assert_eq!(told(printed(said).unwrap()), ["bed-lamp 1:1.0-2"]);
+        assert!(printed(b"= bed-lamp \n").unwrap_err().contains("cannot be read"));
+        assert!(printed(b"= a 1\n= a 2\n").unwrap_err().contains("two versions of a"));
         let settings =
             b"[options]\nArchitecture = auto\n[core]\nInclude = /x\n#[testing]\n[../x]\n [extra] \n";
         assert_eq!(repositories(settings), ["core", "extra"]);

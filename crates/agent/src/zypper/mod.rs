@@ -1,8 +1,8 @@
 //! What an upgrade of some source packages would change on this host, closed under dependencies, file by file; by the zypper
 //! that is installed here. It works on a scratch root: nothing of the host is changed, and no right is needed.
 
-pub(crate) mod primary;
-pub(crate) mod summary;
+pub mod primary;
+pub mod summary;
 
 use crate::apt::{Network, Outlook};
 use crate::observe::root::Root;

@@ -139,6 +139,8 @@ fn a_host_whose_service_cannot_be_measured_before_the_change_skips_and_nothing_i
         port,
         path: "/".to_owned(),
         unit: "no-such-unit.service".to_owned(),
+        host: None,
+        tls: false,
         attempts: Vec::new(),
         unknown: vec!["CVE-2099-1".to_owned()],
         load: Load { rate_per_second: 5, round_seconds: 1, pause_seconds: 1 },

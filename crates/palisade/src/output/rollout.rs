@@ -33,13 +33,11 @@ pub(crate) fn status(rollout: &Rollout, now: Timestamp, look: Look) -> String {
             out.push('\n');
         }
     }
-    if !rollout.failures.is_empty() {
+    let failures = failures(rollout);
+    if !failures.is_empty() {
         out.push_str("\nwhy hosts failed or skipped it\n");
-        for failure in &rollout.failures {
-            let name = if failure.name.is_empty() { &failure.host } else { &failure.name };
-            for why in &failure.why {
-                let _ = writeln!(out, "  {}: {}", clean(name), clean(why));
-            }
+        for line in failures {
+            let _ = writeln!(out, "  {line}");
         }
     }
     if !rollout.waits.is_empty() {
@@ -52,6 +50,25 @@ pub(crate) fn status(rollout: &Rollout, now: Timestamp, look: Look) -> String {
         let _ = writeln!(out, "\n{next}");
     }
     out
+}
+
+/// Why hosts failed, a line for each reason.
+pub(crate) fn reasons(rollout: &Rollout) -> Vec<String> {
+    let mut lines = Vec::new();
+    for failure in &rollout.failures {
+        let name = if failure.name.is_empty() { &failure.host } else { &failure.name };
+        lines.extend(failure.why.iter().map(|why| format!("{}: {}", clean(name), clean(why))));
+    }
+    lines
+}
+
+/// The same, and of how many hosts it is not known.
+pub(crate) fn failures(rollout: &Rollout) -> Vec<String> {
+    let mut lines = reasons(rollout);
+    if rollout.failures_unheard > 0 {
+        lines.push(format!("{}: not known (yet)", count(rollout.failures_unheard, "host")));
+    }
+    lines
 }
 
 /// State, since when, how far, until when.
@@ -231,6 +248,7 @@ mod tests {
                     .to_owned(),
             ],
         }];
+        halted.failures_unheard = 1;
         golden::same("status-halted", &status(&halted, now, plain));
     }
 }

@@ -4,18 +4,21 @@ use super::duration;
 use server::planning::replay::AskedReplay;
 
 /// What a replay looks like.
-const REPLAYS: &str = "http:80/ of nginx.service; then, if wanted, \"on GROUP\", \"at 5/s\", \"for 20s\", \"pause 30s\", \
+const REPLAYS: &str = "http:80/ or https:443/ of nginx.service; then, if wanted, \"named shop.example\", \"on GROUP\", \"at 5/s\", \"for 20s\", \"pause 30s\", \
                        \"failed 2%\", \"slower 5x\", \"memory 50%\"";
 
-/// A replay: `http:PORT/PATH of UNIT`, and words in pairs. What is sent is named apart from it, or follows from the plan.
+/// A replay: `http:PORT/PATH of UNIT`, or `https`, and words in pairs. What is sent is named apart from it, or follows from the plan.
 pub(crate) fn replay(text: &str) -> Result<AskedReplay, String> {
     let refused = || format!("\"{text}\" is no replay; write {REPLAYS}");
     let mut words = text.split_whitespace();
-    let place = words.next().and_then(|word| word.strip_prefix("http:")).ok_or_else(refused)?;
+    let (tls, place) = match words.next().and_then(|word| word.split_once(':')) {
+        Some((scheme @ ("http" | "https"), place)) => (scheme == "https", place),
+        Some(_) | None => return Err(refused()),
+    };
     let at = place.find('/').unwrap_or(place.len());
     let port = place[..at].parse().ok().filter(|port| *port > 0).ok_or_else(refused)?;
     let path = (at < place.len()).then(|| place[at..].to_owned());
-    let mut asked = AskedReplay { port, path, ..AskedReplay::default() };
+    let mut asked = AskedReplay { port, tls, path, ..AskedReplay::default() };
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(refused)?;
         let number = |after: &str| {
@@ -27,6 +30,7 @@ pub(crate) fn replay(text: &str) -> Result<AskedReplay, String> {
             "of" => {
                 return Err(format!("\"{value}\" is no unit's full name; write of {value}.service"));
             }
+            "named" => asked.host = Some(value.to_owned()),
             "on" => asked.group = Some(value.to_owned()),
             "at" => asked.rate_per_second = Some(number("/s")?),
             "for" => asked.round_seconds = Some(duration(value)?),
@@ -62,10 +66,12 @@ mod tests {
         let terms = (read.failed_percent_max, read.slower_times_max, read.memory_percent_max);
         assert_eq!(terms, (Some(1), Some(3), Some(20)));
         let short = replay("http:80 of nginx.service").expect("it is good");
-        assert_eq!((short.port, short.path, short.rate_per_second), (80, None, None));
+        assert_eq!((short.port, short.tls, short.path, short.rate_per_second), (80, false, None, None));
+        let tls = replay("https:443/ of nginx.service named shop.example").expect("it is good");
+        assert_eq!((tls.port, tls.tls, tls.host.as_deref()), (443, true, Some("shop.example")));
         for (text, told) in [
-            ("", "is no replay; write http:80/ of nginx.service"),
-            ("https:443/ of nginx.service", "is no replay"),
+            ("", "is no replay; write http:80/ or https:443/ of nginx.service"),
+            ("ftp:21/ of nginx.service", "is no replay"),
             ("http:0/ of nginx.service", "is no replay"),
             ("http:80/", "does not say which unit"),
             ("http:80/ of nginx", "write of nginx.service"),

@@ -142,7 +142,7 @@ fn is_line(text: &str) -> bool {
 }
 
 /// Whether a text is a host's name, without a port: it goes into a request's head.
-fn is_host(name: &str) -> bool {
+pub(super) fn is_host(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     !name.is_empty() && name.len() <= 253 && !name.starts_with(['-', '.']) && name.bytes().all(plain)
 }

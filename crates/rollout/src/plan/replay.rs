@@ -36,6 +36,12 @@ pub struct Replay {
     pub path: String,
     /// The unit that serves it: its restarts and its memory are watched.
     pub unit: String,
+    /// The host that is asked for, of the many that a server may serve; `None`: `localhost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Over TLS. Whose certificate is shown is not judged: the question is how the service does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// What is sent, in turn. None: harmless requests alone.
     pub attempts: Vec<Attempt>,
     /// CVEs of the plan for which no attempt is known: for people. What is not sent proves nothing.

@@ -23,6 +23,13 @@ pub struct AskedReplay {
     pub port: u16,
     /// The unit that serves it: `nginx.service`.
     pub unit: String,
+    /// Whether the port speaks TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// The host that is asked for, of the many that a server may serve; `localhost` if absent.
+    #[serde(default)]
+    #[schema(max_length = 253)]
+    pub host: Option<String>,
     /// What harmless requests ask for; `/` if absent.
     #[serde(default)]
     pub path: Option<String>,
@@ -92,6 +99,8 @@ pub fn replays(asked: &[AskedReplay], cves: &BTreeSet<String>) -> (Vec<Replay>, 
             port: asked.port,
             path: asked.path.clone().unwrap_or_else(|| PATH.to_owned()),
             unit: asked.unit.clone(),
+            host: asked.host.clone(),
+            tls: asked.tls,
             attempts: in_turn(&chosen),
             unknown: cves.difference(&sent).take(UNKNOWN_MAX).cloned().collect(),
             load: Load {

@@ -55,6 +55,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Why hosts failed or skipped it, as far as they said; the first five.
     pub failures: Vec<Failure>,
+    /// Hosts that failed and of which nothing is known besides, or not yet.
+    pub failures_unheard: u32,
     /// Hosts in it.
     pub hosts: u32,
     /// Of these, proven.
@@ -185,6 +187,7 @@ pub async fn status(app: &App, plan: PlanId, now: Timestamp) -> Result<Option<St
         expires: sealed.plan.expires,
         waits: desk.waits(&tally, now).iter().map(ToString::to_string).collect(),
         failures: evidence::failures(&app.store, &plan.to_string(), None, FAILURES_MAX).await?,
+        failures_unheard: evidence::unheard(&app.store, &plan.to_string()).await?,
         hosts: waves.iter().map(|wave| wave.hosts + wave.late).sum(),
         proven: waves.iter().map(|wave| wave.proven).sum(),
         waves,

@@ -1,10 +1,11 @@
-//! What is kept only for a while is thrown away: events, sessions, stored answers, pieces that no inventory has, and an
+//! What is kept only for a while is thrown away: events, sessions, stored answers, old inventories and reports, and an
 //! authority that another one follows.
 
 use super::Failed;
 use crate::app::App;
 use crate::census;
 use crate::identity::{self, Authority};
+use crate::store::rollouts::reports;
 use crate::store::{Doing, Error, Store, commit, inventories};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_secs(600);
 /// How long events are kept: as long as a replica or a watcher may be away.
 const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// How long inventories that are past are kept: a year, and a month for whoever looks back a year.
-const INVENTORIES_KEPT: SignedDuration = SignedDuration::from_hours((365 + 31) * 24);
+/// How long inventories that are past are kept, and reports about rollouts that are over: a year, and a month for whoever looks
+/// back a year.
+const HISTORY_KEPT: SignedDuration = SignedDuration::from_hours((365 + 31) * 24);
 
 pub(super) async fn run(
     app: Arc<App>,
@@ -64,6 +66,7 @@ async fn sweep(store: &Store, now: Timestamp) -> Result<(), Error> {
         sqlx::query(statement).bind(limit).execute(&mut *writing).await.doing("sweep what is past")?;
     }
     commit(writing, "sweep what is past").await?;
-    inventories::prune(store, now, INVENTORIES_KEPT).await?;
+    inventories::prune(store, now, HISTORY_KEPT).await?;
+    reports::prune(store, now, HISTORY_KEPT).await?;
     Ok(())
 }

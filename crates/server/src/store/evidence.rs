@@ -126,6 +126,19 @@ pub async fn failures(
     Ok(failures)
 }
 
+/// Hosts that failed on their last grants and of which no evidence is here: it did not come yet, or the host sends none.
+pub async fn unheard(store: &Store, plan: &str) -> Result<u32, Error> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM rollout_jobs j WHERE j.plan = $1 AND j.counts = 'failed' AND NOT EXISTS \
+         (SELECT 1 FROM evidence e WHERE e.host = j.host AND e.plan = j.plan AND e.fence = j.fence)",
+    )
+    .bind(plan.to_owned())
+    .fetch_one(store.reader())
+    .await
+    .doing("count hosts that failed and did not say why")?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
 /// Up to `most` of a host, the newest first, that came before `before`.
 pub async fn of_host(store: &Store, host: &str, before: Timestamp, most: i64) -> Result<Vec<Stored>, Error> {
     let rows = sqlx::query(

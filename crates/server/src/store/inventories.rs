@@ -5,7 +5,7 @@ mod contents;
 pub use contents::{Alike, Contents, alike, contents, packed, unpacked};
 
 use super::events::{self, Kind};
-use super::{Doing, Error, Store, Writing, commit};
+use super::{Doing, Error, Store, Writing, commit, delete_past};
 use advisory::Advisory;
 use exposure::Inventory;
 use flate2::Compression;
@@ -25,8 +25,6 @@ pub const PARTS_MAX: usize = 256;
 const PART_BYTES_MAX: usize = 32;
 /// Hashes asked for in one statement.
 const HASHES_IN_STATEMENT: usize = 512;
-/// Rows that [`prune`] deletes in one transaction.
-const PRUNED_AT_ONCE: i64 = 2_000;
 /// A piece that nobody names is kept for so long after it was sent: a report that names it may be under way.
 const PIECE_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// How often a reading that was overtaken by a change is tried.
@@ -256,49 +254,34 @@ pub async fn replace(
 
 /// Deletes what ended longer than `keep` ago, in small transactions, and pieces that nobody names any more.
 pub async fn prune(store: &Store, now: Timestamp, keep: SignedDuration) -> Result<Pruned, Error> {
+    const DOING: &str = "delete old inventories";
     let before = |age| now.saturating_sub(age).unwrap_or(Timestamp::MIN).as_microsecond();
     let ended = before(keep);
-    let intervals = sweep(
+    let intervals = delete_past(
         store,
         "DELETE FROM inventories WHERE (host, from_at) IN \
          (SELECT host, from_at FROM inventories WHERE until_at < $1 LIMIT $2)",
         ended,
+        DOING,
     )
     .await?;
-    sweep(
+    delete_past(
         store,
         "DELETE FROM parts WHERE (host, part, from_at) IN \
          (SELECT host, part, from_at FROM parts WHERE until_at < $1 LIMIT $2)",
         ended,
+        DOING,
     )
     .await?;
-    let pieces = sweep(
+    let pieces = delete_past(
         store,
         "DELETE FROM pieces WHERE hash IN (SELECT hash FROM pieces WHERE sent_at < $1 \
          AND NOT EXISTS (SELECT 1 FROM parts WHERE parts.hash = pieces.hash) LIMIT $2)",
         before(PIECE_KEPT),
+        DOING,
     )
     .await?;
     Ok(Pruned { intervals, pieces })
-}
-
-async fn sweep(store: &Store, text: &'static str, before: i64) -> Result<u64, Error> {
-    let mut swept = 0;
-    loop {
-        let mut writing = store.begin().await?;
-        let done = sqlx::query(text)
-            .bind(before)
-            .bind(PRUNED_AT_ONCE)
-            .execute(&mut *writing)
-            .await
-            .doing("delete old inventories")?
-            .rows_affected();
-        commit(writing, "delete old inventories").await?;
-        swept += done;
-        if done < PRUNED_AT_ONCE.unsigned_abs() {
-            return Ok(swept);
-        }
-    }
 }
 
 async fn write(

@@ -186,6 +186,30 @@ pub async fn commit(writing: Writing, doing: &'static str) -> Result<(), Error> 
     writing.commit().await.doing(doing)
 }
 
+/// Rows that [`delete_past`] deletes in one transaction.
+const DELETED_AT_ONCE: i64 = 2_000;
+
+/// Deletes what is past, in small transactions; gives how many rows. `text` deletes rows from before `$1`, at most `$2` of them;
+/// `doing` as in [`Doing`].
+async fn delete_past(
+    store: &Store,
+    text: &'static str,
+    before: i64,
+    doing: &'static str,
+) -> Result<u64, Error> {
+    let mut deleted = 0;
+    loop {
+        let mut writing = store.begin().await?;
+        let deleting = sqlx::query(text).bind(before).bind(DELETED_AT_ONCE);
+        let done = deleting.execute(&mut *writing).await.doing(doing)?.rows_affected();
+        commit(writing, doing).await?;
+        deleted += done;
+        if done < DELETED_AT_ONCE.unsigned_abs() {
+            return Ok(deleted);
+        }
+    }
+}
+
 /// The next number of a counter, in the order of commits: others wait until this transaction ends.
 pub async fn count(writing: &mut Writing, counter: &str) -> Result<i64, Error> {
     sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")

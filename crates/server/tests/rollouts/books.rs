@@ -2,12 +2,15 @@
 
 use crate::store_for_tests::on_each_store;
 use crate::world::{Agent, Hands, World, plan};
+use jiff::{SignedDuration, Timestamp};
 use rollout::order::{CheckIn, Report, Stage};
 use rollout::rollout::Event;
 use rollout::sim::fleet::plan_id;
 use server::rollouts;
 use server::store::rollouts::job_list::JobFilter;
-use server::store::{Store, backup};
+use server::store::rollouts::reports;
+use server::store::{Store, backup, evidence};
+use wire::v1::Evidence;
 
 #[tokio::test]
 async fn a_report_counts_once_and_an_older_one_never() {
@@ -53,6 +56,68 @@ async fn a_report_counts_once_and_an_older_one_never() {
         let status = world.status().await;
         assert_eq!(status.state_text, "halted in wave 0, open: 1 hosts failed or were lost; 0 are borne");
         world.assert_books_hold().await;
+    })
+    .await;
+}
+
+/// A world of one host that has failed; the host.
+async fn failed(world: &mut World) -> Agent {
+    world.begun(&plan(&[1, 1], 0)).await;
+    let mut agent = Agent::numbered(0..1).remove(0);
+    agent.outcome = Stage::RolledBack;
+    world.round(std::slice::from_mut(&mut agent), 6).await;
+    world.swept().await;
+    assert!(world.state().await.starts_with("halted"));
+    agent
+}
+
+/// What a host saw of the world's plan, on its last grant.
+async fn shows(world: &World, agent: &Agent, seen: serde_json::Value) {
+    let told = Evidence { plan: world.plan, fence: agent.report.unwrap().fence, seen };
+    let (store, host) = (&world.app.store, agent.host.to_string());
+    let is_kept = evidence::put(store, world.now(), &host, &told, &told.seen.to_string()).await.unwrap();
+    assert!(is_kept);
+}
+
+#[tokio::test]
+async fn a_status_says_why_hosts_failed_and_of_how_many_it_is_not_known() {
+    on_each_store(async |fresh| {
+        let mut world = World::new(fresh.store.clone(), &Hands::begin()).await;
+        let agent = failed(&mut world).await;
+        let status = world.status().await;
+        assert_eq!((status.failures.len(), status.failures_unheard), (0, 1));
+        shows(&world, &agent, serde_json::json!({ "why": ["it stands\u{1b} still", 7, "it leaks"] })).await;
+        let status = world.status().await;
+        assert_eq!((status.failures.len(), status.failures_unheard), (1, 0));
+        let why = &status.failures[0].why;
+        assert!(why.len() == 2 && !why[0].contains('\u{1b}') && why[1] == "it leaks", "{why:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reports_of_rollouts_that_are_over_age_and_what_is_under_way_and_evidence_stay() {
+    on_each_store(async |fresh| {
+        let mut world = World::new(fresh.store.clone(), &Hands::begin()).await;
+        let agent = failed(&mut world).await;
+        shows(&world, &agent, serde_json::json!({ "why": ["it leaks"] })).await;
+        let count = "SELECT COUNT(*) FROM rollout_reports";
+        let all = world.count(count).await;
+        assert!(all >= 2, "{all}");
+        let days = |days: i64| SignedDuration::from_hours(24 * days);
+        let prune = async |world: &World, now: Timestamp| {
+            reports::prune(&world.app.store, now, days(396)).await.unwrap()
+        };
+        let halted = world.now();
+        assert_eq!(prune(&world, halted + days(4_000)).await, 0, "a halted one can go on");
+        world.hands.pass(3_600 * 24 * 10);
+        world.act(Event::Aborted { by: "ada".to_owned() }).await.unwrap();
+        assert_eq!(prune(&world, halted + days(400)).await, 0, "it has been over for 390 days");
+        assert_eq!(prune(&world, halted + days(407)).await, u64::try_from(all).unwrap());
+        assert_eq!(world.count(count).await, 0);
+        let job = rollouts::job(&world.app, world.plan, agent.host).await.unwrap().unwrap();
+        assert_eq!((job.job.state.as_str(), job.reports.len()), ("rolled-back", 0));
+        assert_eq!(job.why, ["it leaks"], "evidence has its own time");
     })
     .await;
 }

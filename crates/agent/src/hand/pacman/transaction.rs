@@ -188,7 +188,7 @@ fn says(task: &Task<'_>, changes: &[&Change], staged: &Staged, files: Files) -> 
     let is_meant = |name: &String, version: &String| {
         changes.iter().any(|change| change.name == *name && task.version(change) == Some(version))
     };
-    let would = printed(&looked.stdout);
+    let would = printed(&looked.stdout).map_err(unasked)?;
     Ok(match would.iter().find(|(name, version)| !is_meant(name, version)) {
         Some((name, version)) => {
             Fit::Unfit(format!("pacman would install {name} {version}, which the plan does not say"))

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 /// Speaks TLS on a connection, asking for this host.
-pub(super) fn open(stream: Timed, host: &str) -> io::Result<StreamOwned<ClientConnection, Timed>> {
+pub(in crate::job) fn open(stream: Timed, host: &str) -> io::Result<StreamOwned<ClientConnection, Timed>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let anybody = Arc::new(Anybody(Arc::clone(&provider)));
     let config = ClientConfig::builder_with_provider(provider)
@@ -64,7 +64,7 @@ impl ServerCertVerifier for Anybody {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::job) mod tests {
     use super::super::http;
     use rollout::plan::Http;
     use rustls::pki_types::PrivateKeyDer;
@@ -74,9 +74,12 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    #[test]
-    fn a_service_is_asked_over_tls_whoever_has_signed_its_certificate() {
-        let shown = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    /// A service behind TLS, with a certificate of its own for this name, that answers what it is asked; its port.
+    pub(in crate::job) fn service(
+        name: &str,
+        answer: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) -> u16 {
+        let shown = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(shown.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -85,20 +88,33 @@ mod tests {
             .with_no_client_auth()
             .with_single_cert(vec![shown.cert.der().clone()], key)
             .unwrap();
-        let config = Arc::new(config);
+        let (config, answer) = (Arc::new(config), Arc::new(answer));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
-                let mut asked = [0; 1024];
-                let count = tls.read(&mut asked).unwrap_or(0);
-                let is_named = String::from_utf8_lossy(&asked[..count]).contains("Host: shop.example:");
-                let answer = if is_named { "HTTP/1.1 200 OK\r\n\r\nopen" } else { "HTTP/1.1 421 No\r\n\r\n" };
-                let _ = tls.write_all(answer.as_bytes());
-                tls.conn.send_close_notify();
-                let _ = tls.flush();
+                let (config, answer) = (Arc::clone(&config), Arc::clone(&answer));
+                std::thread::spawn(move || {
+                    let mut tls = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+                    let mut asked = [0; 1024];
+                    let count = tls.read(&mut asked).unwrap_or(0);
+                    if count > 0 {
+                        let asked = String::from_utf8_lossy(&asked[..count]);
+                        let _ = tls.write_all(answer(&asked).as_bytes());
+                        tls.conn.send_close_notify();
+                        let _ = tls.flush();
+                    }
+                });
             }
+        });
+        port
+    }
+
+    #[test]
+    fn a_service_is_asked_over_tls_whoever_has_signed_its_certificate() {
+        let port = service("shop.example", |asked| {
+            let is_named = asked.contains("Host: shop.example:");
+            if is_named { "HTTP/1.1 200 OK\r\n\r\nopen" } else { "HTTP/1.1 421 No\r\n\r\n" }.to_owned()
         });
         let wanted = Http { tls: true, host: Some("shop.example".into()), ..Http::path(port, "/") };
         let wanted = Http { contains: Some("open".into()), ..wanted };

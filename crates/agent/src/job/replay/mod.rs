@@ -34,6 +34,9 @@ const CALM_PAUSES: u32 = 10;
 const LATE: Duration = Duration::from_secs(60);
 /// From this status on, a harmless request has failed; an attempt may be answered with anything.
 const SERVER_ERROR: u16 = 500;
+/// So has one that the service does not understand: a port that speaks TLS says this to whoever does not, and what is sent there
+/// without TLS proves nothing.
+const BAD_REQUEST: u16 = 400;
 /// Bytes of what is kept: eight services have 10 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -442,23 +445,13 @@ fn round(
     stop: &AtomicBool,
     taken: fn(&str) -> Result<Taken, String>,
 ) -> Result<Option<Round>, String> {
-    let load = &replay.load;
-    let volley = |requests, failing_from| Volley {
-        port: replay.port,
-        requests,
-        rate_per_second: load.rate_per_second,
-        seconds: load.round_seconds,
-        failing_from,
-    };
+    let volley = |requests, is_failure| Volley { replay, requests, is_failure };
     let calm = [harmless(replay)];
-    let hostile: Vec<Vec<u8>> = if attempts {
-        replay.attempts.iter().map(|one| attempt(one, replay.port)).collect()
-    } else {
-        Vec::new()
-    };
+    let hostile: Vec<Vec<u8>> =
+        if attempts { replay.attempts.iter().map(|one| attempt(one, replay)).collect() } else { Vec::new() };
     let (calm, hostile) = std::thread::scope(|scope| {
-        let beside = scope.spawn(|| volley(&hostile, u16::MAX).fire(stop));
-        let calm = volley(&calm, SERVER_ERROR).fire(stop);
+        let beside = scope.spawn(|| volley(&hostile, |_| false).fire(stop));
+        let calm = volley(&calm, |status| status >= SERVER_ERROR || status == BAD_REQUEST).fire(stop);
         (calm, beside.join().unwrap_or(None))
     });
     let (Some(harmless), Some(attempts)) = (calm, hostile) else { return Ok(None) };
@@ -478,4 +471,4 @@ fn told_unstable(replay: &Replay, unstable: &[Unstable]) -> Problem {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,4 +1,6 @@
 use super::*;
+use crate::job::probes::tests::service;
+use crate::job::probes::tls::tests::service as tls_service;
 use rollout::converge::Before;
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
@@ -47,7 +49,7 @@ impl Small {
 const HOST: &str = "0192c4f8-7d1e-7c3a-9f60-3b1a5c7d9e21";
 
 /// A plan with one replay to that port, of one host.
-fn plan(port: u16) -> Plan {
+pub(in crate::job) fn plan(port: u16) -> Plan {
     let code_red = json!({ "signature": "codered1", "method": "GET", "target": "/default.ida?NNNN%u9090",
         "headers": [{ "name": "X", "value": "y" }], "body": null });
     let replay = json!({
@@ -191,16 +193,57 @@ fn a_service_that_leaks_under_attempts_is_found_out_and_one_that_did_not_answer_
 }
 
 #[test]
+fn a_service_behind_tls_is_measured_and_sent_attempts_as_any_other_and_not_without_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = Rc::new(State::create(&directory.path().join("agent")).unwrap());
+    let attempts = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&attempts);
+    let port = tls_service("shop.example", move |asked| {
+        counted.fetch_add(u64::from(asked.contains("default.ida")), Ordering::Relaxed);
+        let is_named = asked.contains("Host: shop.example:");
+        if is_named { "HTTP/1.1 200 OK\r\n\r\nwell" } else { "HTTP/1.1 500 Who\r\n\r\n" }.to_owned()
+    });
+    let host = HostId(HOST.parse().unwrap());
+    let mut plan = plan(port);
+    (plan.replays[0].tls, plan.replays[0].host) = (true, Some("shop.example".to_owned()));
+    let mut replayer = replayer(&state);
+    assert!(until(|| {
+        replayer.ask(key(1), Phase::Before, &plan, host);
+        replayer.before() == Before::Known
+    }));
+    assert_eq!(attempts.load(Ordering::Relaxed), 0);
+    assert!(until(|| replayer.ask(key(2), Phase::Soak { real: true }, &plan, host) == Some(true)));
+    assert!(attempts.load(Ordering::Relaxed) >= 20);
+
+    // What is sent to it without TLS it does not take, whether it says so or not: nothing is proven that way.
+    plan.replays[0].tls = false;
+    let other = Key { fence: 2, ..key(1) };
+    assert!(until(|| {
+        replayer.ask(other, Phase::Before, &plan, host);
+        replayer.before() == Before::Unsound
+    }));
+    plan.replays[0].port = service("HTTP/1.1 400 The plain HTTP request was sent to HTTPS port\r\n\r\n");
+    let third = Key { fence: 3, ..key(1) };
+    assert!(until(|| {
+        replayer.ask(third, Phase::Before, &plan, host);
+        replayer.before() == Before::Unsound
+    }));
+}
+
+#[test]
 fn an_attempt_goes_over_the_line_as_an_attacker_sends_it() {
-    let mut one: rollout::plan::replay::Attempt = plan(80).replays[0].attempts[0].clone();
-    let text = String::from_utf8(attempt(&one, 80)).unwrap();
+    let mut replay = plan(80).replays.remove(0);
+    let mut one: rollout::plan::replay::Attempt = replay.attempts[0].clone();
+    let text = String::from_utf8(attempt(&one, &replay)).unwrap();
     assert!(text.starts_with(
         "GET /default.ida?NNNN%u9090 HTTP/1.1\r\nHost: localhost:80\r\nUser-Agent: palisade-agent/"
     ));
     assert!(text.ends_with("\r\nX: y\r\nConnection: close\r\n\r\n"), "{text}");
+    replay.host = Some("shop.example".to_owned());
+    assert!(String::from_utf8(attempt(&one, &replay)).unwrap().contains("\r\nHost: shop.example:80\r\n"));
     one.headers[0].name = "hOST".to_owned();
     one.body = Some("a=ü".to_owned());
-    let text = String::from_utf8(attempt(&one, 80)).unwrap();
-    assert!(text.contains("hOST: y\r\n") && !text.contains("localhost"), "{text}");
+    let text = String::from_utf8(attempt(&one, &replay)).unwrap();
+    assert!(text.contains("hOST: y\r\n") && !text.contains("shop.example"), "{text}");
     assert!(text.ends_with("Content-Length: 4\r\nConnection: close\r\n\r\na=ü"), "{text}");
 }

@@ -2,11 +2,12 @@
 //! one all the same, and whoever had to wait is counted with the wait.
 
 use crate::job::probes::http::{AGENT, connect, request, status};
+use crate::job::probes::tls;
 use crate::program;
 use rollout::plan::replay::{Attempt, Replay};
 use rollout::replay::Heard;
 use std::fmt::Write as _;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -25,13 +26,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What is sent.
 pub(super) struct Volley<'a> {
-    pub(super) port: u16,
+    /// To which service, and how much.
+    pub(super) replay: &'a Replay,
     /// Requests as they go over the line, in turn.
     pub(super) requests: &'a [Vec<u8>],
-    pub(super) rate_per_second: u32,
-    pub(super) seconds: u32,
-    /// From this status on an answer is none.
-    pub(super) failing_from: u16,
+    /// Whether an answer of this status is none.
+    pub(super) is_failure: fn(u16) -> bool,
 }
 
 impl Volley<'_> {
@@ -40,10 +40,11 @@ impl Volley<'_> {
         if self.requests.is_empty() {
             return Some(Heard::default());
         }
-        let wanted = self.rate_per_second.saturating_mul(self.seconds);
-        let between = Duration::from_secs(1) / self.rate_per_second.max(1);
+        let load = &self.replay.load;
+        let wanted = load.rate_per_second.saturating_mul(load.round_seconds);
+        let between = Duration::from_secs(1) / load.rate_per_second.max(1);
         let began = Instant::now();
-        let end = began + Duration::from_secs(self.seconds.into()) + WITHIN;
+        let end = began + Duration::from_secs(load.round_seconds.into()) + WITHIN;
         let is_stopped = || stop.load(Ordering::Relaxed) || program::is_stopped();
         let (next, answered) = (AtomicU32::new(0), Mutex::new(Vec::new()));
         let send = || {
@@ -57,7 +58,7 @@ impl Volley<'_> {
                     return;
                 }
                 let request = &self.requests[number as usize % self.requests.len()];
-                if ask(self.port, request).is_ok_and(|status| status < self.failing_from) {
+                if ask(self.replay, request).is_ok_and(|status| !(self.is_failure)(status)) {
                     let took = u32::try_from(due.elapsed().as_micros()).unwrap_or(u32::MAX);
                     answered.lock().unwrap_or_else(PoisonError::into_inner).push(took);
                 }
@@ -74,10 +75,14 @@ impl Volley<'_> {
 }
 
 /// The status of what is answered to a request, once the answer has come as far as it is read.
-fn ask(port: u16, request: &[u8]) -> io::Result<u16> {
-    let mut stream = connect(port, WITHIN)?;
+fn ask(replay: &Replay, request: &[u8]) -> io::Result<u16> {
+    let stream = connect(replay.port, WITHIN)?;
+    if replay.tls { heard(tls::open(stream, host(replay))?, request) } else { heard(stream, request) }
+}
+
+fn heard(mut stream: impl Read + io::Write, request: &[u8]) -> io::Result<u16> {
     // One that refuses before it has read everything has answered all the same.
-    let sent = stream.write_all(request);
+    let sent = stream.write_all(request).and_then(|()| stream.flush());
     let (mut head, mut read, mut chunk) = (Vec::new(), 0, [0; CHUNK_BYTES]);
     while read < ANSWER_BYTES_MAX {
         let count = match stream.read(&mut chunk) {
@@ -92,18 +97,23 @@ fn ask(port: u16, request: &[u8]) -> io::Result<u16> {
     status(&head).ok_or_else(|| io::Error::other("that is no HTTP"))
 }
 
+/// The host that is asked for.
+fn host(replay: &Replay) -> &str {
+    replay.host.as_deref().unwrap_or("localhost")
+}
+
 /// What a harmless request is: what a monitor would ask for.
 pub(super) fn harmless(replay: &Replay) -> Vec<u8> {
-    request(&replay.path, "localhost", replay.port).into_bytes()
+    request(&replay.path, host(replay), replay.port).into_bytes()
 }
 
 /// An attempt as it goes over the line, in one piece.
-pub(super) fn attempt(attempt: &Attempt, port: u16) -> Vec<u8> {
+pub(super) fn attempt(attempt: &Attempt, replay: &Replay) -> Vec<u8> {
     let Attempt { method, target, headers, body, .. } = attempt;
     let has = |name: &str| headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
     let mut text = format!("{method} {target} HTTP/1.1\r\n");
     if !has("host") {
-        let _ = write!(text, "Host: localhost:{port}\r\n");
+        let _ = write!(text, "Host: {}:{}\r\n", host(replay), replay.port);
     }
     if !has("user-agent") {
         let _ = write!(text, "User-Agent: {AGENT}\r\n");

@@ -5,11 +5,12 @@ use super::follow::News;
 use super::scene::Scene;
 use crate::answers::Rollout;
 use crate::command::session::print;
-use crate::output::rollout::{clock, is_over, opening};
+use crate::output::rollout::{clock, failures, opening};
 use agent::program::is_stopped;
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
+use std::fmt::Write as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -20,10 +21,10 @@ pub(super) fn run(mut scene: Scene, news: &Receiver<News>, json: bool) -> Result
     if json {
         object(&scene, &[], Timestamp::now())?;
     } else {
-        print(&format!("{}\n", opening(&scene.rollout, Timestamp::now())))?;
+        print(&begun(&scene.rollout, Timestamp::now()))?;
     }
     loop {
-        if is_over(&scene.rollout) {
+        if scene.is_told(Timestamp::now()) {
             return Ok((End::Over, scene.rollout));
         }
         if is_stopped() {
@@ -49,12 +50,22 @@ pub(super) fn run(mut scene: Scene, news: &Receiver<News>, json: bool) -> Result
     }
 }
 
+/// What is printed first: where it stands, and why hosts failed before it was watched.
+fn begun(rollout: &Rollout, now: Timestamp) -> String {
+    let mut text = format!("{}\n", opening(rollout, now));
+    for line in failures(rollout) {
+        let _ = writeln!(text, "{} why it failed: {line}", clock(now));
+    }
+    text
+}
+
 /// Where it stands and what changed, in a line of JSON.
 fn object(scene: &Scene, changed: &[String], now: Timestamp) -> Result<()> {
     let rollout = &scene.rollout;
     let line = json!({
         "at": now, "state": rollout.state, "state_text": rollout.state_text, "proven": rollout.proven,
-        "hosts": rollout.hosts, "waits": rollout.waits, "changed": changed,
+        "hosts": rollout.hosts, "waits": rollout.waits, "failures": rollout.failures,
+        "failures_unheard": rollout.failures_unheard, "changed": changed,
     });
     print(&format!("{line}\n")).map(drop)
 }
@@ -62,10 +73,9 @@ fn object(scene: &Scene, changed: &[String], now: Timestamp) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answers::Job;
+    use crate::answers::{Failure, Job};
     use crate::golden;
     use serde_json::json;
-    use std::fmt::Write as _;
 
     fn job(name: &str, state: &str) -> Job {
         let host = json!({ "id": "0199c4f8-0000-7000-8000-000000000005", "name": name });
@@ -77,7 +87,7 @@ mod tests {
     fn a_line_is_printed_for_each_change_and_for_nothing_else() {
         let now = golden::at("2027-03-06T03:25:00Z");
         let mut scene = Scene::new(golden::rollout(), Vec::new());
-        let mut out = format!("{}\n", opening(&scene.rollout, now));
+        let mut out = begun(&scene.rollout, now);
         let mut tell = |changed: Vec<String>| {
             for text in changed {
                 let _ = writeln!(out, "{} {text}", clock(now));
@@ -100,7 +110,22 @@ mod tests {
         later.waves[1].lost = 0;
         later.state_text = "wave 2, open".to_owned();
         later.waits = vec!["6 hosts have not asked yet".to_owned()];
-        tell(scene.seen(later, Vec::new(), now));
+        tell(scene.seen(later.clone(), Vec::new(), now));
+        // Why a host failed it says after the rollout has halted.
+        later.waves[2].failed = 1;
+        (later.state, later.state_text) = ("halted".to_owned(), "halted in wave 2: 1 host failed".to_owned());
+        later.failures_unheard = 1;
+        tell(scene.seen(later.clone(), Vec::new(), now));
+        assert!(!scene.is_told(now), "it is waited for");
+        assert!(scene.is_told(golden::at("2027-03-06T03:26:30Z")), "and not for ever");
+        let why = vec!["http:80/ of nginx.service: 7 of 8 failed under replayed attempts\u{7}".to_owned()];
+        later.failures = vec![Failure { host: "0199".to_owned(), name: "web-09".to_owned(), why }];
+        later.failures_unheard = 0;
+        tell(scene.seen(later.clone(), Vec::new(), now));
+        assert!(scene.is_told(now));
+        out.push_str(&begun(&later, now));
         golden::same("watch-lines", &out);
+        later.failures_unheard = 1;
+        assert!(Scene::new(later, Vec::new()).is_told(now), "what was over before is not waited for");
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::answers::{Job, Number, Rollout, Wave};
 use crate::output::lines::some;
-use crate::output::rollout::against;
+use crate::output::rollout::{against, is_over, reasons};
 use crate::output::table::clean;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use uuid::Uuid;
@@ -12,6 +13,8 @@ use uuid::Uuid;
 const HOSTS_NAMED: usize = 4;
 /// Changes that are kept.
 const CHANGES_MAX: usize = 200;
+/// A host says why it failed with the check-in after the one that halts the rollout: so long it is waited for after the end.
+const WHY_WITHIN: SignedDuration = SignedDuration::from_secs(90);
 
 /// What is seen.
 #[derive(Debug)]
@@ -26,11 +29,19 @@ pub(super) struct Scene {
     pub(super) changes: VecDeque<(Timestamp, String)>,
     /// Since when the server does not answer, and why.
     pub(super) silent: Option<(Timestamp, String)>,
+    /// When it was seen to be over, where it was not from the start.
+    over: Option<Timestamp>,
 }
 
 impl Scene {
     pub(super) fn new(rollout: Rollout, jobs: Vec<Job>) -> Self {
-        Self { rollout, jobs, since: BTreeMap::new(), changes: VecDeque::new(), silent: None }
+        Self { rollout, jobs, since: BTreeMap::new(), changes: VecDeque::new(), silent: None, over: None }
+    }
+
+    /// Whether nothing more comes: it is over, and hosts that failed have said why, or had the time to.
+    pub(super) fn is_told(&self, now: Timestamp) -> bool {
+        let waits = |over: Timestamp| now.duration_since(over) < WHY_WITHIN;
+        is_over(&self.rollout) && !(self.rollout.failures_unheard > 0 && self.over.is_some_and(waits))
     }
 
     /// Takes what was seen; gives what changed, in words.
@@ -40,6 +51,16 @@ impl Scene {
             changed.push("the server answers again".to_owned());
         }
         changed.extend(differences(&self.rollout, &rollout));
+        match (is_over(&self.rollout), is_over(&rollout)) {
+            (false, true) => {
+                self.over = Some(now);
+                if rollout.failures_unheard > 0 {
+                    changed.push(format!("hosts that failed are given {WHY_WITHIN:#} to say why"));
+                }
+            }
+            (true, true) => {}
+            (_, false) => self.over = None,
+        }
         // Hosts that come to the same place together are told in a line.
         let mut moved: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for job in &jobs {
@@ -97,6 +118,9 @@ fn differences(before: &Rollout, after: &Rollout) -> Vec<String> {
             }
         }
     }
+    let known = reasons(before);
+    let new = reasons(after).into_iter().filter(|line| !known.contains(line));
+    changed.extend(new.map(|line| format!("why it failed: {line}")));
     // A number that counts up is no new wait.
     let shape = |wait: &str| wait.replace(|letter: char| letter.is_ascii_digit(), "");
     for wait in &after.waits {

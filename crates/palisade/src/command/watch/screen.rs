@@ -7,7 +7,7 @@ use super::{End, Session};
 use crate::answers::{Number, Rollout, Wave};
 use crate::command::rollout::ordered;
 use crate::output::lines::span;
-use crate::output::rollout::{clock, headline, is_over, numbers_first};
+use crate::output::rollout::{clock, failures, headline, numbers_first};
 use crate::output::table::clean;
 use agent::program::is_stopped;
 use anyhow::{Context, Result, bail};
@@ -34,6 +34,8 @@ const KEY_WITHIN: Duration = Duration::from_millis(100);
 const DRAW_EVERY: Duration = Duration::from_secs(1);
 /// Cells of a bar: longer ones say no more.
 const BAR_MAX: usize = 40;
+/// Reasons of failed hosts that are shown.
+const FAILURES_MAX: usize = 4;
 /// Reason of what is ordered with one key.
 const BY_KEY: &str = "ordered while watching";
 
@@ -91,7 +93,7 @@ pub(super) fn run(
             }
             stale = true;
         }
-        if is_over(&scene.rollout) {
+        if scene.is_told(Timestamp::now()) {
             return Ok((End::Over, scene.rollout));
         }
         if is_stopped() {
@@ -157,10 +159,12 @@ pub(super) fn draw(
     let gate = rollout.waves.iter().find(|wave| !wave.gate.is_empty());
     let gate_rows = gate.map_or(1, |wave| rows(wave.gate.len()));
     let host_rows = rows(scene.jobs.len().min(8));
-    let [head, waves, waits, middle, events, foot] = Layout::vertical([
+    let failures = failure_lines(rollout);
+    let [head, waves, waits, why, middle, events, foot] = Layout::vertical([
         Constraint::Length(3),
         Constraint::Length(rows(rollout.waves.len()).min(area.height / 3) + 1),
         Constraint::Length(rows(rollout.waits.len().clamp(1, 3)) + 2),
+        Constraint::Length(rows(failures.len())),
         Constraint::Length(gate_rows.max(host_rows) + 2),
         Constraint::Min(2),
         Constraint::Length(2),
@@ -170,6 +174,7 @@ pub(super) fn draw(
     frame.render_widget(Paragraph::new(vec![title, state(rollout, now, colours)]), head);
     frame.render_widget(Paragraph::new(wave_lines(rollout, waves, colours)), waves);
     frame.render_widget(Paragraph::new(wait_lines(rollout)), waits);
+    frame.render_widget(Paragraph::new(failures), why);
     let [left, hosts] =
         Layout::horizontal([Constraint::Percentage(60), Constraint::Percentage(40)]).spacing(2).areas(middle);
     frame.render_widget(Paragraph::new(gate_lines(gate, now, colours)), left);
@@ -256,6 +261,22 @@ fn wait_lines(rollout: &Rollout) -> Vec<Line<'static>> {
     lines
 }
 
+/// Why hosts failed, and a line of room after it; nothing where none did.
+fn failure_lines(rollout: &Rollout) -> Vec<Line<'static>> {
+    let failures = failures(rollout);
+    if failures.is_empty() {
+        return Vec::new();
+    }
+    let more = failures.len().saturating_sub(FAILURES_MAX);
+    let mut lines = vec![titled("why hosts failed")];
+    lines.extend(failures.into_iter().take(FAILURES_MAX).map(|line| Line::raw(format!("  {line}"))));
+    if more > 0 {
+        lines.push(Line::raw(format!("  and {more} more: see the rollout's status")));
+    }
+    lines.push(Line::raw(""));
+    lines
+}
+
 /// Hosts under change and in trouble, those that have been for longest first.
 fn host_lines(scene: &Scene, area: Rect, now: Timestamp) -> Vec<Line<'static>> {
     let room = usize::from(area.height.saturating_sub(2));
@@ -319,7 +340,7 @@ fn foot_lines(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answers::Job;
+    use crate::answers::{Failure, Job};
     use crate::golden;
     use ratatui::backend::TestBackend;
     use serde_json::json;
@@ -355,6 +376,16 @@ mod tests {
     #[test]
     fn a_screen_shows_waves_gate_waits_hosts_and_changes() {
         golden::same("watch-screen", &drawn(&scene(), None, (100, 28)));
+    }
+
+    #[test]
+    fn a_screen_shows_why_hosts_failed() {
+        let mut scene = scene();
+        let why = |number: u32| format!("http:80/ of nginx.service: restarted {number} times\u{1b}");
+        let name = "web-04".to_owned();
+        scene.rollout.failures = vec![Failure { host: String::new(), name, why: (1..=4).map(why).collect() }];
+        scene.rollout.failures_unheard = 2;
+        golden::same("watch-screen-why", &drawn(&scene, None, (100, 34)));
     }
 
     #[test]

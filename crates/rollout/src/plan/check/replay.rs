@@ -1,6 +1,7 @@
 //! Faults of what is replayed.
 
 use super::Faults;
+use crate::plan::probe::is_host;
 use crate::plan::replay::{
     ATTEMPTS_BYTES_MAX, ATTEMPTS_MAX, Attempt, PAUSE_SECONDS_MAX, RATE_MAX, REPLAYS_MAX, ROUND_SECONDS_MAX,
     Replay, UNKNOWN_MAX,
@@ -37,6 +38,9 @@ impl Replay {
         faults.text(object, &self.path);
         if !self.path.starts_with('/') || !self.path.bytes().all(|byte| byte.is_ascii_graphic()) {
             faults.add(object, format!("{:?} is no path", self.path), "begin with / and encode spaces");
+        }
+        if let Some(host) = self.host.as_ref().filter(|host| !is_host(host)) {
+            faults.add(object, format!("{host:?} is no host"), "name it as its DNS does: shop.example");
         }
         if !is_unit(&self.unit) {
             faults.add(object, format!("{:?} is no unit", self.unit), "name it as systemctl does");

@@ -1,7 +1,7 @@
 //! What is kept only for a while.
 
 use super::DAY_HOURS;
-use crate::store::{Doing, Error, Store, commit};
+use crate::store::{Doing, Error, Store, commit, delete_past};
 use jiff::Timestamp;
 
 /// For how long, days.
@@ -13,28 +13,17 @@ pub struct Kept {
     pub days: u32,
 }
 
-/// Hosts' days that are deleted in one transaction.
-const ROWS_AT_ONCE: i64 = 2_000;
-
 /// Deletes what is past. Whole days only: a day whose hours are gone is not counted any more, not even in part.
 pub async fn prune(store: &Store, now: Timestamp, kept: Kept) -> Result<(), Error> {
     let today = now.as_second().div_euclid(3_600 * DAY_HOURS);
     let (hours_from, days_from) = (today - i64::from(kept.hours_days), today - i64::from(kept.days));
-    loop {
-        let mut writing = store.begin().await?;
-        let done = sqlx::query(
-            "DELETE FROM census_hours WHERE (host, day) IN (SELECT host, day FROM census_hours WHERE day < $1 LIMIT $2)",
-        )
-        .bind(hours_from)
-        .bind(ROWS_AT_ONCE)
-        .execute(&mut *writing)
-        .await
-        .doing("delete hours that are past")?;
-        commit(writing, "delete hours that are past").await?;
-        if done.rows_affected() < ROWS_AT_ONCE.unsigned_abs() {
-            break;
-        }
-    }
+    delete_past(
+        store,
+        "DELETE FROM census_hours WHERE (host, day) IN (SELECT host, day FROM census_hours WHERE day < $1 LIMIT $2)",
+        hours_from,
+        "delete hours that are past",
+    )
+    .await?;
     let mut writing = store.begin().await?;
     for (statement, limit) in [
         // One more day: windows of a day end at any hour.

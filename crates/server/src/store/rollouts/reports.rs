@@ -1,8 +1,8 @@
 //! What hosts reported, each number once; and which versions failed.
 
 use super::{json, parsed, small, time};
-use crate::store::{Dialect, Doing, Error, Store, Writing};
-use jiff::Timestamp;
+use crate::store::{Dialect, Doing, Error, Store, Writing, delete_past};
+use jiff::{SignedDuration, Timestamp};
 use rollout::denylist::Denylist;
 use rollout::job::Outcome;
 use rollout::order::Report;
@@ -82,6 +82,17 @@ pub async fn of_host(store: &Store, plan: PlanId, host: HostId) -> Result<Vec<Ke
         })
     };
     rows.iter().map(kept).collect()
+}
+
+/// Deletes reports from longer than `keep` ago about rollouts that have been over for as long; gives how many. What each host said
+/// last stays with its job, and its evidence has a time of its own.
+pub async fn prune(store: &Store, now: Timestamp, keep: SignedDuration) -> Result<u64, Error> {
+    let text = "DELETE FROM rollout_reports WHERE (plan, host, fence, seq) IN \
+         (SELECT r.plan, r.host, r.fence, r.seq FROM rollouts o JOIN rollout_reports r ON r.plan = o.plan \
+         WHERE o.word IN ('complete', 'rolled-back', 'aborted', 'superseded', 'retracted') AND o.active = 0 \
+         AND o.changed_at < $1 AND r.at < $1 LIMIT $2)";
+    let before = now.saturating_sub(keep).unwrap_or(Timestamp::MIN).as_microsecond();
+    delete_past(store, text, before, "delete old reports").await
 }
 
 /// Notes versions that failed. What is noted already keeps its first reason.
