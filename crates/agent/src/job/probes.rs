@@ -293,6 +293,7 @@ pub(super) mod tests {
         [
             ("well".to_owned(), line(&["/bin/sh", "-c", "exit 0"])),
             ("ill".to_owned(), line(&["/bin/sh", "-c", "echo the till is stuck >&2; exit 3"])),
+            ("tardy".to_owned(), line(&["/bin/sh", "-c", "sleep 0.5; echo the till is stuck >&2; exit 3"])),
             ("slow".to_owned(), line(&["/bin/sleep", "60"])),
             ("chatty".to_owned(), line(&["/bin/cat", "/dev/zero"])),
             ("gone".to_owned(), line(&["/nowhere/check"])),
@@ -349,8 +350,9 @@ pub(super) mod tests {
     #[test]
     fn an_answer_from_another_stage_or_of_long_ago_is_none_and_a_failed_job_keeps_why() {
         let mut plan = crate::job::replay::tests::plan(80);
-        let ill = Asked::Command("ill".into());
-        plan.probes = vec![Probe { group: None, what: ill, timeout_seconds: 5 }];
+        // Not within the moment that an answer is waited for.
+        let tardy = Asked::Command("tardy".into());
+        plan.probes = vec![Probe { group: None, what: tardy, timeout_seconds: 5 }];
         let host = plan.waves[0].cohorts[0].hosts[0];
         let key = |seq, stage| Key { digest: Digest::of(b"p"), fence: 4, seq, stage: Some(stage), boot: 1 };
         let mut prober = Prober::new(Duration::from_secs(3600), commands());
@@ -368,7 +370,7 @@ pub(super) mod tests {
         assert_eq!(prober.why(Digest::of(b"p"), 4), None, "what is being changed may fail");
         assert_eq!(asked(&mut prober, key(2, Stage::Verifying)), Some(false));
         let why = prober.why(Digest::of(b"p"), 4).unwrap();
-        assert!(why.starts_with("probe command:ill: ") && why.contains("the till is stuck"), "{why}");
+        assert!(why.starts_with("probe command:tardy: ") && why.contains("the till is stuck"), "{why}");
         // Another stage: nothing is known at first. Why it failed is, until the job is another.
         assert_eq!(prober.ask(key(3, Stage::Reverting), &plan, host), None);
         prober.forget();
