@@ -110,14 +110,16 @@ type Upgrades = (BTreeMap<String, String>, Vec<Offered>, Vec<String>);
 fn upgrades(scratch: &Scratch, root: &Root) -> Result<Upgrades, String> {
     let output = scratch.run(&["-Qu"], [])?;
     // 1: nothing would be; or it could not look, which only its messages tell.
+    let missing = || scratch.missing.iter().map(|name| format!("{name}: never fetched, or not to be read"));
     let is_refused = output.stderr.lines().any(|line| line.starts_with("error:"));
     if is_refused || !matches!(output.code, Some(0 | 1)) {
-        return Err(format!("pacman cannot say what it would upgrade: {}", output.told()));
+        let told: Vec<String> = std::iter::once(output.told()).chain(missing()).collect();
+        return Err(format!("pacman cannot say what it would upgrade: {}", told.join("; ")));
     }
     let (upgrades, unread) = newer(&output.stdout);
     let (offered, mut lost) = offered(root, &upgrades.keys().map(String::as_str).collect());
     lost.extend(unread.iter().map(|line| format!("pacman says {line:?}")));
-    lost.extend(scratch.missing.iter().map(|name| format!("{name}: never fetched, or not to be read")));
+    lost.extend(missing());
     Ok((upgrades, offered, lost))
 }
 

@@ -154,7 +154,14 @@ fn no_attempt_is_sent_but_to_a_service_that_is_patched_and_one_that_stalls_under
     );
     assert!(replayer.told().unwrap().to_string().contains("journalctl -u small.service"));
 
-    // It goes back: nothing more is sent, and an agent that is started anew still knows why.
+    // It goes back in the middle of a round: nothing more of that is sent, and an agent that is started anew still knows why.
+    small.stalls_ms.store(0, Ordering::Relaxed);
+    let before = small.attempts();
+    assert!(until(|| {
+        replayer.ask(key(6), Phase::Soak { real: true }, &plan, host);
+        small.attempts() >= before + 3
+    }));
+    assert!(replayer.running.is_some());
     replayer.ask(key(7), Phase::Rest, &plan, host);
     std::thread::sleep(Duration::from_millis(400));
     let attempts = small.attempts();
