@@ -10,7 +10,8 @@ const NAMES: [&str; 3] = ["lamp", "wick", "a"];
 
 pub fn run(bytes: &[u8]) {
     let framed = [b"<metadata>".as_slice(), bytes, b"</metadata>"].concat();
-    let packages = [b"<metadata><package><name>lamp</name>".as_slice(), bytes, b"</package></metadata>"].concat();
+    let packages =
+        [b"<metadata><package><name>lamp</name>".as_slice(), bytes, b"</package></metadata>"].concat();
     for xml in [bytes, &framed, &packages] {
         let Ok(offered) = ask(xml) else { continue };
         for it in &offered {
@@ -18,7 +19,9 @@ pub fn run(bytes: &[u8]) {
             for field in [&it.arch, &it.version, &it.source, &it.source_version] {
                 assert!(!field.is_empty() && field.len() <= 4_096, "{it:?}");
             }
-            assert!(it.file.as_ref().is_none_or(|file| file.size_bytes == it.size_bytes && file.size_bytes > 0));
+            assert!(
+                it.file.as_ref().is_none_or(|file| file.size_bytes == it.size_bytes && file.size_bytes > 0)
+            );
         }
         let written = written(&offered);
         assert_eq!(ask(written.as_bytes()).as_ref(), Ok(&offered), "{written}");
