@@ -15,6 +15,7 @@ mod lock;
 mod probes;
 mod receipts;
 mod replay;
+mod rest;
 mod source;
 
 pub use approvals::TrustStatus;
@@ -42,7 +43,7 @@ use probes::{Key, Prober};
 use receipts::Receipts;
 use replay::{Phase, Replayer};
 use rollout::converge::{self, Act, Approved, Input, Journal, Local, Memory, Pause, Work};
-use rollout::order::{self, Answer, Clearance, Direction, Stage};
+use rollout::order::{self, Answer, Clearance, Stage};
 use rollout::plan::{Digest, HostId, Plan, PlanId};
 use sight::{Job, Look, Sight};
 use std::path::Path;
@@ -54,12 +55,6 @@ use wire::v1::{self, Watch};
 
 /// Steps at one go; more is a step that does not come to rest, and waits a little.
 const STEPS_MAX: usize = 64;
-
-/// What is under way is looked at again after this part of the time that it has taken so far.
-const WORKING_PART: u32 = 20;
-
-/// A change that lasts longer is no reason not to look at the host meanwhile.
-const CHANGING_MAX: Duration = Duration::from_secs(600);
 
 /// Between two tries to give back what is owed of a job that is over.
 const GIVE_BACK_AGAIN: Duration = Duration::from_secs(60);
@@ -207,12 +202,6 @@ impl Converging {
     /// Whether something may have to be done soon: an answer matters.
     pub(crate) fn is_under_way(&self) -> bool {
         self.journal.work.is_some() && !self.journal.stage.is_final() || self.is_order_new()
-    }
-
-    /// Whether packages, or what runs of them, are being changed, and not for so long that something must be in its way.
-    pub(crate) fn is_changing(&self) -> bool {
-        let stages = [Stage::Committed, Stage::Applying, Stage::Restarting, Stage::Reverting];
-        stages.contains(&self.journal.stage) && self.at_this_stage(self.hand.boot()) < CHANGING_MAX
     }
 
     /// Whether an order was heard that is not the job at hand, nor an older one.
@@ -431,61 +420,6 @@ impl Converging {
             (Some(false), _) | (_, Some(false)) => Some(false),
             (None, _) | (_, None) => None,
             (Some(true), Some(true)) => Some(true),
-        }
-    }
-
-    /// How long the job is at its stage; since another boot: for ever.
-    fn at_this_stage(&self, boot: u64) -> Duration {
-        if boot != self.journal.boot {
-            return Duration::MAX;
-        }
-        Duration::from_millis(clock::uptime_ms().saturating_sub(self.journal.since_ms))
-    }
-
-    /// Why it rests, in the operator's words; `None`: there is nothing to do.
-    fn why(&self, pause: &Pause) -> Option<String> {
-        // An order that was heard and not taken lacks its plan, or the approvers' word.
-        let lacks = *pause == Pause::Idle && self.is_under_way();
-        if *pause == Pause::Watching && self.hand.is_on_trial() {
-            return Some("the new agent waits for the centre's word that it was heard".to_owned());
-        }
-        if *pause == Pause::Working {
-            let group = self.hand.glance(Timestamp::now()).group;
-            let job = of(self.host, &self.journal, &self.approvals, &group);
-            let progress = job.and_then(|job| self.hand.progress(&job));
-            return Some(progress.map_or(pause.to_string(), |far| format!("{pause}: {far}")));
-        }
-        if !lacks && *pause != Pause::Plan {
-            return (*pause != Pause::Idle).then(|| pause.to_string());
-        }
-        let goes_back = self.memory.order.is_some_and(|order| order.direction == Direction::Back);
-        Some(match &self.approvals.status().problem {
-            Some(problem) => format!("{}: {problem}", Pause::Plan),
-            None if lacks && goes_back && self.word.is_none() => {
-                "it goes back only on the approvers' word, and none was named".to_owned()
-            }
-            None => Pause::Plan.to_string(),
-        })
-    }
-
-    fn until_next(&self, pause: &Pause) -> Duration {
-        match pause {
-            // What takes long may be noticed a little later.
-            Pause::Working => {
-                let part = self.at_this_stage(self.hand.boot()) / WORKING_PART;
-                part.min(self.pace.step).max(self.pace.step_working)
-            }
-            Pause::Measuring | Pause::Watching => self.pace.step,
-            Pause::Locked { .. } | Pause::Lease | Pause::Clearance | Pause::Plan => {
-                self.pace.step.saturating_mul(2)
-            }
-            Pause::Idle if self.is_order_new() => self.pace.step.saturating_mul(2),
-            Pause::Idle
-            | Pause::Window { .. }
-            | Pause::NotBefore(_)
-            | Pause::Expired
-            | Pause::Person
-            | Pause::OtherMachine => self.pace.step_slow,
         }
     }
 }
