@@ -43,6 +43,8 @@ struct Shard {
     hosts: HashMap<Uuid, Entry>,
     /// Heard since the last [`Roster::flush`].
     heard: Vec<Uuid>,
+    /// By how many seconds clocks are ahead of ours, as hosts say; of those that are not right.
+    clocks: HashMap<Uuid, i64>,
 }
 
 #[derive(Debug)]
@@ -64,8 +66,6 @@ struct Entry {
     /// When its requests so far will have been paid for, at one for each pace; microseconds.
     paid: i64,
     agent: Box<str>,
-    /// By how many seconds its clock is ahead of ours, as it says; 0: by less than it tells.
-    clock_ahead: i32,
 }
 
 /// Why a host may not speak.
@@ -202,7 +202,6 @@ impl Roster {
             group: Box::default(),
             paid: 0,
             agent: host.agent.as_str().into(),
-            clock_ahead: 0,
         });
         if entry.state == HostState::Quarantined && host.state == HostState::Active {
             // Released: whoever speaks next is the host.
@@ -218,7 +217,9 @@ impl Roster {
     /// Forgets a host.
     pub fn remove(&self, id: &str) {
         if let Ok(id) = Uuid::parse_str(id) {
-            self.shard(&id).hosts.remove(&id);
+            let mut shard = self.shard(&id);
+            shard.hosts.remove(&id);
+            shard.clocks.remove(&id);
         }
     }
 
@@ -283,9 +284,10 @@ impl Roster {
         if *entry.agent != *check_in.agent {
             entry.agent = clean(&check_in.agent, AGENT_BYTES_MAX).into();
         }
-        // Beyond what fits, 68 years, it is wrong all the same.
-        let ahead = check_in.clock_ahead_seconds.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
-        entry.clock_ahead = i32::try_from(ahead).unwrap_or_default();
+        match check_in.clock_ahead_seconds {
+            0 => shard.clocks.remove(&peer.host),
+            ahead => shard.clocks.insert(peer.host, ahead),
+        };
         if !entry.heard {
             entry.heard = true;
             shard.heard.push(peer.host);
@@ -359,7 +361,8 @@ impl Roster {
             for id in shard.heard.drain(..) {
                 if let Some(entry) = shard.hosts.get_mut(&id) {
                     entry.heard = false;
-                    seen.push(entry.seen_as(&id));
+                    let clock_ahead = shard.clocks.get(&id).copied().unwrap_or(0);
+                    seen.push(entry.seen_as(&id, clock_ahead));
                 }
             }
         }
@@ -409,14 +412,14 @@ impl Entry {
         }
     }
 
-    fn seen_as(&self, id: &Uuid) -> Seen {
+    fn seen_as(&self, id: &Uuid, clock_ahead_seconds: i64) -> Seen {
         Seen {
             id: id.to_string(),
             at: time(self.seen),
             address: self.address.to_string(),
             agent: self.agent.to_string(),
             stream: self.streams[0].cast_signed(),
-            clock_ahead_seconds: self.clock_ahead.into(),
+            clock_ahead_seconds,
         }
     }
 }
