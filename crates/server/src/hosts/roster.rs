@@ -286,7 +286,8 @@ impl Roster {
         }
         match check_in.clock_ahead_seconds {
             0 => shard.clocks.remove(&peer.host),
-            ahead => shard.clocks.insert(peer.host, ahead),
+            // Beyond 68 years it is wrong all the same.
+            ahead => shard.clocks.insert(peer.host, ahead.clamp(i32::MIN.into(), i32::MAX.into())),
         };
         if !entry.heard {
             entry.heard = true;
