@@ -31,7 +31,7 @@ const KERNELS: [&str; 4] = ["linux", "linux-lts", "linux-zen", "linux-hardened"]
 /// How pacman is to print what it would install: marked, because it says other things in between.
 pub(crate) const FORMAT: &str = "= %n %v";
 
-/// Versions that pacman printed as [`FORMAT`] says, by name. Errors, in words, where a line of them cannot be read, or two tell
+/// Versions that pacman printed as `FORMAT` says, by name. Errors, in words, where a line of them cannot be read, or two tell
 /// of one name.
 pub fn printed(text: &[u8]) -> Result<BTreeMap<String, String>, String> {
     let text = String::from_utf8_lossy(text);
