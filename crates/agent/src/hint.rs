@@ -35,7 +35,8 @@ pub(crate) struct Hints {
 }
 
 impl Hints {
-    /// Begins to wait; when one comes, the thread that calls this is unparked. `None` if no thread can be had: then check-ins are all there is.
+    /// Begins to wait; when one comes, the thread that calls this is unparked. `None` if no thread can be had: then check-ins are
+    /// all there is.
     pub(crate) fn start(identity: &Identity, pace: &Pace) -> Option<Self> {
         let stop = Arc::<AtomicBool>::default();
         let woken = Arc::<AtomicBool>::default();

@@ -60,21 +60,20 @@ impl UnitFiles {
                 let Ok(found) = path.symlink_metadata() else { continue };
                 if found.is_dir() {
                     for (inner, path) in entries(&path) {
-                        files.contents.extend(content(&path).map(|content| (path, content)));
+                        files.take(path);
                         if name.rsplit('.').next().is_some_and(|word| BEGINNING.contains(&word)) {
                             begun.push(inner);
                         }
                     }
                     continue;
                 }
-                let state = state(&path, found.is_symlink());
-                files.contents.extend(content(&path).map(|content| (path, content)));
+                let state = files.take(path);
                 files.states.entry(name).or_insert(state);
             }
             seen.push(real);
         }
         for (_, path) in entries(&root.join(SCRIPTS)) {
-            files.contents.extend(content(&path).map(|content| (path, content)));
+            files.take(path);
         }
         for name in begun {
             // `getty@tty1.service` is begun by the file of `getty@.service`.
@@ -87,6 +86,20 @@ impl UnitFiles {
             }
         }
         files
+    }
+
+    /// Takes in what a file has in it, or where a link leads; gives what a unit is by its own file. A file that cannot be read, or is
+    /// too large for a unit, is none.
+    fn take(&mut self, path: PathBuf) -> &'static str {
+        if let Ok(to) = fs::read_link(&path) {
+            let is_masked = fs::canonicalize(&path).is_ok_and(|to| to == Path::new("/dev/null"));
+            self.contents.insert(path, Digest::of(to.as_os_str().as_encoded_bytes()));
+            return if is_masked { "masked" } else { "alias" };
+        }
+        let Some(bytes) = read(&path) else { return "static" };
+        self.contents.insert(path, Digest::of(&bytes));
+        let says_how = String::from_utf8_lossy(&bytes).lines().any(|line| line.trim() == "[Install]");
+        if says_how { "disabled" } else { "static" }
     }
 
     /// Whether systemd has another file in its memory than lies there, if it had these.
@@ -125,25 +138,6 @@ impl UnitFiles {
 fn entries(directory: &Path) -> Vec<(String, PathBuf)> {
     let all = fs::read_dir(directory).into_iter().flatten().flatten().take(FILES_MAX);
     all.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())).collect()
-}
-
-/// What a unit is by its own file.
-fn state(path: &Path, is_link: bool) -> &'static str {
-    if is_link {
-        let leads_to = fs::canonicalize(path);
-        return if leads_to.is_ok_and(|to| to == Path::new("/dev/null")) { "masked" } else { "alias" };
-    }
-    let says_how =
-        |text: Vec<u8>| String::from_utf8_lossy(&text).lines().any(|line| line.trim() == "[Install]");
-    if read(path).is_some_and(says_how) { "disabled" } else { "static" }
-}
-
-/// What a file has in it, or where a link leads.
-fn content(path: &Path) -> Option<Digest> {
-    match fs::read_link(path) {
-        Ok(to) => Some(Digest::of(to.as_os_str().as_encoded_bytes())),
-        Err(_) => read(path).map(|bytes| Digest::of(&bytes)),
-    }
 }
 
 /// `None`: no file, or one that is too large for a unit.
