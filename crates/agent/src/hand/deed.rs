@@ -85,10 +85,16 @@ impl Outcome {
     }
 }
 
+fn transactions(history: &[Outcome]) -> impl Iterator<Item = &Outcome> {
+    history.iter().filter(|outcome| outcome.deed.is_transaction())
+}
+
 /// Packages that are not whole after the last transaction of these.
 pub(crate) fn unfinished(history: &[Outcome]) -> BTreeSet<String> {
-    let transactions = history.iter().filter(|outcome| outcome.deed.is_transaction());
-    transactions.max_by_key(|outcome| outcome.began).map(|last| last.unfinished.clone()).unwrap_or_default()
+    transactions(history)
+        .max_by_key(|outcome| outcome.began)
+        .map(|last| last.unfinished.clone())
+        .unwrap_or_default()
 }
 
 /// What carrying out a plan has newly installed, by what became of its orders: name and architecture.
@@ -184,8 +190,7 @@ pub(super) fn attempt(
         }
         Deed::Restart => {
             let history = place.history(order.digest);
-            let mut transactions = history.iter().filter(|outcome| outcome.deed.is_transaction());
-            let same_units = transactions.all(|transaction| transaction.same_units);
+            let same_units = transactions(&history).all(|transaction| transaction.same_units);
             restart::restart(order, class, same_units, outcome)
         }
         Deed::Reboot => reboot(place, order, outcome),

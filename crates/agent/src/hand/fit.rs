@@ -8,6 +8,7 @@ use super::order::Order;
 use super::task::{Said, Task};
 use crate::job::lock_holder;
 use crate::observe::root::Root;
+use crate::program::Program;
 use advisory::Problem;
 use rollout::plan::Digest;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,32 @@ impl Fit {
             }
         }
     }
+}
+
+/// Asks a package manager, by a program that changes nothing, what it would do; what it says, or that it would not: what `named` finds
+/// in what it said, and its last words. Errors where it does not answer.
+pub(super) fn look(
+    order: &Order,
+    name: &str,
+    asking: &Program,
+    named: impl FnOnce(&str) -> Vec<String>,
+) -> Result<Result<String, Fit>, Problem> {
+    let looked = asking.run().map_err(|problem| unasked(order, problem.to_string()))?;
+    let text = String::from_utf8_lossy(&looked.stdout).into_owned();
+    match looked.code {
+        Some(0) => Ok(Ok(text)),
+        Some(_) => {
+            let mut said = named(&text);
+            said.push(looked.told());
+            Ok(Err(Fit::Unfit(format!("{name} would not: {}", said.join("; ")))))
+        }
+        None => Err(unasked(order, format!("{name} was asked what it would do: {}", looked.told()))),
+    }
+}
+
+/// Why it is not known what a package manager would do.
+pub(super) fn unasked(order: &Order, reason: String) -> Problem {
+    order.refused(reason).remedy("nothing was changed; it is asked again")
 }
 
 /// What was asked, and what came of it.

@@ -4,7 +4,7 @@ use super::Apt;
 use super::command::{Way, configure, install, marks, remove, simulate, simulate_removal};
 use super::progress::Progress;
 use crate::apt::{cached_name, simulation};
-use crate::hand::fit::Fit;
+use crate::hand::fit::{self, Fit};
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, find, is_of, tail};
 use crate::program::{Program, is_stopped};
@@ -118,19 +118,11 @@ fn stage(task: &Task<'_>, changes: &[&Change]) -> Result<Staged, Problem> {
 
 /// What apt says that it would do with them, held against the changes.
 fn says(task: &Task<'_>, way: Way, changes: &[&Change], staged: &Staged) -> Result<Fit, Problem> {
-    let unasked =
-        |reason: String| task.order.refused(reason).remedy("nothing was changed; it is asked again");
-    let looked = simulate(staged, way).run().map_err(|problem| unasked(problem.to_string()))?;
-    match looked.code {
-        Some(0) => {}
-        Some(_) => {
-            let mut said = in_the_way(&String::from_utf8_lossy(&looked.stdout));
-            said.push(looked.told());
-            return Ok(Fit::Unfit(format!("apt would not: {}", said.join("; "))));
-        }
-        None => return Err(unasked(format!("apt was asked what it would do: {}", looked.told()))),
-    }
-    let would = simulation::parse(&String::from_utf8_lossy(&looked.stdout));
+    let looked = match fit::look(task.order, "apt", &simulate(staged, way), in_the_way)? {
+        Ok(looked) => looked,
+        Err(unfit) => return Ok(unfit),
+    };
+    let would = simulation::parse(&looked);
     let is_meant = |step: &simulation::Step| {
         let to = step.to.as_deref();
         to.is_some()

@@ -2,7 +2,7 @@
 //! a script failed, only what pacman says tells.
 
 use super::Pacman;
-use crate::hand::fit::Fit;
+use crate::hand::fit::{self, Fit};
 use crate::hand::named::named;
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, find, since};
@@ -172,23 +172,15 @@ fn stage(task: &Task<'_>, changes: &[&Change]) -> Result<Staged, Problem> {
 /// What pacman says that it would do with them, held against the changes. What they lack or would break it tells; of conflicts, and of
 /// files of others in their place, only when it installs.
 fn says(task: &Task<'_>, changes: &[&Change], staged: &Staged, files: Files) -> Result<Fit, Problem> {
-    let unasked =
-        |reason: String| task.order.refused(reason).remedy("nothing was changed; it is asked again");
     let program = command(staged, files).args(["--print", "--print-format", FORMAT]).deadline(LOOK_WITHIN);
-    let looked = program.run().map_err(|problem| unasked(problem.to_string()))?;
-    match looked.code {
-        Some(0) => {}
-        Some(_) => {
-            let mut said = broken(&String::from_utf8_lossy(&looked.stdout));
-            said.push(looked.told());
-            return Ok(Fit::Unfit(format!("pacman would not: {}", said.join("; "))));
-        }
-        None => return Err(unasked(format!("pacman was asked what it would do: {}", looked.told()))),
-    }
+    let looked = match fit::look(task.order, "pacman", &program, broken)? {
+        Ok(looked) => looked,
+        Err(unfit) => return Ok(unfit),
+    };
     let is_meant = |name: &String, version: &String| {
         changes.iter().any(|change| change.name == *name && task.version(change) == Some(version))
     };
-    let would = printed(&looked.stdout).map_err(unasked)?;
+    let would = printed(looked.as_bytes()).map_err(|reason| fit::unasked(task.order, reason))?;
     Ok(match would.iter().find(|(name, version)| !is_meant(name, version)) {
         Some((name, version)) => {
             Fit::Unfit(format!("pacman would install {name} {version}, which the plan does not say"))

@@ -3,7 +3,7 @@
 
 use super::{again, exact, file_name, is_clean, through};
 use crate::hand::driver::Driver;
-use crate::hand::fit::Fit;
+use crate::hand::fit::{self, Fit};
 use crate::hand::named::lies_beside;
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task};
@@ -122,10 +122,9 @@ fn says(
     staged: &Staged,
 ) -> Result<Fit, Problem> {
     let name = resolver.name();
-    let answer = resolver.says(staged, task.is_back).map_err(|reason| {
-        let reason = format!("{name} was asked what it would do: {reason}");
-        task.order.refused(reason).remedy("nothing was changed; it is asked again")
-    })?;
+    let answer = resolver
+        .says(staged, task.is_back)
+        .map_err(|reason| fit::unasked(task.order, format!("{name} was asked what it would do: {reason}")))?;
     Ok(match answer {
         Answer::Refuses(reason) => Fit::Unfit(format!("{name} would not: {reason}")),
         Answer::Would(would) => match not_meant(task, changes, &would) {
