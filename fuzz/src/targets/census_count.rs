@@ -6,8 +6,7 @@ use traffic::census::{Census, Counting, Key, Limits, Zone};
 use traffic::format::{Lines, State};
 use traffic::rules::Rules;
 
-static RULES: LazyLock<Rules> =
-    LazyLock::new(|| Rules::compile(traffic::rules::own()).0);
+static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::compile(traffic::rules::own()).0);
 static KEY: LazyLock<Key> = LazyLock::new(|| Key::new([7; 32]));
 
 // One byte chooses zone and limits, two where the log is cut; the rest is the log.

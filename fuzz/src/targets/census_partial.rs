@@ -46,7 +46,9 @@ fn sound() -> Vec<u8> {
     let counting = Counting::new(&RULES, "rules", &Zone::Utc, &key, Limits { sources_max: 2, cells_max: 8 });
     let mut log = String::new();
     for second in 0..6 {
-        log += &format!("192.0.2.{second} - - [19/Jul/2001:00:0{second}:46 +0000] \"GET /a HTTP/1.0\" 404 297\n");
+        log += &format!(
+            "192.0.2.{second} - - [19/Jul/2001:00:0{second}:46 +0000] \"GET /a HTTP/1.0\" 404 297\n"
+        );
     }
     counting.counter().count(State::default(), log.as_bytes());
     counting.finish().to_bytes()

@@ -1,7 +1,7 @@
 //! EPSS scores.
 
-use advisory::format::epss;
 use advisory::Signals;
+use advisory::format::epss;
 
 pub fn run(bytes: &[u8]) {
     let mut signals = Signals::default();

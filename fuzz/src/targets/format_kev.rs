@@ -1,7 +1,7 @@
 //! CISA's catalogue.
 
-use advisory::format::kev;
 use advisory::Signals;
+use advisory::format::kev;
 
 pub fn run(bytes: &[u8]) {
     let mut signals = Signals::default();

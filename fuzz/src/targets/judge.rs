@@ -4,7 +4,8 @@
 use advisory::{Advisory, Channel, Claim, Document, Family, Kind, Module, NameKind, Order, Release, State};
 use exposure::index::Index;
 use exposure::inventory::{
-    Gap, InstalledKernel, Inventory, Kernel, Manager, Origin, Package, PackageState, Part, Process, StaleFile, System,
+    Gap, InstalledKernel, Inventory, Kernel, Manager, Origin, Package, PackageState, Part, Process,
+    StaleFile, System,
 };
 use exposure::judge::{Host, Shelf, judge};
 use exposure::verdict::Verdict;
@@ -45,7 +46,8 @@ pub fn run(data: &[u8]) {
     let stale = maybe(flags & 16 != 0, &mut text);
     let booted = maybe(flags & 32 != 0, &mut text);
     let module = maybe(flags & 64 != 0, &mut text).map(|stream| Module { name: name.clone(), stream });
-    let claimed_module = maybe(flags & 128 != 0, &mut text).map(|stream| Module { name: name.clone(), stream });
+    let claimed_module =
+        maybe(flags & 128 != 0, &mut text).map(|stream| Module { name: name.clone(), stream });
     let claim = Claim {
         release: release.clone(),
         channel: if more & 1 != 0 { Channel::Eus(text()) } else { Channel::Main },
@@ -110,7 +112,12 @@ pub fn run(data: &[u8]) {
             hidden: false,
         }],
         gaps: if more & 128 != 0 {
-            vec![Gap { part: Part::Kernel, object: String::new(), reason: String::new(), remedy: String::new() }]
+            vec![Gap {
+                part: Part::Kernel,
+                object: String::new(),
+                reason: String::new(),
+                remedy: String::new(),
+            }]
         } else {
             Vec::new()
         },
@@ -137,7 +144,8 @@ fn check_clean(claim: &Claim, verdict: &Verdict, installed: &str, order: Option<
     match verdict {
         Verdict::Fixed => assert!(reads(installed) && claim.fixed.as_deref().is_some_and(reads)),
         Verdict::NotAffected { .. } if claim.state != State::NotAffected => {
-            let bounded = claim.introduced.is_some() || claim.fixed.is_some() || claim.last_affected.is_some();
+            let bounded =
+                claim.introduced.is_some() || claim.fixed.is_some() || claim.last_affected.is_some();
             assert!(!bounded || reads(installed));
         }
         Verdict::NotAffected { .. }

@@ -38,6 +38,7 @@ mod zypper_summary;
 
 use advisory::Order;
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 /// Every target by its name.
 pub const TARGETS: [(&str, fn(&[u8])); 41] = [
@@ -83,6 +84,18 @@ pub const TARGETS: [(&str, fn(&[u8])); 41] = [
     ("zypper_primary", zypper_primary::run),
     ("zypper_summary", zypper_summary::run),
 ];
+
+/// A text as XML takes it, in an attribute or between tags.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        match letter {
+            '&' | '<' | '>' | '"' | '\'' | '\t' | '\n' | '\r' => _ = write!(out, "&#{};", u32::from(letter)),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
 
 fn order(order: Order, bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {

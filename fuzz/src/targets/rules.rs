@@ -5,8 +5,7 @@ use traffic::Request;
 use traffic::request::{Field, unescaped};
 use traffic::rules::{RuleId, Rules, Scratch, read};
 
-static OWN: LazyLock<Rules> =
-    LazyLock::new(|| Rules::compile(traffic::rules::own()).0);
+static OWN: LazyLock<Rules> = LazyLock::new(|| Rules::compile(traffic::rules::own()).0);
 
 pub fn run(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |&byte| byte == 0);

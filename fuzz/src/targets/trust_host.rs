@@ -12,7 +12,8 @@ use trust::publisher::{Publisher, Store};
 use trust::standing::{Founding, Quorum};
 use trust::{Fetch, Trusted};
 
-const FILES: [&str; 5] = ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json", "1.plans.json"];
+const FILES: [&str; 5] =
+    ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json", "1.plans.json"];
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 #[derive(Clone, Default)]
@@ -36,7 +37,8 @@ static HOST: LazyLock<(Files, Mutex<Trusted>, TempDir)> = LazyLock::new(|| {
     let publisher = Publisher::found(files.clone(), vec![Signer::File(online)], &proposal, NOW)
         .expect("everything is signed");
     let directory = tempfile::tempdir().expect("a directory");
-    let host = Trusted::pin(directory.path(), &publisher.root(), Arc::new(files.clone())).expect("it is a root");
+    let host =
+        Trusted::pin(directory.path(), &publisher.root(), Arc::new(files.clone())).expect("it is a root");
     (files, Mutex::new(host), directory)
 });
 

@@ -1,6 +1,7 @@
 //! A repository's `primary.xml`: what is offered was asked for and is whole; what is cut off offers nothing; and a file written of
 //! what was read reads the same.
 
+use super::escaped;
 use agent::zypper::primary::{Offered, read};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -59,15 +60,4 @@ fn evr(version: &str) -> String {
     let is_hyphen = |place: &usize| version.as_bytes()[*place] == b'-';
     let at = (1..version.len() - 1).find(is_hyphen).expect("it has a version and a release");
     format!(" ver=\"{}\" rel=\"{}\"", escaped(&version[..at]), escaped(&version[at + 1..]))
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for letter in text.chars() {
-        match letter {
-            '&' | '<' | '>' | '"' | '\'' | '\t' | '\n' | '\r' => _ = write!(out, "&#{};", u32::from(letter)),
-            letter => out.push(letter),
-        }
-    }
-    out
 }

@@ -1,6 +1,7 @@
 //! What zypper prints: nothing that breaks off is read as an answer, no package comes without a name and a version, what it says
 //! is as short as people read; and an answer written of what was read reads the same.
 
+use super::escaped;
 use agent::zypper::summary::{Step, Summary, parse};
 use std::fmt::Write as _;
 
@@ -56,15 +57,4 @@ fn tag(text: &mut String, step: &Step) {
         let _ = write!(text, " {key}=\"{}\"", escaped(value));
     }
     text.push_str("/>");
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for letter in text.chars() {
-        match letter {
-            '&' | '<' | '>' | '"' | '\'' | '\t' | '\n' | '\r' => _ = write!(out, "&#{};", u32::from(letter)),
-            letter => out.push(letter),
-        }
-    }
-    out
 }
