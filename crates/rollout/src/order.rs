@@ -182,23 +182,7 @@ pub enum Failure {
 impl Stage {
     /// Nothing follows by itself.
     pub fn is_final(self) -> bool {
-        match self {
-            Self::Proven
-            | Self::Skipped(_)
-            | Self::Withdrawn
-            | Self::Failed(_)
-            | Self::RolledBack
-            | Self::Inconsistent => true,
-            Self::Preflight
-            | Self::Fetched
-            | Self::Committed
-            | Self::Applying
-            | Self::Restarting
-            | Self::AwaitingReboot
-            | Self::Verifying
-            | Self::Soaking
-            | Self::Reverting => false,
-        }
+        self.leaves_broken().is_some()
     }
 
     /// Whether the host can only be here after the point of no return.
