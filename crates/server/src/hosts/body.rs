@@ -16,6 +16,10 @@ use tokio::time::{Instant, timeout_at};
 /// Bytes of reports that may be in memory while they arrive, all hosts together, KiB: 128 MiB, eight of the largest.
 const ARRIVING_KIB: usize = 128 << 10;
 
+/// Bytes of a refused body that are read and thrown away: a host still sending when its connection is closed is reset,
+/// and may never read why it was refused.
+const PASSED_OVER: u64 = 1 << 20;
+
 /// Room for bodies that are arriving.
 #[derive(Debug)]
 pub(super) struct Room(Arc<Semaphore>);
@@ -62,25 +66,31 @@ pub(super) async fn read(
         let detail = format!("read the request: its body is over {bytes_max} bytes");
         Refuse::malformed(StatusCode::PAYLOAD_TOO_LARGE, detail)
     };
-    // What is promised to be too much need not be read.
-    if body.size_hint().lower() > bytes_max as u64 {
+    // What is promised to be far too much need not be read.
+    if body.size_hint().lower() > bytes_max as u64 + PASSED_OVER {
         return Err(too_large());
     }
     let start = Instant::now();
+    let mut arrived = 0;
     let mut bytes = Vec::new();
     let mut taken: Option<OwnedSemaphorePermit> = None;
     loop {
-        let earned = Duration::from_secs(bytes.len() as u64 / limits.body_rate.max(1));
+        let earned = Duration::from_secs(arrived / limits.body_rate.max(1));
         let frame = timeout_at(start + limits.body_grace + earned, body.frame()).await.map_err(|_| {
             Refuse::malformed(StatusCode::REQUEST_TIMEOUT, "read the request: its body comes too slowly")
         })?;
-        let Some(frame) = frame else { return Ok((bytes, taken)) };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| {
             Refuse::malformed(StatusCode::BAD_REQUEST, "read the request: its body breaks off")
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > bytes_max {
-            return Err(too_large());
+        arrived += data.len() as u64;
+        if arrived > bytes_max as u64 {
+            (bytes, taken) = (Vec::new(), None);
+            if arrived > bytes_max as u64 + PASSED_OVER {
+                break;
+            }
+            continue;
         }
         bytes.extend_from_slice(&data);
         if let Some(Room(room)) = room {
@@ -98,6 +108,7 @@ pub(super) async fn read(
             }
         }
     }
+    if arrived > bytes_max as u64 { Err(too_large()) } else { Ok((bytes, taken)) }
 }
 
 /// Unpacks a body to at most `bytes_max` bytes; `None` if there are more.

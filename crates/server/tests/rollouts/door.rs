@@ -355,7 +355,7 @@ async fn what_a_host_saw_of_its_job_is_kept_and_nobody_shows_another_s() {
         assert_eq!(shows(0, u64::MAX, seen.clone()).await, (200, Some(false)));
         assert_eq!(shows(0, fence, serde_json::json!(["no object"])).await, (413, None));
         let large = serde_json::json!({ "told": "x".repeat(EVIDENCE_BYTES_MAX) });
-        assert_eq!(shows(0, fence, large).await, (413, None));
+        assert_eq!(shows(0, fence, large).await, (413, None), "heard why, though it was still sending");
         assert_eq!(shows(1, fence, seen.clone()).await, (200, Some(false)), "another's grant");
         let kept = async |host: usize| {
             let id = hosts[host].agent.host.0.to_string();
