@@ -164,7 +164,8 @@ impl Rollouts {
             }
         }
         let watch = seats.iter().find_map(|open| open.watches(caller.host));
-        Ok(Checked { told: self.told(&answer, watch, now)?, hint: !moving.is_empty() })
+        let hint = seats.iter().any(|open| open.is_hinted(caller.host, now));
+        Ok(Checked { told: self.told(&answer, watch, now)?, hint })
     }
 
     /// Says, signed, that a host was heard; `None` where nothing can be signed: then it is not believed to be.

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use wire::v1::{
@@ -195,10 +196,23 @@ impl Centre {
 
     /// Signs and starts a plan; waits until the follower has it.
     async fn begin(&self, plan: &Plan) {
+        self.arm(plan).await;
+        self.act(plan, Event::Started).await;
+    }
+
+    async fn arm(&self, plan: &Plan) {
         keep(&self.app.store, plan, self.hands.now()).await;
-        for event in [Event::Signed { signer: "ada".to_owned() }, Event::Started] {
-            self.act(plan, event).await;
+        self.act(plan, Event::Signed { signer: "ada".to_owned() }).await;
+    }
+
+    /// Waits for a hint as this host does.
+    async fn hinted(self: &Arc<Self>, host: &Host) -> JoinHandle<(u16, Vec<u8>)> {
+        let (there, config) = (Arc::clone(self), Arc::clone(&host.config));
+        let waits = tokio::spawn(async move { there.ask(&config, "GET", HINT_PATH, b"").await });
+        while self.rollouts.hints.waiting() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        waits
     }
 
     async fn act(&self, plan: &Plan, event: Event) {
@@ -284,6 +298,43 @@ async fn a_host_that_speaks_of_another_s_grant_speaks_of_its_own() {
     .await;
 }
 
+async fn rings(waits: JoinHandle<(u16, Vec<u8>)>) {
+    let (status, body) = tokio::time::timeout(Duration::from_secs(5), waits).await.unwrap().unwrap();
+    assert_eq!((status, serde_json::from_slice::<Hint>(&body).unwrap()), (200, Hint { now: true }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_rings_the_first_wave() {
+    on_each_store(async |fresh| {
+        let centre = Arc::new(Centre::start(&fresh, 10).await);
+        let mut hosts = vec![centre.enrol("canary").await, centre.enrol("other").await];
+        let plan = plan_for(&hosts);
+        centre.arm(&plan).await;
+        assert!(!centre.check_in(&mut hosts[1]).await.hint, "its wave waits for another");
+        assert!(centre.check_in(&mut hosts[0]).await.hint);
+        let waits = centre.hinted(&hosts[0]).await;
+        centre.act(&plan, Event::Started).await;
+        rings(waits).await;
+        assert!(centre.check_in(&mut hosts[0]).await.job.unwrap().order.is_some());
+        assert!(centre.check_in(&mut hosts[1]).await.hint, "it may be stopped any moment");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_armed_plan_that_has_expired_keeps_nobody_waiting() {
+    on_each_store(async |fresh| {
+        let centre = Centre::start(&fresh, 10).await;
+        let mut hosts = vec![centre.enrol("canary").await, centre.enrol("other").await];
+        let plan = plan_for(&hosts);
+        centre.arm(&plan).await;
+        assert!(centre.check_in(&mut hosts[0]).await.hint);
+        centre.hands.pass(plan.expires.duration_since(centre.hands.now()).as_secs() + 1);
+        assert!(!centre.check_in(&mut hosts[0]).await.hint);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_halt_rings_those_who_wait_and_no_more_wait_than_may() {
     on_each_store(async |fresh| {
@@ -292,17 +343,12 @@ async fn a_halt_rings_those_who_wait_and_no_more_wait_than_may() {
         let plan = plan_for(&hosts);
         centre.begin(&plan).await;
         assert!(centre.check_in(&mut hosts[0]).await.hint);
-        let (there, config) = (Arc::clone(&centre), Arc::clone(&hosts[0].config));
-        let waits = tokio::spawn(async move { there.ask(&config, "GET", HINT_PATH, b"").await });
-        while centre.rollouts.hints.waiting() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let waits = centre.hinted(&hosts[0]).await;
         let (status, body) = centre.ask(&hosts[1].config, "GET", HINT_PATH, b"").await;
         assert_eq!(status, 503, "{}", String::from_utf8_lossy(&body));
         let why = Halt::Ordered { by: "ada".to_owned(), why: "stop".to_owned() };
         centre.act(&plan, Event::Halted(why)).await;
-        let (status, body) = tokio::time::timeout(Duration::from_secs(5), waits).await.unwrap().unwrap();
-        assert_eq!((status, serde_json::from_slice::<Hint>(&body).unwrap()), (200, Hint { now: true }));
+        rings(waits).await;
         let told = centre.check_in(&mut hosts[0]).await.job.unwrap();
         assert_eq!(told.withdraw, Some((plan.id, 1)));
 
