@@ -10,7 +10,8 @@ CENTRE_ACCESS=$CENTRE_DATA/access.toml # what the server leaves at its first sta
 AGENT_DIRECTORY=/var/lib/palisade-agent
 AGENT_UNIT=palisade-agent.service
 
-# The program: what PALISADE names, else built here; without its symbols, as a host gets it.
+# The program: what PALISADE names, else built here; without its symbols, as a host gets it. Hosts have the same, or what
+# PALISADE_HOST names.
 program() {
   need jq=jq sqlite3=sqlite3 strip=binutils curl=curl
   local built=${PALISADE:-$CARGO_TARGET_DIR/debug/palisade}
@@ -20,6 +21,7 @@ program() {
   fi
   mkdir -p "$CENTRE"
   strip -o "$CENTRE/palisade" "$built" 2>/dev/null || cp "$built" "$CENTRE/palisade"
+  [ -z "${PALISADE_HOST:-}" ] || cp "$PALISADE_HOST" "$CENTRE/palisade-host"
 }
 
 # The bed's bulletins: two holes of bed-lamp. The archive's changelogs name the same CVEs.
@@ -87,7 +89,9 @@ audit_verify() { "$CENTRE/palisade" audit verify "$1"; }
 enrol_line() { cli token enroll --group "$1" --line; }
 
 install_agent() {
-  fleet push "$1" "$CENTRE/palisade" /usr/bin/palisade
+  local program=$CENTRE/palisade-host
+  [ -e "$program" ] || program=$CENTRE/palisade
+  fleet push "$1" "$program" /usr/bin/palisade
   fleet push "$1" "$BED_SOURCE/../dist/$AGENT_UNIT" "/usr/lib/systemd/system/$AGENT_UNIT"
   local file
   for file in palisade-hand.socket palisade-hand@.service; do

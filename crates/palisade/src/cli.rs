@@ -34,8 +34,10 @@ pub(crate) enum Command {
     Check(Check),
     /// Count attempts in web logs: which attacks, how many a day, from how many sources
     Census(Box<census::Census>),
+    #[cfg(feature = "server")]
     /// Start a fleet of one on this machine: server, agent, findings
     Up(fleet::Up),
+    #[cfg(feature = "server")]
     /// Run the server
     #[command(after_help = "Example:\n  palisade server --config /etc/palisade/server.toml")]
     Server(fleet::Settings),
@@ -71,6 +73,7 @@ pub(crate) enum Command {
     /// Look at the authority that signs servers' and hosts' certificates, replace it
     #[command(subcommand)]
     Authority(fleet::Authority),
+    #[cfg(feature = "server")]
     /// Write everything that the server remembers into a file
     #[command(after_help = "Example:\n  palisade backup --config /etc/palisade/server.toml palisade.backup")]
     Backup {
@@ -80,6 +83,7 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    #[cfg(feature = "server")]
     /// Fill an empty store from a backup, of either kind of database
     #[command(after_help = "Example:\n  palisade restore --config /etc/palisade/server.toml palisade.backup")]
     Restore {
@@ -93,6 +97,7 @@ pub(crate) enum Command {
         #[arg(long)]
         new_authority: bool,
     },
+    #[cfg(feature = "server")]
     /// Look whether all is well with the server's store; changes nothing
     #[command(after_help = "\
 Exit codes: 0 all is well, 1 something is not

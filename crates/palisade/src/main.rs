@@ -12,6 +12,7 @@ mod terminal;
 mod terms;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use std::process::ExitCode;
 
@@ -31,6 +32,11 @@ fn main() -> ExitCode {
             if problem.print().is_err() {
                 return ExitCode::from(EXIT_FAILED);
             }
+            if problem.kind() == ErrorKind::InvalidSubcommand && !cfg!(feature = "server") {
+                eprintln!(
+                    "\npalisade: this is the program of hosts: commands that run a server or work on its store are not in it"
+                );
+            }
             return if usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
@@ -40,7 +46,9 @@ fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Census(asking) => command::census::run(&asking),
+        #[cfg(feature = "server")]
         Command::Up(arguments) => command::up::run(&arguments),
+        #[cfg(feature = "server")]
         Command::Server(settings) => command::serve::server(&settings),
         Command::Login(arguments) => command::ask::login(&arguments),
         Command::Status(asking) => command::ask::status(&asking),
@@ -57,10 +65,13 @@ fn main() -> ExitCode {
         Command::Token(ask) => command::ask::token(&ask.what, &ask.asking),
         Command::Audit(ask) => command::audit::run(&ask.what, &ask.asking),
         Command::Authority(what) => command::authority::run(&what),
+        #[cfg(feature = "server")]
         Command::Backup { settings, file } => command::serve::backup(&settings, &file),
+        #[cfg(feature = "server")]
         Command::Restore { settings, file, new_authority } => {
             command::serve::restore(&settings, &file, new_authority)
         }
+        #[cfg(feature = "server")]
         Command::Doctor { settings, json } => command::serve::doctor(&settings, json),
         Command::Agent(command) => command::agent::run(&command),
         Command::Completions { shell } => command::shell::completions(shell),

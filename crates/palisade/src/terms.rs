@@ -6,7 +6,7 @@ mod replay;
 mod window;
 
 pub(crate) use probe::{Service, probe, probe_text, service};
-pub(crate) use replay::replay;
+pub(crate) use replay::{AskedReplay, replay};
 pub(crate) use window::{blackout, window};
 
 use rollout::plan::{Blackout, Day, Nth, Reboot, Recurrence, Window};

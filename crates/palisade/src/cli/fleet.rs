@@ -15,6 +15,7 @@ pub(crate) struct Asking {
     pub(crate) json: bool,
 }
 
+#[cfg(feature = "server")]
 /// Starts the control plane on embedded SQLite, enrols this machine as its first host, and shows what the fleet lacks.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -50,6 +51,7 @@ pub(crate) struct Up {
     pub(crate) json: bool,
 }
 
+#[cfg(feature = "server")]
 /// Settings of the server, for the commands that work on its store.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
@@ -384,6 +386,7 @@ pub(crate) enum Audit {
     },
     /// Write the whole log, one JSON object a line
     Export,
+    #[cfg(feature = "server")]
     /// Check an exported log, offline
     Verify {
         /// The export
@@ -406,8 +409,10 @@ pub(crate) enum Authority {
     Show(Asking),
     /// Trust what the server's authority is now and the one that follows it: puts both into the access file
     Trust(Asking),
+    #[cfg(feature = "server")]
     /// Make the next authority; it takes over when every host has learned of it, within a month
     Rotate(Settings),
+    #[cfg(feature = "server")]
     /// Let the next authority take over now: what the present one has signed is refused from here on
     Retire {
         #[command(flatten)]

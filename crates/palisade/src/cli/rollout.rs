@@ -1,12 +1,12 @@
 //! The command line's part about rollouts: plans under way.
 
 use super::key::Hand;
+use crate::terms::AskedReplay;
 use crate::terms::{self, Service};
 use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 use rollout::plan::{Blackout, Probe, Reboot, Window};
 use rollout::waves::Size;
-use server::planning::replay::AskedReplay;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]

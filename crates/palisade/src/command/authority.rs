@@ -1,23 +1,24 @@
 //! `palisade authority`: looks at the fleet's authority from anywhere, replaces it on a server.
 
-use crate::cli::fleet::{Asking, Authority as Command, Settings};
+#[cfg(feature = "server")]
+mod replace;
+
+use crate::cli::fleet::{Asking, Authority as Command};
 use crate::client::{Access, Client, access_path};
-use crate::command::serve;
 use crate::command::session::print;
 use crate::output::listing;
-use anyhow::{Context, Result};
-use jiff::Timestamp;
+use anyhow::Result;
 use serde_json::Value;
-use server::identity::{Authority, Standing};
-use server::store::Store;
 use std::process::ExitCode;
 
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Show(asking) => show(asking),
         Command::Trust(asking) => trust(asking),
-        Command::Rotate(settings) => rotate(settings),
-        Command::Retire { settings, early } => retire(settings, *early),
+        #[cfg(feature = "server")]
+        Command::Rotate(settings) => replace::rotate(settings),
+        #[cfg(feature = "server")]
+        Command::Retire { settings, early } => replace::retire(settings, *early),
     }
 }
 
@@ -51,48 +52,5 @@ fn trust(asking: &Asking) -> Result<ExitCode> {
     Client::new(&access)?;
     access.write(&path)?;
     eprintln!("palisade: {} trusts the authority as it is now", path.display());
-    Ok(ExitCode::SUCCESS)
-}
-
-fn rotate(settings: &Settings) -> Result<ExitCode> {
-    let config = match serve::config(settings) {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
-    let standing = serve::runtime()?.block_on(async {
-        let store = Store::open(&config.store_url()?).await?;
-        let (now, days) = (Timestamp::now(), config.agents.certificate_days);
-        let rotated = Authority::rotate(&store, now, Some(&config.authority_key()), days).await;
-        store.close().await;
-        anyhow::Ok(rotated?)
-    })?;
-    let next = standing.next.context("the next authority is gone as soon as it was made")?;
-    eprintln!(
-        "palisade: the next authority is {}; it takes over {:.0}.\n\
-         palisade: hosts learn of it when they renew their certificates; nothing has to be done there.\n\
-         palisade: until then, run \"palisade authority trust\" wherever people and programs ask the server.\n\
-         palisade: tokens for hosts that were made before it took over, and are used after, have to be made anew.",
-        next.fingerprint, next.takeover.until
-    );
-    Ok(ExitCode::SUCCESS)
-}
-
-fn retire(settings: &Settings, early: bool) -> Result<ExitCode> {
-    let config = match serve::config(settings) {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
-    };
-    let (before, after) = serve::runtime()?.block_on(async {
-        let store = Store::open(&config.store_url()?).await?;
-        let before = Authority::standing(&store).await?;
-        let retired = Authority::retire(&store, Timestamp::now(), early).await;
-        store.close().await;
-        anyhow::Ok((before, retired?))
-    })?;
-    let left = before.and_then(|Standing { next, .. }| next).map_or(0, |next| next.hosts_left);
-    eprintln!("palisade: the authority is {} now; the one before is retired", after.fingerprint);
-    if left > 0 {
-        eprintln!("palisade: {left} hosts had no certificate of it: enrol them anew");
-    }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,9 +11,11 @@ pub(crate) mod key;
 pub(crate) mod plan;
 pub(crate) mod rollout;
 pub(crate) mod rules;
+#[cfg(feature = "server")]
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod signing;
+#[cfg(feature = "server")]
 pub(crate) mod up;
 pub(crate) mod watch;
 

@@ -1,7 +1,25 @@
 //! What is replayed to patched services: `http:80/ of nginx.service on web at 5/s for 20s`.
 
 use super::duration;
-use server::planning::replay::AskedReplay;
+use serde::Serialize;
+
+/// A replay as the server is asked for it; what is absent has the server's default.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct AskedReplay {
+    pub(crate) port: u16,
+    pub(crate) unit: String,
+    pub(crate) tls: bool,
+    pub(crate) host: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) group: Option<String>,
+    pub(crate) signatures: Vec<String>,
+    pub(crate) rate_per_second: Option<u32>,
+    pub(crate) round_seconds: Option<u32>,
+    pub(crate) pause_seconds: Option<u32>,
+    pub(crate) failed_percent_max: Option<u32>,
+    pub(crate) slower_times_max: Option<u32>,
+    pub(crate) memory_percent_max: Option<u32>,
+}
 
 /// What a replay looks like.
 const REPLAYS: &str = "http:80/ or https:443/ of nginx.service; then, if wanted, \"named shop.example\", \"on GROUP\", \"at 5/s\", \"for 20s\", \"pause 30s\", \
