@@ -39,6 +39,8 @@ use wire::v1::{CHECK_IN_PATH, CheckIn, CheckedIn, Refusal, Report, hash};
 
 /// How long we sleep before looking whether we are to stop.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// The same while the hand has something under way: a job has five such parts, and the end of each is waited for.
+const WATCHED: Duration = Duration::from_millis(20);
 /// How long we sleep at most: systemd hears from us after each round, and waits for an hour.
 const ROUND_MAX: Duration = Duration::from_secs(600);
 /// Bytes of the file that tells how the agent is; a status has a thousand.
@@ -119,6 +121,7 @@ pub fn run(config: Config, stop: &AtomicBool, log: &mut dyn FnMut(Told)) -> Resu
         source,
         part: None,
         hints: None,
+        ended: false,
         rehearsal: Rehearsal::default(),
         census: census::Part::default(),
         spoke: None,
@@ -175,6 +178,8 @@ struct Running<'a> {
     /// The host's part in rollouts; `None` where it can have none.
     part: Option<Converging>,
     hints: Option<Hints>,
+    /// Whether what the hand had under way has just ended.
+    ended: bool,
     rehearsal: Rehearsal,
     census: census::Part,
     /// When we last spoke to the server.
@@ -214,7 +219,7 @@ impl Running<'_> {
             if Instant::now() >= census_at {
                 census_at = self.drive_census();
             }
-            if Instant::now() >= drive_at {
+            if Instant::now() >= drive_at || std::mem::take(&mut self.ended) {
                 let driven = self.drive();
                 drive_at = Instant::now() + driven.again;
                 if driven.news {
@@ -222,7 +227,7 @@ impl Running<'_> {
                 }
             }
             if self.is_called() {
-                speak_at = speak_at.min(self.soon());
+                speak_at = speak_at.min(if self.is_hinted() { Instant::now() } else { self.soon() });
             }
             let now = Instant::now();
             let speaks = now >= speak_at;
@@ -261,17 +266,20 @@ impl Running<'_> {
     }
 
     /// Tells whether the time came, or somebody calls; not if we are to stop.
-    fn sleep_until(&self, at: Instant) -> bool {
+    fn sleep_until(&mut self, at: Instant) -> bool {
         loop {
             if self.is_stopped() {
                 return false;
             }
             let left = at.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.is_called() {
+            let over = self.part.as_mut().and_then(Converging::is_over);
+            self.ended |= over == Some(true);
+            if left.is_zero() || self.is_called() || self.ended {
                 return true;
             }
             // Whoever calls ends this.
-            std::thread::park_timeout(left.min(PATIENCE));
+            let hop = if over.is_some() { WATCHED } else { PATIENCE };
+            std::thread::park_timeout(left.min(hop));
         }
     }
 

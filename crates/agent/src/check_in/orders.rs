@@ -69,8 +69,12 @@ impl Running<'_> {
 
     /// Whether a hint came, or a rehearsal is over.
     pub(super) fn is_called(&self) -> bool {
-        let has_hint = self.hints.as_ref().is_some_and(Hints::is_there);
-        self.may_call() && (has_hint || self.rehearsal.is_over())
+        self.is_hinted() || self.may_call() && self.rehearsal.is_over()
+    }
+
+    /// Whether a hint came, once a second at most: the server waits for us.
+    pub(super) fn is_hinted(&self) -> bool {
+        self.may_call() && self.hints.as_ref().is_some_and(Hints::is_there)
     }
 
     /// Whether the server wants to hear of what is new: not one that sent us away.

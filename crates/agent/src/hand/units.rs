@@ -86,6 +86,17 @@ impl DeedSight {
         self.0 = is.then(Instant::now);
         Ok(is)
     }
+
+    /// Whether the deed that was under way when this last looked is over, as far as its cgroup shows: said once. `None`: there is
+    /// none. It costs two microseconds.
+    pub(crate) fn is_over(&mut self) -> Option<bool> {
+        self.0?;
+        let is_over = !Path::new(DEED_CGROUP).exists() && Path::new(CGROUPS).exists();
+        if is_over {
+            self.0 = None;
+        }
+        Some(is_over)
+    }
 }
 
 /// Whether a deed is under way. Listed, not shown: a unit that is gone would be looked for again, each time with a line in the

@@ -45,6 +45,12 @@ pub(crate) trait Hand: fmt::Debug {
         None
     }
 
+    /// Whether what was under way when it was last looked at is over: said once. `None`: nothing is. Asked many
+    /// times a second.
+    fn is_over(&mut self) -> Option<bool> {
+        None
+    }
+
     /// How far what is under way is, for people.
     fn progress(&self, _job: &Job<'_>) -> Option<String> {
         None

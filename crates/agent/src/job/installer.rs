@@ -225,6 +225,10 @@ impl Hand for Installer {
         self.with_owed(self.sight.glance(now))
     }
 
+    fn is_over(&mut self) -> Option<bool> {
+        self.deed.is_over()
+    }
+
     fn look(&mut self, job: &Job<'_>, now: Timestamp) -> Result<Look, Problem> {
         let working = self.deed.is_working()?;
         if working && job.stage.is_past_return() {

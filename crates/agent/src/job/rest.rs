@@ -19,6 +19,11 @@ impl Converging {
         stages.contains(&self.journal.stage) && self.at_this_stage(self.hand.boot()) < CHANGING_MAX
     }
 
+    /// Whether what was under way when it was last looked at is over: said once. `None`: nothing is.
+    pub(crate) fn is_over(&mut self) -> Option<bool> {
+        self.hand.is_over()
+    }
+
     /// How long the job is at its stage; since another boot: for ever.
     pub(super) fn at_this_stage(&self, boot: u64) -> Duration {
         if boot != self.journal.boot {

@@ -210,6 +210,8 @@ fn what_nginx_really_logs_is_counted_through_logrotate() {
         nginx.0.id()
     );
     fs::write(&rotation, text).unwrap();
+    // What is rotated away before anybody looks is nobody's.
+    wait("the log is followed", || !stored(&centre).is_empty());
     for round in 0..3 {
         assert!(ask(port, "/ok").contains("200"));
         assert!(ask(port, &red()).contains("200"));
