@@ -1,5 +1,6 @@
 //! What a package manager's driver does, and which one this host has: one trait, one driver for each kind of hand.
 
+use super::apk::Apk;
 use super::apt::Apt;
 use super::dnf::Dnf;
 use super::fit::Fit;
@@ -66,6 +67,7 @@ pub(crate) fn driver(kind: HandKind) -> Option<&'static dyn Driver> {
         HandKind::Dnf => Some(&Dnf),
         HandKind::Zypper => Some(&Zypper),
         HandKind::Pacman => Some(&Pacman),
+        HandKind::Apk => Some(&Apk),
         HandKind::Eyes | HandKind::Dry => None,
     }
 }
