@@ -170,11 +170,8 @@ fn major(said: &str) -> Option<u32> {
 
 /// Whether hands can stand on this host. Errors, in words, where it was not booted with systemd.
 pub(crate) fn has_systemd(root: &Root) -> Result<(), String> {
-    let missing = |_| {
-        "this host was not booted with systemd, and what installs stands on it: here hand = \"eyes\" or \"dry\" \
-         is all there is"
-    };
-    root.identity_of(SYSTEMD).map(drop).map_err(|error| missing(error).to_owned())
+    let missing = "this host was not booted with systemd, on which whatever installs stands: its hand can be \"eyes\" or \"dry\"";
+    root.identity_of(SYSTEMD).map(drop).map_err(|_| missing.to_owned())
 }
 
 /// Where apk keeps the files of packages, if its owner wants that.

@@ -7,7 +7,6 @@ use crate::observe::apk::database;
 use crate::observe::root::Root;
 use crate::program::{Output, Program};
 use rollout::plan::File;
-use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -81,14 +80,14 @@ impl Scratch {
 
     /// Fetches indexes anew, into the copy.
     pub(super) fn refresh(&self) -> Result<(), String> {
-        let output = self.run(self.apk().args(["--cache-max-age", "0", "update"]))?;
+        let output = run(&self.apk().args(["--cache-max-age", "0", "update"]))?;
         refusal(&output).or_else(|| lost(&output)).map_or(Ok(()), Err)
     }
 
     /// What upgrading these would do.
     pub(super) fn would<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Steps, String> {
         let program = self.apk().args(["upgrade", "--simulate", "--preupgrade=no", "--"]).args(names);
-        let output = self.run(program)?;
+        let output = run(&program)?;
         match refusal(&output) {
             Some(reason) => Err(format!("apk cannot work it out: {reason}")),
             None => steps(&output.stdout),
@@ -114,7 +113,7 @@ impl Scratch {
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<(Vec<Offered>, Option<String>), String> {
         let program = self.apk().args(["query", "--format", "json", "--fields", FIELDS]);
-        let output = self.run(program.args(which.iter().copied()).arg("--").args(names))?;
+        let output = run(&program.args(which.iter().copied()).arg("--").args(names))?;
         if let Some(reason) = refusal(&output) {
             return Err(format!("apk cannot say what repositories have: {reason}"));
         }
@@ -126,12 +125,10 @@ impl Scratch {
     pub(super) fn file(&self, name: &str, version: &str) -> Result<File, String> {
         let told = |error: io::Error| format!("{name} {version}: {error}");
         let out = self.home.path().join("out");
-        let output = self.run(
-            self.apk().args(["fetch", "--output"]).arg(&out).arg("--").arg(name).deadline(FILE_WITHIN),
-        )?;
+        let fetch = self.apk().args(["fetch", "--output"]).arg(&out).arg("--").arg(name);
+        let output = run(&fetch.deadline(FILE_WITHIN))?;
         let path = out.join(format!("{name}-{version}.apk"));
-        let verified =
-            if path.is_file() { Some(self.run(self.apk().arg("verify").arg(&path))?) } else { None };
+        let verified = if path.is_file() { Some(run(&self.apk().arg("verify").arg(&path))?) } else { None };
         let found = sha256_of(&path);
         std::fs::remove_dir_all(&out).and_then(|()| std::fs::create_dir(&out)).map_err(told)?;
         match verified {
@@ -162,10 +159,10 @@ impl Scratch {
                 .fold(program, |program, name| program.env(name, NOBODY)),
         }
     }
+}
 
-    fn run(&self, program: Program) -> Result<Output, String> {
-        program.run().map_err(|failure| failure.to_string())
-    }
+fn run(program: &Program) -> Result<Output, String> {
+    program.run().map_err(|failure| failure.to_string())
 }
 
 /// What apk says of indexes that it could not read.

@@ -77,7 +77,7 @@ pub(crate) fn is_for_this_host(driver: &dyn Driver, root: &Path) -> Result<(), P
     let refused = |reason: String| {
         let name = driver.name();
         Problem::new("install packages with", name, reason)
-            .remedy("name this host's own package manager: [agent] hand in /etc/palisade/agent.toml")
+            .remedy("name what fits this host: [agent] hand in /etc/palisade/agent.toml")
     };
     let opened = Root::open(root).map_err(|problem| refused(problem.to_string()))?;
     driver.fits(&opened, &system_now(&opened)).map_err(refused)

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use exposure::inventory::{Gap, Origin, Package, PackageState, Part};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -150,11 +151,14 @@ pub(crate) fn identity(bytes: &[u8], name: &str) -> Option<String> {
     for line in bytes.split(|byte| *byte == b'\n') {
         match line.split_at_checked(2) {
             Some((b"C:", value)) => {
-                identity = value.strip_prefix(b"Q1").or_else(|| value.strip_prefix(b"Q2"))
+                identity = value.strip_prefix(b"Q1").or_else(|| value.strip_prefix(b"Q2"));
             }
             Some((b"P:", found)) if found == name.as_bytes() => {
                 let bytes = BASE64.decode(identity?).ok()?;
-                return Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+                return Some(bytes.iter().fold(String::new(), |mut digits, byte| {
+                    let _ = write!(digits, "{byte:02x}");
+                    digits
+                }));
             }
             None if line.is_empty() => identity = None,
             _ => {}

@@ -92,3 +92,33 @@ impl Driver for Apk {
 fn installed() -> Vec<u8> {
     Root::open(Path::new("/")).ok().and_then(|root| database(&root)).and_then(Result::ok).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::system_now;
+
+    #[test]
+    fn a_host_that_systemd_has_not_booted_has_no_hand_for_apk() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        for path in ["etc", "lib/apk/db", "run/systemd"] {
+            std::fs::create_dir_all(at(path)).unwrap();
+        }
+        std::fs::write(at("etc/os-release"), "ID=alpine\nVERSION_ID=3.23.6\n").unwrap();
+        std::fs::write(at("lib/apk/db/installed"), "P:a\nV:1-r0\nA:x86_64\n\n").unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let system = system_now(&root);
+        assert!(Apk.fits(&root, &system).unwrap_err().contains("systemd"));
+        std::fs::create_dir(at("run/systemd/system")).unwrap();
+        let told = Apk.fits(&root, &system);
+        assert!(
+            told.is_ok() || !told.unwrap_err().contains("systemd"),
+            "whether apk is here is another matter"
+        );
+        std::fs::write(at("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+        std::fs::create_dir_all(at("var/lib/dpkg")).unwrap();
+        std::fs::write(at("var/lib/dpkg/status"), "").unwrap();
+        assert!(Apk.fits(&root, &system_now(&root)).unwrap_err().contains("kept by dpkg"));
+    }
+}
