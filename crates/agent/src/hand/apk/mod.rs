@@ -47,7 +47,7 @@ impl Driver for Apk {
     }
 
     fn rests_on(&self) -> &'static [&'static str] {
-        const { &[INSTALLED[0], INSTALLED[1], WORLD, "/etc/apk/arch", "/etc/apk/keys"] }
+        const { &[INSTALLED[0], INSTALLED[1], WORLD, "/etc/apk/arch", "/etc/apk/keys", "/lib/apk/keys"] }
     }
 
     fn apply(&self, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
