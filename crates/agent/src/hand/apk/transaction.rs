@@ -2,10 +2,10 @@
 //! plan before, what its database says after. apk is told what to upgrade, never what to have: what the owner wants (`world`) stays.
 
 use super::{Apk, installed};
-use crate::apk::{Steps, cached, files_kept, refusal, steps};
+use crate::apk::{Steps, files_kept, refusal, steps};
 use crate::hand::fit::{self, Fit};
 use crate::hand::staged::Staged;
-use crate::hand::task::{Said, Task};
+use crate::hand::task::{Said, Task, since};
 use crate::job::lock_holder;
 use crate::observe::apk::{identity, is_unfinished, paths_of, wanted};
 use crate::observe::root::Root;
@@ -118,20 +118,30 @@ fn install(
         IsAsked::Now => says(task, &parts, &staged)?.or_refuse(task.order)?,
         IsAsked::Before => index(task, &staged)?.or_refuse(task.order)?,
     }
-    let names = changes.iter().map(|change| change.name.clone());
+    let log = task.place.log(task.order);
     for program in parts.programs(&staged, &DOES) {
+        let before = std::fs::metadata(&log).map_or(0, |found| found.len());
         if task.through(apk, &program, said)?.is_none() {
             // Killed in the middle: files of them may be new that its database takes for old.
-            said.unfinished.extend(names);
+            said.unfinished.extend(changes.iter().map(|change| change.name.clone()));
             return Ok(());
         }
+        // What came of each, its database says now, and which script failed; where apk has come to it.
+        let done = done(&since(&log, before));
+        said.unfinished.retain(|name| !done.contains_key(name));
+        keep(task, changes, &done, said);
     }
-    // What came of each, its database says now; and which script failed.
-    for name in names {
-        said.unfinished.remove(&name);
-    }
-    keep(task, changes, said);
     Ok(())
+}
+
+/// Versions that apk has unpacked, by name, by what it said: nothing where it did not come to its end, or to its beginning.
+fn done(said: &str) -> BTreeMap<String, String> {
+    let mut done = steps(said.as_bytes()).unwrap_or_default().installs;
+    done.retain(|name, version| {
+        let failed = format!("ERROR: {name}-{version}: ");
+        !said.lines().any(|line| line.starts_with(&failed))
+    });
+    done
 }
 
 /// What is asked of apk for some changes, in turn.
@@ -291,23 +301,20 @@ fn sweep(task: &Task<'_>, began: SystemTime, said: &mut Said) {
 }
 
 /// Where the owner has apk keep what it installs, what was installed from here is kept, too: it is the next plan's way back.
-fn keep(task: &Task<'_>, changes: &[&Change], said: &mut Said) {
-    let Some((root, cache)) =
-        Root::open(Path::new("/")).ok().and_then(|root| files_kept(&root).map(|cache| (root, cache)))
-    else {
-        return;
-    };
+fn keep(task: &Task<'_>, changes: &[&Change], done: &BTreeMap<String, String>, said: &mut Said) {
+    let Some(cache) = Root::open(Path::new("/")).ok().and_then(|root| files_kept(&root)) else { return };
     let database = installed();
     for change in changes {
-        let Some(version) =
-            task.version(change).filter(|version| cached(&root, &change.name, version).is_empty())
-        else {
-            continue;
-        };
+        let Some(version) = done.get(&change.name) else { continue };
         let digits = identity(&database, &change.name).and_then(|digits| digits.get(..8).map(str::to_owned));
         let (Some(digits), Some(file)) = (digits, task.kept(change)) else { continue };
         let path = cache.join(format!("{}-{version}.{digits}.apk", change.name));
-        if let Err(problem) = std::fs::copy(&file, &path) {
+        if path.exists() {
+            continue;
+        }
+        let part = cache.join(format!(".{}.unfinished", change.name));
+        let copied = std::fs::copy(&file, &part).and_then(|_| std::fs::rename(&part, &path));
+        if let Err(problem) = copied {
             said.told.push(format!("{} is not in apk's cache: {problem}", path.display()));
         }
     }
@@ -316,6 +323,22 @@ fn keep(task: &Task<'_>, changes: &[&Change], said: &mut Said) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_apk_came_to_and_unpacked_whole_is_finished() {
+        let said = "(1/2) Reinstalling oil (1.0-r1)\n(2/2) Reinstalling tank (1.0-r1)\nERROR: tank-1.0-r1: No space left on \
+                    device\n1 error; 1 KiB in 2 packages\n";
+        assert_eq!(done(said), BTreeMap::from([("oil".to_owned(), "1.0-r1".to_owned())]));
+        let locked = "Waiting for repository lock\nERROR: Unable to lock database: Interrupted system call\n";
+        assert_eq!(
+            done(locked),
+            BTreeMap::new(),
+            "whatever the database says: it is as it was when that was cut short"
+        );
+        let script = "(1/1) Reinstalling oil (1)\nERROR: lib/apk/exec/oil-1.post-upgrade: exited with error 1\n1 error; 1 KiB in \
+                      1 packages\n";
+        assert_eq!(done(script).len(), 1, "the database tells of that");
+    }
 
     #[test]
     fn whatever_apk_would_do_besides_is_told_and_only_what_came_new_may_go() {
