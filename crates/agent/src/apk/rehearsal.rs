@@ -14,13 +14,18 @@ use std::collections::BTreeSet;
 
 /// What apk would upgrade, by the indexes that root fetched last; sorted by name.
 pub(crate) fn candidates(root: &Root, packages: &[Package], found: &mut Vec<Gap>) -> Vec<Candidate> {
-    let remedy = "have apk fetch its indexes: \"apk update\"";
-    let asked = usable().and_then(|()| Scratch::lay_out(root, Network::None)?.upgrades());
-    let (offered, lost) = match asked {
-        Ok((offered, lost)) => (offered, lost),
-        Err(reason) => (Vec::new(), Some(reason)),
+    let mut gap = |reason: String, remedy: &str| {
+        found.push(gaps::new(Part::Candidates, "apk", reason, remedy));
     };
-    found.extend(lost.map(|reason| gaps::new(Part::Candidates, "apk", reason, remedy)));
+    if let Err(reason) = usable() {
+        gap(reason, "look where apk 3 is installed");
+        return Vec::new();
+    }
+    let asked = Scratch::lay_out(root, Network::None).and_then(|scratch| scratch.upgrades());
+    let (offered, lost) = asked.unwrap_or_else(|reason| (Vec::new(), Some(reason)));
+    if let Some(reason) = lost {
+        gap(reason, "have apk fetch its indexes: \"apk update\"");
+    }
     let candidate = |it: &Offered| {
         let installed = packages.iter().find(|package| package.name == it.name)?;
         Some(Candidate {

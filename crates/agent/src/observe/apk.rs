@@ -9,6 +9,7 @@ use exposure::inventory::{Gap, Origin, Package, PackageState, Part};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -43,7 +44,14 @@ pub(crate) fn database(root: &Root) -> Option<std::io::Result<Vec<u8>>> {
 /// Reads apk's packages out of its database; those are held of which the owner wants one version.
 pub(super) fn read(root: &Root, bytes: &[u8], found: &mut Vec<Gap>) -> Vec<Package> {
     let mut installed = parse_installed(bytes);
-    let held = pinned(&root.read(WORLD, WORLD_BYTES_MAX).unwrap_or_default());
+    let world = root.read(WORLD, WORLD_BYTES_MAX).unwrap_or_else(|error| {
+        if error.kind() != ErrorKind::NotFound {
+            let reason = format!("what its owner pins is not known: {error}");
+            found.push(gaps::new(Part::Packages, WORLD, reason, "run as root"));
+        }
+        Vec::new()
+    });
+    let held = pinned(&world);
     for package in &mut installed.packages {
         package.held = held.contains(&package.name);
     }
