@@ -19,5 +19,13 @@ fenced_arch() {
   fleet push "$1" "$CENTRE/fence.pkg.tar.zst" /root/fence.pkg.tar.zst
   on "$1" pacman -U --noconfirm /root/fence.pkg.tar.zst >/dev/null
 }
+# fenced_alpine HOST — the same with apk, which without a word leaves what a package stands in the way of.
+fenced_alpine() {
+  mkdir -p "$CENTRE/fence"
+  printf '%s\n' 'pkgname = bed-fence' 'pkgver = 1-r1' 'pkgdesc = It stands in the way' 'url = http://hub' 'builddate = 1700000000' \
+    "arch = $(uname -m)" 'depend = bed-lamp=1.0-r1' > "$CENTRE/fence/.PKGINFO"
+  fleet push "$1" "$("$BED_SOURCE/apk-package" pack "$CENTRE/fence" "$BED_CACHE/keys/bed.rsa" "$CENTRE")" /root/fence.apk
+  on "$1" apk add --quiet /root/fence.apk
+}
 # stands_in_the_way HOST — what was seen there names it.
 stands_in_the_way() { evidence_of "$1" | jq -e 'any(.why[]?; contains("bed-fence"))' >/dev/null; }

@@ -101,6 +101,11 @@ identify() {
       printf '%s\n' '[options]' 'Architecture = auto' 'SigLevel = Optional TrustAll' 'CheckSpace' '[bed]' 'Server = http://hub/arch' \
         > "$root/etc/pacman.conf"
       ;;
+    alpine)
+      mkdir -p "$root/etc/apk/keys"
+      cp "$BED_ARCHIVE/apk/bed.rsa.pub" "$root/etc/apk/keys/bed.rsa.pub"
+      echo http://hub/apk > "$root/etc/apk/repositories"
+      ;;
   esac
 }
 rename() {

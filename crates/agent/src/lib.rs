@@ -7,6 +7,7 @@
 //! What an order asks, `job` verifies, decides (by `rollout::converge`) and has carried out, by a hand that the host's owner
 //! names in its [`settings`]; `rehearse` says what a change would do.
 
+pub mod apk;
 pub mod apt;
 pub mod census;
 pub mod enrol;

@@ -145,7 +145,10 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
         Manager::Pacman => {
             outlook(|found| crate::pacman::rehearse(&opened, &asked.sources, &packages, found))
         }
-        Manager::Apk | Manager::Unknown => {
+        Manager::Apk => {
+            outlook(|found| crate::apk::rehearse(&opened, &asked.sources, &packages, network, found))
+        }
+        Manager::Unknown => {
             let reason =
                 format!("{}: this version rehearses changes with other package managers", system.manager);
             Outlook { blocks: vec![reason], ..Outlook::default() }

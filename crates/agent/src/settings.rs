@@ -147,6 +147,8 @@ pub enum HandKind {
     Zypper,
     /// The same with pacman.
     Pacman,
+    /// The same with apk.
+    Apk,
 }
 
 impl fmt::Display for HandKind {
@@ -158,6 +160,7 @@ impl fmt::Display for HandKind {
             Self::Dnf => "dnf: installs what approvers have signed",
             Self::Zypper => "zypper: installs what approvers have signed",
             Self::Pacman => "pacman: installs what approvers have signed",
+            Self::Apk => "apk: installs what approvers have signed",
         })
     }
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use agent::apt::Network;
 use agent::observe::{Observation, observe};
+use agent::rehearse;
 use exposure::inventory::{Gap, Inventory, Manager, PackageState, Part};
 use jiff::Timestamp;
 use std::fs;
@@ -11,6 +13,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command};
 use tempfile::TempDir;
+use uuid::Uuid;
+use wire::v1::Rehearse;
 
 fn look(root: &Path) -> Observation {
     observe(root, Some("host"), Timestamp::now(), &mut |_| ())
@@ -139,6 +143,28 @@ fn an_alpine_root_gives_packages_and_its_kernel() {
     assert_eq!(
         (kernels[0].release.as_str(), kernels[0].package.as_deref()),
         ("6.6.30-0-lts", Some("linux-lts"))
+    );
+}
+
+#[test]
+fn a_host_with_apk_and_without_systemd_rehearses_nothing_and_says_why() {
+    let root = root(&[
+        ("etc/os-release", "ID=alpine\nVERSION_ID=3.23.6\n"),
+        ("lib/apk/db/installed", "P:libtls\nV:3.1-r0\nA:x86_64\nf:s\n\nP:zlib\nV:1-r0\nA:x86_64\n\n"),
+        ("etc/apk/world", "libtls\nzlib=1-r0\n"),
+        ("var/x", ""),
+    ]);
+    let packages = look(root.path()).inventory.packages;
+    let told: Vec<_> =
+        packages.iter().map(|package| (package.name.as_str(), package.state, package.held)).collect();
+    assert_eq!(told, [("libtls", PackageState::Unpacked, false), ("zlib", PackageState::Installed, true)]);
+    let asked = Rehearse { id: Uuid::now_v7(), sources: vec!["libtls".to_owned()] };
+    let found = rehearse(&asked, root.path(), root.path(), Network::None);
+    assert_eq!(found.changes, []);
+    assert!(
+        found.blocks.iter().any(|reason| reason.contains("not booted with systemd")),
+        "{:?}",
+        found.blocks
     );
 }
 

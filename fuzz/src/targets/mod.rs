@@ -1,5 +1,6 @@
 //! One function per hostile format and version order; each takes any bytes and must not panic.
 
+mod apk_printed;
 mod apt_packages;
 mod apt_release;
 mod apt_simulation;
@@ -41,7 +42,8 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 41] = [
+pub const TARGETS: [(&str, fn(&[u8])); 42] = [
+    ("apk_printed", apk_printed::run),
     ("apt_packages", apt_packages::run),
     ("apt_release", apt_release::run),
     ("apt_simulation", apt_simulation::run),

@@ -20,9 +20,12 @@ impl Running<'_> {
     pub(super) fn version(&self) -> String {
         let version = env!("CARGO_PKG_VERSION");
         match self.config.settings.agent.hand {
-            HandKind::Eyes | HandKind::Apt | HandKind::Dnf | HandKind::Zypper | HandKind::Pacman => {
-                version.to_owned()
-            }
+            HandKind::Eyes
+            | HandKind::Apt
+            | HandKind::Dnf
+            | HandKind::Zypper
+            | HandKind::Pacman
+            | HandKind::Apk => version.to_owned(),
             HandKind::Dry => format!("{version}+dry"),
         }
     }

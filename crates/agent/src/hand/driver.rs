@@ -1,5 +1,6 @@
 //! What a package manager's driver does, and which one this host has: one trait, one driver for each kind of hand.
 
+use super::apk::Apk;
 use super::apt::Apt;
 use super::dnf::Dnf;
 use super::fit::Fit;
@@ -66,6 +67,7 @@ pub(crate) fn driver(kind: HandKind) -> Option<&'static dyn Driver> {
         HandKind::Dnf => Some(&Dnf),
         HandKind::Zypper => Some(&Zypper),
         HandKind::Pacman => Some(&Pacman),
+        HandKind::Apk => Some(&Apk),
         HandKind::Eyes | HandKind::Dry => None,
     }
 }
@@ -75,7 +77,7 @@ pub(crate) fn is_for_this_host(driver: &dyn Driver, root: &Path) -> Result<(), P
     let refused = |reason: String| {
         let name = driver.name();
         Problem::new("install packages with", name, reason)
-            .remedy("name this host's own package manager: [agent] hand in /etc/palisade/agent.toml")
+            .remedy("name what fits this host: [agent] hand in /etc/palisade/agent.toml")
     };
     let opened = Root::open(root).map_err(|problem| refused(problem.to_string()))?;
     driver.fits(&opened, &system_now(&opened)).map_err(refused)

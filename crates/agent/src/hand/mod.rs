@@ -13,6 +13,7 @@ pub(crate) mod named;
 pub(crate) mod order;
 pub(crate) mod place;
 pub(crate) mod units;
+mod apk;
 mod apt;
 mod dnf;
 mod grant;

@@ -17,7 +17,7 @@ use exposure::inventory::{Package, PackageState};
 use rollout::plan::{Change, File, HostClass};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Of what one transaction says, the last 4 MiB are read for scripts that failed.
 const SAID_BYTES_MAX: u64 = 4 << 20;
@@ -144,6 +144,21 @@ impl Task<'_> {
                 || said.unfinished.contains(&change.name) && self.version(change).is_some()
         };
         Ok(self.class.changes.iter().filter(is_open).collect())
+    }
+
+    /// Whether something of these was interrupted.
+    pub(super) fn is_half(&self, changes: &[&Change], said: &Said) -> Result<bool, Problem> {
+        let packages = named(self.class, self.installed()?);
+        let is_half = |change: &&Change| {
+            said.unfinished.contains(&change.name)
+                || find(&packages, change).is_some_and(|found| found.state != PackageState::Installed)
+        };
+        Ok(changes.iter().any(is_half))
+    }
+
+    /// The file of what is wanted of a change, where it was kept.
+    pub(super) fn kept(&self, change: &Change) -> Option<PathBuf> {
+        Some(self.place.packages().join(kept_name(self.file(change)?)))
     }
 
     /// On the way back what was newly installed is not to be finished: it is taken away.

@@ -3,12 +3,14 @@
 use crate::observe::root::Root;
 use std::path::Path;
 
-/// Files that dpkg, apt and rpm lock while they change packages.
-const LOCKS: [&str; 4] = [
+/// Files that dpkg, apt, rpm and apk lock while they change packages.
+const LOCKS: [&str; 6] = [
     "/var/lib/dpkg/lock-frontend",
     "/var/lib/dpkg/lock",
     "/var/lib/rpm/.rpm.lock",
     "/usr/lib/sysimage/rpm/.rpm.lock",
+    "/lib/apk/db/lock",
+    "/usr/lib/apk/db/lock",
 ];
 
 /// pacman's lock: a file that is there while it works, and after a power failure.

@@ -119,7 +119,7 @@ impl Converging {
         let hand: Box<dyn Hand> = match kind {
             HandKind::Eyes => Box::new(Eyes(sight)),
             HandKind::Dry => Box::new(dry::Dry::new(sight, state.clone())?),
-            HandKind::Apt | HandKind::Dnf | HandKind::Zypper | HandKind::Pacman => {
+            HandKind::Apt | HandKind::Dnf | HandKind::Zypper | HandKind::Pacman | HandKind::Apk => {
                 let driver = driver(kind)
                     .ok_or_else(|| refused("this host", format!("hand \"{kind}\" is not built")))?;
                 let group = &identity.group;

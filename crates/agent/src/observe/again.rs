@@ -65,7 +65,7 @@ pub(crate) fn packages_now(root: &Root) -> (System, Vec<Package>, Vec<Gap>) {
             }
             packages
         }
-        Database::Apk(bytes) => super::apk::read(bytes, &mut found),
+        Database::Apk(bytes) => super::apk::read(root, bytes, &mut found),
         Database::Pacman => super::pacman::read(root, &mut found),
         Database::None => Vec::new(),
     };

@@ -128,11 +128,15 @@ impl Database {
         let rpm = || Some(rpm::Database::find(root)?.map(Self::Rpm));
         let apk = || Some(apk::database(root)?.map(Self::Apk));
         let pacman = || pacman::is_kept_by_pacman(root).then_some(Ok(Self::Pacman));
-        let is_arch = matches!(family, Family::Other(id) if id == "arch");
+        let is_other = |name: &str| matches!(family, Family::Other(id) if id == name);
+        let is_arch = is_other("arch");
+        let is_alpines = *family == Family::Alpine || is_other("postmarketos");
         let database = if is_rpm {
             rpm().or_else(dpkg).or_else(apk)
         } else if is_arch {
             pacman().or_else(dpkg)
+        } else if is_alpines {
+            apk().or_else(dpkg)
         } else {
             dpkg().or_else(apk).or_else(rpm).or_else(pacman)
         };
@@ -226,11 +230,10 @@ fn read_packages(
             };
         }
         Database::Apk(bytes) => {
-            inventory.packages = apk::read(bytes, found);
+            inventory.packages = apk::read(root, bytes, found);
             inventory.system.arch = most_common_arch(&inventory.packages);
-            for part in [Part::Archives, Part::Candidates] {
-                found.push(gaps::new(part, "apk", "apk's indexes are not read by this version", ""));
-            }
+            progress("candidates");
+            inventory.candidates = crate::apk::candidates(root, &inventory.packages, found);
         }
         Database::Pacman => {
             inventory.packages = pacman::read(root, found);

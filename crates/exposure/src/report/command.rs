@@ -52,7 +52,8 @@ fn upgrade(inventory: &Inventory, changes: &[Change]) -> Option<String> {
                 None => format!("{}-{to}.{}", change.name, change.arch),
             })
             .collect(),
-        Manager::Apk => upgrades.iter().map(|(change, to)| format!("{}={to}", change.name)).collect(),
+        // With a version it would be wanted for ever: apk writes that down in what the owner wants installed.
+        Manager::Apk => upgrades.iter().map(|(change, _)| change.name.clone()).collect(),
         // It takes no version, and part of an upgrade is none that Arch supports.
         Manager::Pacman | Manager::Unknown => return None,
     };
@@ -69,8 +70,8 @@ fn upgrade(inventory: &Inventory, changes: &[Change]) -> Option<String> {
         Manager::Dpkg => format!("apt-get install --only-upgrade --no-remove {words}"),
         Manager::Rpm if foreign => format!("dnf --installroot {root} upgrade --best {words}"),
         Manager::Rpm => format!("dnf upgrade --best {words}"),
-        Manager::Apk if foreign => format!("apk --root {root} add --upgrade {words}"),
-        Manager::Apk => format!("apk add --upgrade {words}"),
+        Manager::Apk if foreign => format!("apk --root {root} fix --upgrade {words}"),
+        Manager::Apk => format!("apk fix --upgrade {words}"),
         Manager::Pacman | Manager::Unknown => return None,
     })
 }

@@ -3,14 +3,13 @@
 
 use super::Pacman;
 use crate::hand::fit::{self, Fit};
-use crate::hand::named::named;
 use crate::hand::staged::Staged;
-use crate::hand::task::{Said, Task, find, since};
+use crate::hand::task::{Said, Task, since};
 use crate::observe::pacman::{CONFIG, LOCAL};
 use crate::pacman::{FORMAT, printed};
 use crate::program::{Program, is_stopped};
 use advisory::Problem;
-use exposure::inventory::{Package, PackageState};
+use exposure::inventory::Package;
 use rollout::plan::Change;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -78,7 +77,7 @@ fn take_away(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Pr
 /// What installing the new versions would do.
 pub(super) fn would(task: &Task<'_>, said: &Said) -> Result<Fit, Problem> {
     let changes = task.open(said)?;
-    if changes.is_empty() || is_half(task, &changes, said)? {
+    if changes.is_empty() || task.is_half(&changes, said)? {
         // What was interrupted is repaired, and pacman is asked about that then.
         return Ok(Fit::Fits);
     }
@@ -92,20 +91,10 @@ pub(super) fn installs(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Res
     if changes.is_empty() {
         return Ok(());
     }
-    if is_half(task, &changes, said)? {
+    if task.is_half(&changes, said)? {
         return repair(pacman, task, said);
     }
     install(pacman, task, &changes, Files::Respected, said)
-}
-
-/// Whether something of these was interrupted.
-fn is_half(task: &Task<'_>, changes: &[&Change], said: &Said) -> Result<bool, Problem> {
-    let packages = named(task.class, task.installed()?);
-    let is_half = |change: &&Change| {
-        said.unfinished.contains(&change.name)
-            || find(&packages, change).is_some_and(|found| found.state != PackageState::Installed)
-    };
-    Ok(changes.iter().any(is_half))
 }
 
 fn install(
