@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// What changes when packages, archives, settings of the package manager, or kernels do; relative to the root.
 /// `-wal` files of rpm's database are not among them: looking itself may write those.
-const TRIGGERS: [&str; 36] = [
+const TRIGGERS: [&str; 40] = [
     "etc/os-release",
     "usr/lib/os-release",
     "boot",
@@ -46,6 +46,10 @@ const TRIGGERS: [&str; 36] = [
     "usr/lib/apk/db/installed",
     "var/cache/apk",
     "etc/apk/repositories",
+    "var/lib/pacman/local",
+    "var/lib/pacman/sync",
+    "etc/pacman.conf",
+    "etc/pacman.d",
 ];
 
 /// How those files stand.
