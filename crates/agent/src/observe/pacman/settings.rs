@@ -83,7 +83,9 @@ fn matching(root: &Root, pattern: &str) -> Vec<PathBuf> {
         let Component::Normal(part) = part else { continue };
         let part = part.to_string_lossy();
         if !part.contains(['*', '?', '[']) {
-            found.iter_mut().for_each(|path| path.push(&*part));
+            for path in &mut found {
+                path.push(&*part);
+            }
             continue;
         }
         let Ok(pattern) = glob::Pattern::new(&part) else { return Vec::from([pattern.into()]) };
