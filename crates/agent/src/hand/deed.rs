@@ -222,6 +222,12 @@ fn transact(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Resu
     outcome.same_units = !units.differ(&units_now);
     let after = task.installed()?;
     outcome.told.append(&mut said.told);
+    if driver.tells_halves() {
+        // Only what lies there beside the package (an agent's program that was put back alone) its database does not tell; with
+        // the version that is wanted, the package is what lies there again.
+        let differing = task.differing()?;
+        said.unfinished.retain(|name| differing.iter().any(|change| change.name == *name));
+    }
     outcome.unfinished.clone_from(&said.unfinished);
     outcome.changed = moved(&before, &after, task.class);
     outcome.conffiles = driver.conffiles(task.class);
