@@ -31,8 +31,8 @@ const HOOK_NAME: &str = "!ends-here.hook";
 const LOOKED: &str = "(failed to run transaction hooks)";
 /// What it says where it would not.
 const REFUSED: [&str; 2] = ["(conflicting dependencies)", "(conflicting files)"];
-/// Settings that are for the host's own root.
-const OTHERS: [&str; 6] = ["RootDir", "DBPath", "CacheDir", "LogFile", "HookDir", "CheckSpace"];
+/// Settings that are for the host's own root, and where nobody is to read of what was not done.
+const OTHERS: [&str; 7] = ["RootDir", "DBPath", "CacheDir", "LogFile", "HookDir", "CheckSpace", "UseSyslog"];
 
 /// Whether anything that pacman tells only when it installs stands in the way of these files. `config`: its settings. Errors where it
 /// does not answer.
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(fs::read_to_string(from.join("usr/lib/lamp/version")).unwrap(), "of the host");
         assert_eq!(fs::read_to_string(from.join("srv/elsewhere/oil")).unwrap(), "of the host");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
-        let settings = b"[options]\nCheckSpace\nHookDir = /x\n NoUpgrade = etc/y\n";
+        let settings = b"[options]\nCheckSpace\n UseSyslog \nHookDir = /x\n NoUpgrade = etc/y\n";
         assert_eq!(for_another_root(settings), b"[options]\n NoUpgrade = etc/y\n");
     }
 }
