@@ -10,11 +10,11 @@ fenced_rpm() {
   fleet push "$1" "$CENTRE/noarch/bed-fence-1-1.noarch.rpm" /root/fence.rpm
   on "$1" rpm -i --nodeps --nosignature /root/fence.rpm
 }
-# fenced_arch HOST — the same with pacman, which tells of conflicts only when it installs, and of what needs the old lamp before.
+# fenced_arch HOST LINE… — the same with pacman: it has these lines of its description besides.
 fenced_arch() {
   mkdir -p "$CENTRE/fence"
   printf '%s\n' 'pkgname = bed-fence' 'pkgbase = bed-fence' 'pkgver = 1-1' 'pkgdesc = It stands in the way' 'url = http://hub' \
-    'builddate = 1700000000' 'packager = Its owner <owner@invalid>' 'size = 1' 'arch = any' 'depend = bed-lamp=1.0-1' > "$CENTRE/fence/.PKGINFO"
+    'builddate = 1700000000' 'packager = Its owner <owner@invalid>' 'size = 1' 'arch = any' "${@:2}" > "$CENTRE/fence/.PKGINFO"
   (cd "$CENTRE/fence" && tar --owner=0 --group=0 --numeric-owner -cf - .PKGINFO | zstd -q -1 -f -o "$CENTRE/fence.pkg.tar.zst")
   fleet push "$1" "$CENTRE/fence.pkg.tar.zst" /root/fence.pkg.tar.zst
   on "$1" pacman -U --noconfirm /root/fence.pkg.tar.zst >/dev/null
@@ -27,5 +27,5 @@ fenced_alpine() {
   fleet push "$1" "$("$BED_SOURCE/apk-package" pack "$CENTRE/fence" "$BED_CACHE/keys/bed.rsa" "$CENTRE")" /root/fence.apk
   on "$1" apk add --quiet /root/fence.apk
 }
-# stands_in_the_way HOST — what was seen there names it.
-stands_in_the_way() { evidence_of "$1" | jq -e 'any(.why[]?; contains("bed-fence"))' >/dev/null; }
+# stands_in_the_way HOST [WORDS] — what was seen there names it.
+stands_in_the_way() { evidence_of "$1" | jq -e --arg words "${2:-bed-fence}" 'any(.why[]?; contains($words))' >/dev/null; }

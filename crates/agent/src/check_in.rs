@@ -376,8 +376,8 @@ impl Running<'_> {
         self.failures = self.failures.saturating_add(1);
         let pace = self.config.pace;
         let mut back_off = pace.back_off(self.failures, chance());
-        if self.is_under_way() {
-            back_off = back_off.min(pace.unanswered(chance()));
+        if let Some(longest) = self.longest_wait() {
+            back_off = back_off.min(longest);
         }
         let (contact, wait) = match problem {
             link::Error::Refused { refusal: Some(Refusal::Revoked), detail, .. } => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// What changes when packages, archives, settings of the package manager, or kernels do; relative to the root.
 /// `-wal` files of rpm's database are not among them: looking itself may write those.
-const TRIGGERS: [&str; 38] = [
+const TRIGGERS: [&str; 42] = [
     "etc/os-release",
     "usr/lib/os-release",
     "boot",
@@ -48,6 +48,10 @@ const TRIGGERS: [&str; 38] = [
     "etc/apk/repositories",
     "etc/apk/repositories.d",
     "etc/apk/world",
+    "var/lib/pacman/local",
+    "var/lib/pacman/sync",
+    "etc/pacman.conf",
+    "etc/pacman.d",
 ];
 
 /// How those files stand.

@@ -85,6 +85,11 @@ impl fmt::Display for Manager {
     }
 }
 
+/// Whether several versions of a package are installed side by side: kernels on rpm hosts, with what is built for each.
+pub fn lies_beside(name: &str) -> bool {
+    name == "kernel" || name.starts_with("kernel-")
+}
+
 /// One installed package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Package {

@@ -2,8 +2,9 @@
 
 use super::Running;
 use crate::hint::Hints;
-use crate::job::{Converging, Driven, Untold};
+use crate::job::{Driven, Untold};
 use crate::link::{self, Body};
+use crate::pace::chance;
 use crate::settings::HandKind;
 use crate::told::{Contact, Told};
 use std::time::{Duration, Instant};
@@ -130,8 +131,13 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Whether an answer to a check-in is waited for by a job.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.part.as_ref().is_some_and(Converging::is_under_way)
+    /// How long a job lets a check-in that was not answered wait; `None`: there is none that waits for an answer.
+    pub(super) fn longest_wait(&self) -> Option<Duration> {
+        let (part, pace) = (self.part.as_ref()?, &self.config.pace);
+        if part.is_under_way() {
+            Some(pace.unanswered(chance()))
+        } else {
+            part.is_end_untold().then(|| pace.untold(chance()))
+        }
     }
 }

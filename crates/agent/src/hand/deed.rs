@@ -3,6 +3,7 @@
 
 use super::driver::{Driver, driver};
 use super::fit::{self, Asked};
+use super::named::lies_beside;
 use super::order::{Deed, Order};
 use super::task::{Said, Task};
 use super::{awake, owed, place::Place, restart, trial, unit_files};
@@ -222,6 +223,12 @@ fn transact(driver: &dyn Driver, task: &Task<'_>, outcome: &mut Outcome) -> Resu
     outcome.same_units = !units.differ(&units_now);
     let after = task.installed()?;
     outcome.told.append(&mut said.told);
+    if driver.tells_halves() {
+        // Only what lies there beside the package (an agent's program that was put back alone) its database does not tell; with
+        // the version that is wanted, the package is what lies there again.
+        let differing = task.differing()?;
+        said.unfinished.retain(|name| differing.iter().any(|change| change.name == *name));
+    }
     outcome.unfinished.clone_from(&said.unfinished);
     outcome.changed = moved(&before, &after, task.class);
     outcome.conffiles = driver.conffiles(task.class);
@@ -238,11 +245,12 @@ fn is_back(place: &Place, order: &Order) -> Result<bool, Problem> {
     Ok(order.deed == Deed::Revert || place.grant(order)?.back)
 }
 
-/// Version and state of each package, by name and architecture.
-fn versions(packages: &[Package]) -> BTreeMap<(&str, &str), (&str, PackageState)> {
+/// Version and state of each package, by name and architecture; of those that lie side by side, each by its version, too.
+fn versions(packages: &[Package]) -> BTreeMap<(&str, &str, &str), (&str, PackageState)> {
     let mut versions = BTreeMap::new();
     for package in packages {
-        versions.insert((&*package.name, &*package.arch), (&*package.version, package.state));
+        let own = if lies_beside(&package.name) { &*package.version } else { "" };
+        versions.insert((&*package.name, &*package.arch, own), (&*package.version, package.state));
     }
     versions
 }
@@ -253,7 +261,7 @@ fn moved(before: &[Package], after: &[Package], class: &HostClass) -> Vec<Moved>
     let all: BTreeSet<_> = was.keys().chain(is.keys()).copied().collect();
     all.into_iter()
         .filter(|package| was.get(package) != is.get(package))
-        .map(|package @ (name, arch)| {
+        .map(|package @ (name, arch, _)| {
             let version =
                 |of: &BTreeMap<_, (&str, _)>| of.get(&package).map(|(version, _)| (*version).to_owned());
             Moved {
@@ -322,8 +330,11 @@ mod tests {
             package("ssl", "1", Installed),
             package("gone", "1", Installed),
             package("same", "1", Installed),
+            package("kernel-core", "2", Installed),
         ];
         let after = [
+            package("kernel-core", "3", Installed),
+            package("kernel-core", "2", Installed),
             package("ssl", "1", HalfInstalled),
             package("new", "2", Installed),
             package("same", "1", Installed),
@@ -341,6 +352,7 @@ mod tests {
             told,
             [
                 ("gone".to_owned(), one("1"), None, false),
+                ("kernel-core".to_owned(), None, one("3"), true),
                 ("new".to_owned(), None, one("2"), true),
                 ("ssl".to_owned(), one("1"), one("1"), false),
             ]

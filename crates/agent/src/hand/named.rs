@@ -1,5 +1,6 @@
 //! What a host has of the packages that a class names.
 
+pub(crate) use exposure::inventory::lies_beside;
 use exposure::inventory::{Package, PackageState};
 use rollout::plan::HostClass;
 
@@ -27,11 +28,6 @@ pub(crate) fn named(class: &HostClass, mut packages: Vec<Package>) -> Vec<Packag
         }
     }
     packages
-}
-
-/// Whether several versions of a package are installed side by side: kernels on rpm hosts, with what is built for each.
-pub(crate) fn lies_beside(name: &str) -> bool {
-    name == "kernel" || name.starts_with("kernel-")
 }
 
 #[cfg(test)]

@@ -34,6 +34,11 @@ pub(crate) struct Untold {
 }
 
 impl Untold {
+    /// Whether there is any.
+    pub(crate) fn is_there(state: &State) -> bool {
+        entries(&state.path(EVIDENCE)).any(|path| ends(&path, UNTOLD))
+    }
+
     /// The oldest, if there is any. What cannot be read is none: it stays on the host, and is told as a problem.
     pub(crate) fn first(state: &State) -> Option<Result<Self, Problem>> {
         let mut files: Vec<PathBuf> =

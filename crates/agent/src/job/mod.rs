@@ -78,6 +78,9 @@ pub(crate) struct Converging {
     /// The server's last signed word that the rollout is not halted.
     clearance: Option<String>,
     watch: Option<Watch>,
+    /// The journal's entry of which the server has heard: job and count. Of an agent that has just begun: whatever it was, unless
+    /// evidence of it is still to be sent.
+    told: Option<(Work, u64)>,
     /// Whether the last check-in asked the centre to say that it heard it.
     vouch: bool,
     receipts: Receipts,
@@ -134,6 +137,7 @@ impl Converging {
             local,
             pace: *pace,
             machine,
+            told: journal.work.zip(Some(journal.seq)).filter(|_| !Untold::is_there(state)),
             journal,
             memory: Memory::default(),
             approvals: Approvals::new(state, source, pace),
@@ -176,6 +180,8 @@ impl Converging {
     /// Takes what the server told, as far as it is signed or can only stop this host.
     pub(crate) fn hear(&mut self, told: Option<&v1::Told>, log: &mut dyn FnMut(Told)) {
         self.watch = told.and_then(|told| told.watch);
+        // It answers what the check-in said, which was this.
+        self.told = self.journal.work.zip(Some(self.journal.seq));
         let Some(told) = told else { return };
         if told.order.is_some() {
             self.word = told.word;
@@ -202,6 +208,12 @@ impl Converging {
     /// Whether something may have to be done soon: an answer matters.
     pub(crate) fn is_under_way(&self) -> bool {
         self.journal.work.is_some() && !self.journal.stage.is_final() || self.is_order_new()
+    }
+
+    /// Whether a job has ended, and the server has not heard of it.
+    pub(crate) fn is_end_untold(&self) -> bool {
+        self.journal.stage.is_final()
+            && self.journal.work.is_some_and(|work| self.told != Some((work, self.journal.seq)))
     }
 
     /// Whether an order was heard that is not the job at hand, nor an older one.

@@ -1,5 +1,7 @@
 //! What pacman's database says is installed: a directory for each package, with its description and its files.
 
+pub(crate) mod settings;
+
 use crate::observe::gaps;
 use crate::observe::owners::Owners;
 use crate::observe::root::Root;
@@ -30,7 +32,7 @@ pub(super) fn is_kept_by_pacman(root: &Root) -> bool {
 
 /// The installed packages. A description that cannot be read belongs to a package whose installation was interrupted.
 pub(super) fn read(root: &Root, found: &mut Vec<Gap>) -> Vec<Package> {
-    let held = held(root);
+    let held = held(root, found);
     let (mut packages, mut lost) = (Vec::new(), Vec::new());
     for name in root.list(LOCAL).unwrap_or_default() {
         if name == "ALPM_DB_VERSION" {
@@ -97,9 +99,14 @@ fn interrupted(entry: &str) -> Option<Package> {
 }
 
 /// Patterns of names that the operator holds back.
-fn held(root: &Root) -> Vec<glob::Pattern> {
-    let text = root.read(CONFIG, CONFIG_BYTES_MAX).unwrap_or_default();
-    options(&text, "IgnorePkg").iter().filter_map(|word| glob::Pattern::new(word).ok()).collect()
+fn held(root: &Root, found: &mut Vec<Gap>) -> Vec<glob::Pattern> {
+    let settings = settings::read(root);
+    if !settings.unread.is_empty() {
+        let reason = format!("what its owner ignores is not known: {}", gaps::named(&settings.unread));
+        found.push(gaps::new(Part::Packages, CONFIG, reason, "see \"pacman-conf\", then look again"));
+    }
+    let words = options(&settings.text, "IgnorePkg");
+    words.iter().filter_map(|word| glob::Pattern::new(word).ok()).collect()
 }
 
 /// Words of an option of pacman's settings, which may be given many times.
@@ -243,9 +250,10 @@ mod tests {
         fs::create_dir_all(directory.path().join("etc")).unwrap();
         fs::write(
             directory.path().join("etc/pacman.conf"),
-            "[options]\n#IgnorePkg = x\nIgnorePkg = bed-* y\n",
+            "[options]\n#IgnorePkg = x\nInclude = /etc/held\n",
         )
         .unwrap();
+        fs::write(directory.path().join("etc/held"), "IgnorePkg = bed-* y\n").unwrap();
         let root = Root::open(directory.path()).unwrap();
         assert!(is_kept_by_pacman(&root));
         let mut found = Vec::new();
@@ -265,6 +273,9 @@ mod tests {
         told.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(told, expected);
         assert_eq!(found, []);
+        fs::remove_file(directory.path().join("etc/held")).unwrap();
+        read(&root, &mut found);
+        assert!(found.len() == 1 && found[0].reason.contains("/etc/held: "), "{found:?}");
     }
 
     #[test]

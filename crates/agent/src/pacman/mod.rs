@@ -4,7 +4,7 @@
 use crate::apt::Outlook;
 use crate::job::sight::sha256_of;
 use crate::observe::gaps;
-use crate::observe::pacman::{CONFIG, CONFIG_BYTES_MAX, LOCAL, Offered, SYNC, offered};
+use crate::observe::pacman::{LOCAL, Offered, SYNC, offered, settings};
 use crate::observe::root::Root;
 use crate::program::{Output, Program};
 use crate::rehearse::{closure, file};
@@ -110,7 +110,10 @@ type Upgrades = (BTreeMap<String, String>, Vec<Offered>, Vec<String>);
 fn upgrades(scratch: &Scratch, root: &Root) -> Result<Upgrades, String> {
     let output = scratch.run(&["-Qu"], [])?;
     // 1: nothing would be; or it could not look, which only its messages tell.
-    let missing = || scratch.missing.iter().map(|name| format!("{name}: never fetched, or not to be read"));
+    let missing = || {
+        let missing = scratch.missing.iter().map(|name| format!("{name}: never fetched, or not to be read"));
+        missing.chain(scratch.unread.iter().cloned())
+    };
     let is_refused = output.stderr.lines().any(|line| line.starts_with("error:"));
     if is_refused || !matches!(output.code, Some(0 | 1)) {
         let told: Vec<String> = std::iter::once(output.told()).chain(missing()).collect();
@@ -205,6 +208,8 @@ struct Scratch {
     home: TempDir,
     /// Repositories of the settings of which nothing that can be read is here.
     missing: Vec<String>,
+    /// What of the settings could not be read: they may name more repositories.
+    unread: Vec<String>,
 }
 
 impl Scratch {
@@ -212,7 +217,7 @@ impl Scratch {
     fn lay_out(root: &Root) -> Result<Self, String> {
         let home = tempfile::Builder::new().prefix("palisade-pacman-").tempdir();
         let home = home.map_err(|error| format!("no place for a copy of its database: {error}"))?;
-        let mut scratch = Self { home, missing: Vec::new() };
+        let mut scratch = Self { home, missing: Vec::new(), unread: Vec::new() };
         scratch.copy(root).map_err(|error| format!("its database cannot be copied: {error}"))?;
         Ok(scratch)
     }
@@ -231,9 +236,9 @@ impl Scratch {
                 std::fs::write(at(&format!("db/local/{name}")), bytes)?;
             }
         }
-        let settings = root.read(CONFIG, CONFIG_BYTES_MAX)?;
+        let settings = settings::read(root);
         let mut config = "[options]\nSigLevel = Never\nArchitecture = auto\n".to_owned();
-        for repository in repositories(&settings) {
+        for repository in repositories(&settings.text) {
             if let Ok(bytes) = root.read(format!("{SYNC}/{repository}.db"), SYNC_BYTES_MAX) {
                 std::fs::write(at(&format!("db/sync/{repository}.db")), bytes)?;
                 let _ = write!(config, "[{repository}]\nServer = file:///nowhere\n");
@@ -241,6 +246,7 @@ impl Scratch {
                 self.missing.push(repository);
             }
         }
+        self.unread = settings.unread;
         std::fs::write(at("pacman.conf"), config)
     }
 

@@ -5,7 +5,8 @@ use crate::fleet::{Scene, check_reports, dry};
 use crate::{Host, pace, wait};
 use agent::apt::Network;
 use agent::settings::Settings;
-use agent::{Config, Pace, Told};
+use agent::state::State;
+use agent::{Config, Contact, Pace, Told};
 use rollout::order::{Direction, Failure, Skip, Stage};
 use rollout::plan::replay::{Load, Replay, Terms};
 use serde_json::json;
@@ -278,6 +279,36 @@ fn lost_answers_are_asked_for_again_and_soon() {
     wait("it is at work", || scene.stages().len() > 2);
     lose(7);
     scene.wait_for(Stage::Proven);
+    agent.stop().unwrap();
+    check_reports(&scene.reports());
+}
+
+#[test]
+fn an_end_that_nobody_heard_is_told_soon_after_the_server_s_return() {
+    let scene = Scene::new();
+    scene.orders(1, Direction::Forward, None, |_, _, _| {});
+    scene.write_faults(&json!({ "act_ms": 300 }));
+    // An agent that has nothing to tell would wait for up to an hour after an error.
+    let slow = Duration::from_secs(3600);
+    let untold = Duration::from_millis(400);
+    let agent =
+        scene.host.start_with(&Pace { back_off_base: slow, back_off_max: slow, untold, ..pace() }, dry());
+    scene.wait_for(Stage::Applying);
+    scene.centre.set_down(true);
+    let is_over = || scene.status().is_some_and(|status| status.stage.as_deref() == Some("proven"));
+    wait("it is proven, and nobody hears of it", is_over);
+    // Long enough to have failed again and again since.
+    std::thread::sleep(4 * untold);
+    assert_ne!(scene.stages().last(), Some(&Stage::Proven));
+    scene.centre.set_down(false);
+    scene.wait_for(Stage::Proven);
+    // Told once, it is no reason to hurry.
+    let tried = || agent::status(&State::open(&scene.host.state()).unwrap()).unwrap();
+    scene.centre.set_down(true);
+    wait("the server is missed", || tried().contact == Contact::OutOfTouch);
+    let last = tried().tried;
+    std::thread::sleep(4 * untold);
+    assert_eq!(tried().tried, last);
     agent.stop().unwrap();
     check_reports(&scene.reports());
 }

@@ -2,7 +2,7 @@
 //! whom to ask next, what stands in the way, or every host's class. Reads nothing, and no clock.
 
 use crate::store::rehearsals::Rehearsal;
-use exposure::inventory::Package;
+use exposure::inventory::{Package, lies_beside};
 use jiff::{SignedDuration, Timestamp};
 use rollout::plan::{CLASSES_MAX, Change, HostClass, HostId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,10 +92,19 @@ impl Machine {
 
     /// Whether exactly that would change here, too.
     fn takes(&self, changes: &[Change]) -> bool {
-        changes.iter().all(|change| {
-            let before = change.from.clone().map(|version| (version, false));
-            self.installed(&change.name, &change.arch) == before
+        changes.iter().all(|change| match &change.from {
+            // Beside whatever older ones there are.
+            None if lies_beside(&change.name) => !self.has(&change.name, &change.arch, &change.to),
+            from => {
+                let before = from.clone().map(|version| (version, false));
+                self.installed(&change.name, &change.arch) == before
+            }
         })
+    }
+
+    fn has(&self, name: &str, arch: &str, version: &str) -> bool {
+        let mut all = self.packages.iter().flat_map(|batch| batch.iter());
+        all.any(|package| (&*package.name, &*package.arch, &*package.version) == (name, arch, version))
     }
 
     fn of_sources(&self, sources: &BTreeSet<String>) -> BTreeMap<(String, String), Installed> {

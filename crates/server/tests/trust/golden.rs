@@ -169,3 +169,30 @@ fn a_host_that_said_what_it_lacks_is_not_counted_with_those_that_have_it() {
     let classes: Vec<&str> = of_host.iter().map(|class| known[*class].name.as_str()).collect();
     assert_eq!(classes, ["a", "b", "b"]);
 }
+
+#[test]
+fn a_kernel_comes_beside_those_that_are_there_and_not_where_it_is_already() {
+    let old = [("kernel-core", "kernel", "1-1")];
+    let machines = [
+        machine("almalinux:9", &old),
+        machine("almalinux:9", &[old[0], ("kernel-core", "kernel", "0-1")]),
+        machine("almalinux:9", &[old[0], ("kernel-core", "kernel", "2-1")]),
+    ];
+    let sources = BTreeSet::from(["kernel".to_owned()]);
+    let host = |number, machine| Host { sources: sources.clone(), ..host(number, machine, "", None) };
+    let rehearsal = Rehearsal {
+        sources: vec!["kernel".to_owned()],
+        ..rehearsed("a", 1, changes(&[("kernel-core", None, "2-1")]))
+    };
+    let next = |hosts: &[Host]| {
+        classes::next(
+            hosts,
+            &machines,
+            std::slice::from_ref(&rehearsal),
+            now(),
+            SignedDuration::from_mins(10),
+        )
+    };
+    assert!(matches!(next(&[host(1, 0), host(2, 1)]), Next::Known(classes, _) if classes.len() == 1));
+    assert!(matches!(next(&[host(1, 0), host(3, 2)]), Next::Ask(_)), "it is there already");
+}

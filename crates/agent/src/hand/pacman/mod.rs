@@ -3,6 +3,7 @@
 
 mod fetch;
 mod transaction;
+mod tryout;
 
 use super::driver::{Driver, is_kept_by};
 use super::fit::Fit;

@@ -1,11 +1,12 @@
 //! Installing, repairing, going back: what pacman would do is held against the plan before, what its database says after; that
 //! a script failed, only what pacman says tells.
 
-use super::Pacman;
+use super::{Pacman, tryout};
 use crate::hand::fit::{self, Fit};
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, since};
-use crate::observe::pacman::{CONFIG, LOCAL};
+use crate::observe::pacman::{CONFIG, LOCAL, settings};
+use crate::observe::root::Root;
 use crate::pacman::{FORMAT, printed};
 use crate::program::{Program, is_stopped};
 use advisory::Problem;
@@ -13,7 +14,7 @@ use exposure::inventory::Package;
 use rollout::plan::Change;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// pacman's lock: a file that is there while it works. It tells nobody who made it.
@@ -81,7 +82,12 @@ pub(super) fn would(task: &Task<'_>, said: &Said) -> Result<Fit, Problem> {
         // What was interrupted is repaired, and pacman is asked about that then.
         return Ok(Fit::Fits);
     }
-    says(task, &changes, &stage(task, &changes)?, Files::Respected)
+    let staged = stage(task, &changes)?;
+    match says(task, &changes, &staged, Files::Respected)? {
+        // What they lack or would break it has told.
+        Fit::Fits => tryout::in_the_way(task, &staged, &config(&staged)),
+        unfit @ Fit::Unfit(_) => Ok(unfit),
+    }
 }
 
 /// Installs what is not as wanted; on the way back, and where something was interrupted, only if pacman would do this and nothing
@@ -150,16 +156,25 @@ fn stage(task: &Task<'_>, changes: &[&Change]) -> Result<Staged, Problem> {
     let name =
         |change: &Change, version: &str| format!("{}-{version}-{}.pkg.tar.zst", change.name, change.arch);
     let staged = task.stage(changes, name)?;
-    let config = staged.directory().join("pacman.conf");
-    let written = std::fs::read(CONFIG).and_then(|text| std::fs::write(&config, without_repositories(&text)));
-    written.map_err(|problem| {
+    let refused = |problem: String| {
         task.order.refused(format!("no settings for pacman: {problem}")).remedy("nothing was changed")
-    })?;
+    };
+    let root = Root::open(Path::new("/")).map_err(|problem| refused(problem.to_string()))?;
+    let settings = settings::read(&root);
+    if !settings.unread.is_empty() {
+        return Err(refused(format!("{CONFIG}: {}", settings.unread.join("; "))));
+    }
+    std::fs::write(config(&staged), without_repositories(&settings.text))
+        .map_err(|problem| refused(problem.to_string()))?;
     Ok(staged)
 }
 
-/// What pacman says that it would do with them, held against the changes. What they lack or would break it tells; of conflicts, and of
-/// files of others in their place, only when it installs.
+/// Where pacman's settings for this transaction lie.
+fn config(staged: &Staged) -> PathBuf {
+    staged.directory().join("pacman.conf")
+}
+
+/// What pacman says that it would do with them, held against the changes. What they lack or would break it tells.
 fn says(task: &Task<'_>, changes: &[&Change], staged: &Staged, files: Files) -> Result<Fit, Problem> {
     let program = command(staged, files).args(["--print", "--print-format", FORMAT]).deadline(LOOK_WITHIN);
     let looked = match fit::look(task.order, "pacman", &program, broken)? {
@@ -190,7 +205,7 @@ fn command(staged: &Staged, files: Files) -> Program {
     };
     Program::new("pacman")
         .args(["-U", "--noconfirm", "--noprogressbar", "--config"])
-        .arg(staged.directory().join("pacman.conf"))
+        .arg(config(staged))
         .args(overwrite.iter().copied())
         .args(staged.files())
 }

@@ -4,6 +4,7 @@
 pub(super) mod transaction;
 
 use super::driver::Driver;
+use super::named::lies_beside;
 use super::task::{Said, Task, find, since, tail};
 use crate::program::Program;
 use advisory::Problem;
@@ -53,11 +54,18 @@ pub(super) fn again(
     if changes.is_empty() {
         return Ok(());
     }
-    let staged = task.stage(changes, file_name)?;
-    let rpm = Program::new("rpm").args(["-Uv", "--oldpackage", "--replacepkgs", "--"]).args(staged.files());
-    let code = through(driver, task, &rpm, changes, said)?;
-    if code == Some(0) {
-        sweep(changes);
+    // What lies beside its older versions is added to them: an upgrade would remove kernels that the plan does not name.
+    let (beside, others): (Vec<&Change>, Vec<&Change>) =
+        changes.iter().partition(|change| change.from.is_none() && lies_beside(&change.name));
+    for (way, changes) in [("-Uv", others), ("-iv", beside)] {
+        if changes.is_empty() {
+            continue;
+        }
+        let staged = task.stage(&changes, file_name)?;
+        let rpm = Program::new("rpm").args([way, "--oldpackage", "--replacepkgs", "--"]).args(staged.files());
+        if through(driver, task, &rpm, &changes, said)? == Some(0) {
+            sweep(&changes);
+        }
     }
     Ok(())
 }

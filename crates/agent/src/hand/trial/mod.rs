@@ -31,10 +31,12 @@ use trust::{Fetch, Trusted};
 const TRIAL: &str = "trial.json";
 /// That it was heard.
 const HEARD: &str = "heard.json";
-/// The program that was there before, and the journal as that one wrote it last.
+/// The journal as the previous program wrote it last.
 const PREVIOUS: &str = "previous";
-const PREVIOUS_PROGRAM: &str = "previous/palisade";
 const PREVIOUS_JOURNAL: &str = "previous/journal.json";
+/// Where the previous program lies meanwhile: where programs may be run whatever else is mounted noexec, and where SELinux lets
+/// systemd begin them; what installs the new one writes to `/usr`, too.
+const PREVIOUS_PROGRAMS: &str = "/usr/libexec/palisade-previous";
 /// What watches.
 const WATCHDOG_UNIT: &str = "palisade-watchdog.service";
 /// Where an administrator's units are: neither a reboot nor a package removes it from there.
@@ -56,11 +58,19 @@ pub(crate) struct Trial {
     /// For people: `palisade 0.3.2`.
     new: String,
     old: String,
+    /// The previous program.
+    #[serde(default = "before_it_was_told")]
+    program: PathBuf,
     /// From when on only the new agent runs: boot and time since boot, milliseconds.
     since: Option<(u64, u64)>,
     /// How often it was begun to take it back.
     restores: u32,
     ended: Option<Timestamp>,
+}
+
+/// Where agents that did not tell kept it.
+fn before_it_was_told() -> PathBuf {
+    Path::new(super::place::DIRECTORY).join("previous/palisade")
 }
 
 /// That the new agent was heard: what the new package's half writes, and nobody else.
@@ -107,6 +117,10 @@ impl Trial {
         }
     }
 
+    fn ended_now(self) -> Self {
+        Self { ended: Some(Timestamp::now()), ..self }
+    }
+
     fn keep(&self, place: &Place) -> Result<(), Problem> {
         place.write(TRIAL, self)
     }
@@ -136,14 +150,17 @@ pub(super) fn begin(place: &Place, order: &Order, plan: &Plan, class: &HostClass
     match Trial::open(place)? {
         // Begun again after it was cut short: what runs now may be the new program.
         Some(trial) if trial.is_of(order) => {
-            return watch_over().map_err(|problem| failed("watch", &problem));
+            return watch_over(&trial.program).map_err(|problem| failed("watch", &problem));
         }
         Some(trial) => return Err(failed("the agent is on trial", &trial.new)),
         None => {}
     }
-    let program = keep_program(place).map_err(|problem| failed("keep the program that runs", &problem))?;
+    let program = keep_program().map_err(|problem| failed("keep the program that runs", &problem))?;
     let runs = Program::new(&program).arg("--version").run_ok();
-    runs.map_err(|problem| failed("run the program that was kept (is /var mounted noexec?)", &problem))?;
+    runs.map_err(|problem| failed("run the program that was kept (is /usr mounted noexec?)", &problem))?;
+    let folder = place.folder(PREVIOUS).map_err(|problem| failed("keep the agent's journal", &problem))?;
+    // Of an earlier trial: what is put back is of this one.
+    let _ = std::fs::remove_file(folder.join("journal.json"));
     let agent = Path::new(DIRECTORY).join(JOURNAL);
     if let Ok(journal) = std::fs::read(agent) {
         place.keep(PREVIOUS_JOURNAL, &journal)?;
@@ -159,12 +176,18 @@ pub(super) fn begin(place: &Place, order: &Order, plan: &Plan, class: &HostClass
         seconds: plan.timing.verify_seconds,
         new: version(change.map(|change| &change.to)),
         old: version(change.and_then(|change| change.from.as_ref())),
+        program,
         since: None,
         restores: 0,
         ended: None,
     };
     trial.keep(place)?;
-    watch_over().map_err(|problem| failed("watch", &problem))
+    watch_over(&trial.program).map_err(|problem| {
+        // Nothing is on trial without anybody who watches.
+        let _ = trial.ended_now().keep(place);
+        clear_away(place);
+        failed("watch", &problem)
+    })
 }
 
 /// After the agent's own package was changed: from here on only what lies on the disk runs.
@@ -208,18 +231,25 @@ pub(super) fn heard(place: &Place, word: &str, source: Arc<Line>, now: Timestamp
 }
 
 /// The program that runs, copied to where no package replaces it.
-fn keep_program(place: &Place) -> io::Result<PathBuf> {
-    let folder = place.folder(PREVIOUS)?;
+fn keep_program() -> io::Result<PathBuf> {
+    let folder = Path::new(PREVIOUS_PROGRAMS);
+    std::fs::create_dir_all(folder)?;
     // Not by its path: that may be another program by now.
     let mut running = std::fs::File::open("/proc/self/exe")?;
-    let mut copy = tempfile::NamedTempFile::new_in(&folder)?;
-    io::copy(&mut running, &mut copy)?;
-    copy.as_file().set_permissions(Permissions::from_mode(0o700))?;
-    copy.as_file().sync_all()?;
-    let path = place.path(PREVIOUS_PROGRAM);
-    copy.persist(&path)?;
-    std::fs::File::open(folder)?.sync_all()?;
+    let path = folder.join("palisade");
+    put(&mut running, &path, 0o700)?;
     Ok(path)
+}
+
+/// Copies a program to a path, in one step.
+fn put(from: &mut std::fs::File, path: &Path, mode: u32) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut copy = tempfile::NamedTempFile::new_in(folder)?;
+    io::copy(from, &mut copy)?;
+    copy.as_file().set_permissions(Permissions::from_mode(mode))?;
+    copy.as_file().sync_all()?;
+    copy.persist(path)?;
+    std::fs::File::open(folder)?.sync_all()
 }
 
 /// What systemd is to run until the trial is over, also after a reboot.
@@ -227,17 +257,17 @@ fn unit(program: &Path) -> String {
     format!(
         "# Written by palisade while a new agent is on trial; gone when it is over.\n\
          [Unit]\nDescription=Palisade: takes a new agent back unless it is heard\n\n\
-         [Service]\nExecStart={} agent watchdog\nRestart=on-failure\nRestartSec=5\n\
+         [Service]\nType=exec\nExecStart={} agent watchdog\nRestart=on-failure\nRestartSec=5\n\
          PrivateNetwork=yes\nProtectHome=yes\nNoNewPrivileges=yes\nUMask=0077\n\n\
          [Install]\nWantedBy=multi-user.target\n",
         program.display()
     )
 }
 
-fn watch_over() -> io::Result<()> {
-    let program = Path::new(super::place::DIRECTORY).join(PREVIOUS_PROGRAM);
+/// Has systemd run the previous program. Errors, too, where systemd may not.
+fn watch_over(program: &Path) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(UNITS)?;
-    file.write_all(unit(&program).as_bytes())?;
+    file.write_all(unit(program).as_bytes())?;
     file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
     file.persist(Path::new(UNITS).join(WATCHDOG_UNIT))?;
@@ -250,6 +280,12 @@ fn watch_over() -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what watched, and what it kept for that.
+fn clear_away(place: &Place) {
+    retire();
+    let _ = std::fs::remove_dir_all(place.path(PREVIOUS));
+}
+
 /// Removes what watched. Called where nothing is on trial any more, or the agent is to be no more.
 pub fn retire() {
     let file = Path::new(UNITS).join(WATCHDOG_UNIT);
@@ -259,6 +295,7 @@ pub fn retire() {
         let _ = std::fs::remove_file(file);
         let _ = Program::new("systemctl").arg("daemon-reload").run_ok();
     }
+    let _ = std::fs::remove_dir_all(PREVIOUS_PROGRAMS);
 }
 
 #[cfg(test)]

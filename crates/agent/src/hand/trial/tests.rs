@@ -17,6 +17,7 @@ fn trial(world: &World, since: Option<(u64, u64)>) -> Trial {
         seconds: 120,
         new: "palisade 2".to_owned(),
         old: "palisade 1".to_owned(),
+        program: "/nowhere/palisade".into(),
         since,
         restores: 0,
         ended: None,
@@ -69,4 +70,14 @@ fn after_power_failed_any_question_of_the_new_boot_counts() {
     assert!(cut_short.counts(boot(), 0) && !cut_short.counts(boot() + 1, u64::MAX));
     let changed = Trial { since: Some((boot() + 1, 5)), ..cut_short };
     assert!(changed.counts(boot(), 0) && changed.counts(boot() + 1, 5) && !changed.counts(boot() + 1, 4));
+}
+
+#[test]
+fn a_trial_that_an_older_agent_began_is_read_with_the_place_where_that_one_kept_its_program() {
+    let world = World::new(true);
+    let mut written = serde_json::to_value(trial(&world, None)).unwrap();
+    written.as_object_mut().unwrap().remove("program");
+    world.place.write(TRIAL, &written).unwrap();
+    let read = Trial::open(&world.place).unwrap().unwrap();
+    assert_eq!(read.program, Path::new("/var/lib/palisade-hand/previous/palisade"));
 }

@@ -1,6 +1,6 @@
 //! What the previous program does while a new agent is on trial: it waits, and takes the new one back.
 
-use super::{PREVIOUS, PREVIOUS_JOURNAL, PREVIOUS_PROGRAM, Trial, retire};
+use super::{PREVIOUS_JOURNAL, Trial, clear_away, put};
 use crate::hand::deed::{Outcome, attempt};
 use crate::hand::grant::Grant;
 use crate::hand::order::Order;
@@ -13,9 +13,8 @@ use crate::settings;
 use crate::state::{DIRECTORY, State};
 use advisory::Problem;
 use jiff::Timestamp;
-use std::fs::Permissions;
+use rollout::plan::check::agent::PACKAGE;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -65,14 +64,14 @@ pub fn watch() -> Result<(), Problem> {
             return Ok(());
         }
         if trial.was_heard(&place) {
-            end(&place, trial)?;
+            trial.ended_now().keep(&place)?;
             break;
         }
         match silence.next(&trial, units::is_working().ok(), clock::uptime_ms()) {
             Next::Wait => {}
             Next::Restore => {
                 let run = deed_unit(&format!("Palisade: takes {} back", trial.new))
-                    .arg(place.path(PREVIOUS_PROGRAM))
+                    .arg(&trial.program)
                     .args(["agent", "restore"]);
                 // Somebody else was faster: the silence begins anew when that is over.
                 if let Err(problem) = run.run_ok() {
@@ -82,8 +81,8 @@ pub fn watch() -> Result<(), Problem> {
             Next::GiveUp => {
                 let reason = format!("it was begun {RESTORES_MAX} times, and never ended");
                 let problem = Problem::new("take back", trial.new.clone(), reason);
-                end(&place, trial)?;
-                retire();
+                trial.ended_now().keep(&place)?;
+                clear_away(&place);
                 return Err(problem.remedy(
                     "install the previous version by hand, and look at the journal of palisade-deed",
                 ));
@@ -91,13 +90,8 @@ pub fn watch() -> Result<(), Problem> {
         }
         std::thread::sleep(EVERY);
     }
-    retire();
-    let _ = std::fs::remove_dir_all(place.path(PREVIOUS));
+    clear_away(&place);
     Ok(())
-}
-
-fn end(place: &Place, trial: Trial) -> Result<(), Problem> {
-    Trial { ended: Some(Timestamp::now()), ..trial }.keep(place)
 }
 
 /// Takes the new agent back: package, or where that fails the program alone; then the journal, if the previous program cannot
@@ -117,10 +111,14 @@ pub fn restore() -> Result<(), Problem> {
     place.keep_grant(&order, &Grant { back: true, ..Grant::default() })?;
     systemctl("stop", &mut outcome);
     let mut done = attempt(&place, &order, Path::new(settings::FILE), &mut outcome);
+    let mut restored = format!("{} restored", trial.old);
     if let Err(problem) = &done {
         outcome.told.push(format!("its package could not be taken back: {problem}"));
-        done = put_back(&place, &order);
-        outcome.told.push("the previous program was put in its place".to_owned());
+        // What the package database says of it is not what lies there: the host is not as it should be either way.
+        outcome.unfinished.insert(PACKAGE.to_owned());
+        restored =
+            format!("the program of {} was put in its place, its package could not be taken back", trial.old);
+        done = put_back(&trial, &order);
     }
     outcome.told.extend(match mend(&place) {
         Ok(true) => Some("its journal could not be read; the previous one was put back".to_owned()),
@@ -128,7 +126,7 @@ pub fn restore() -> Result<(), Problem> {
         Err(problem) => Some(format!("the agent's journal cannot be read: {problem}")),
     });
     systemctl("start", &mut outcome);
-    let reason = format!("not heard by the centre within {} s; {} restored", trial.seconds, trial.old);
+    let reason = format!("not heard by the centre within {} s; {restored}", trial.seconds);
     outcome.problem = Some(match &done {
         Ok(()) => {
             Problem::new("keep", trial.new.clone(), reason).remedy(format!("see journalctl -u {AGENT_UNIT}"))
@@ -138,7 +136,7 @@ pub fn restore() -> Result<(), Problem> {
     outcome.ended = Some(Timestamp::now());
     place.keep_outcome(&order, &outcome)?;
     done?;
-    end(&place, trial)
+    trial.ended_now().keep(&place)
 }
 
 fn systemctl(what: &str, outcome: &mut Outcome) {
@@ -149,18 +147,11 @@ fn systemctl(what: &str, outcome: &mut Outcome) {
     }
 }
 
-/// Where dpkg does not do it: the program alone, in one step.
-fn put_back(place: &Place, order: &Order) -> Result<(), Problem> {
-    let put = || -> io::Result<()> {
-        let folder = Path::new(PROGRAM).parent().unwrap_or(Path::new("/"));
-        let mut copy = tempfile::NamedTempFile::new_in(folder)?;
-        io::copy(&mut std::fs::File::open(place.path(PREVIOUS_PROGRAM))?, &mut copy)?;
-        copy.as_file().set_permissions(Permissions::from_mode(0o755))?;
-        copy.as_file().sync_all()?;
-        copy.persist(PROGRAM)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    put().map_err(|problem| {
+/// Where the package manager does not do it: the program alone, in one step.
+fn put_back(trial: &Trial, order: &Order) -> Result<(), Problem> {
+    let kept = std::fs::File::open(&trial.program);
+    let done = kept.and_then(|mut kept| put(&mut kept, Path::new(PROGRAM), 0o755));
+    done.map_err(|problem| {
         order.refused(format!("put {PROGRAM} back: {problem}")).remedy("install it by hand")
     })
 }
@@ -186,6 +177,7 @@ mod tests {
             seconds: 120,
             new: "palisade 2".to_owned(),
             old: "palisade 1".to_owned(),
+            program: "/usr/libexec/palisade-previous/palisade".into(),
             since: None,
             restores: 0,
             ended: None,
