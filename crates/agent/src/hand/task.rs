@@ -8,8 +8,8 @@ use super::order::Order;
 use super::place::Place;
 use super::staged::Staged;
 use crate::job::sight::sha256_of;
-use crate::observe::packages_now;
 use crate::observe::root::Root;
+use crate::observe::{kernels_now, packages_now};
 use crate::program::Program;
 use crate::state::kept_name;
 use advisory::Problem;
@@ -23,6 +23,17 @@ use std::path::{Path, PathBuf};
 const SAID_BYTES_MAX: u64 = 4 << 20;
 /// Lines of a package manager's that are told where it fails.
 const LINES_MAX: usize = 4;
+
+/// The release of the kernel that runs, if it is one of these packages'.
+fn running_kernel(packages: &[Package]) -> Option<String> {
+    let kernels = kernels_now(&Root::open(Path::new("/")).ok()?, Path::new("/proc"), packages);
+    let booted = kernels.booted?;
+    kernels
+        .installed
+        .iter()
+        .any(|kernel| kernel.release == booted && kernel.package.is_some())
+        .then_some(booted)
+}
 
 /// A transaction of one class.
 #[derive(Debug)]
@@ -124,12 +135,17 @@ impl Task<'_> {
         if names.is_empty() {
             return Ok(());
         }
-        would(&there, &names).map_err(|reason| {
+        let stays = |reason: String| {
             let names = names.join(", ");
-            self.order
-                .refused(format!("{names} was newly installed by the plan, and stays: {reason}"))
-                .remedy("see what needs it, and remove it by hand")
-        })?;
+            self.order.refused(format!("{names} was newly installed by the plan, and stays: {reason}"))
+        };
+        if let Some(release) = running_kernel(&there) {
+            // Without its modules it runs on, and can load none.
+            let remedy = "boot an older kernel, then remove it by hand";
+            return Err(stays(format!("the kernel {release} is what runs here")).remedy(remedy));
+        }
+        would(&there, &names)
+            .map_err(|reason| stays(reason).remedy("see what needs it, and remove it by hand"))?;
         if self.through(driver, &remove(&names), said)? == Some(0) {
             said.told.push(format!("removed, since the plan had newly installed it: {}", names.join(", ")));
         }
