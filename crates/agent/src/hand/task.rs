@@ -118,6 +118,26 @@ impl Task<'_> {
         Ok(packages)
     }
 
+    /// Goes back: installs the old versions; where that leaves something, repairs it; then takes away what came new.
+    pub(super) fn revert(
+        &self,
+        said: &mut Said,
+        installs: impl FnOnce(&mut Said) -> Result<(), Problem>,
+        repair: impl FnOnce(&mut Said) -> Result<(), Problem>,
+        take_away: impl FnOnce(&mut Said) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        self.forget_new_if_back(said);
+        let done = installs(said);
+        // Whatever keeps it from that, the old files are here.
+        if self.open(said)?.is_empty() {
+            done?;
+        } else {
+            repair(said)?;
+        }
+        // While something of the new is there, it may need what came with it.
+        if self.open(said)?.is_empty() { take_away(said) } else { Ok(()) }
+    }
+
     /// Takes away what carrying out the plan has newly installed here, and nothing else. What something needs by now stays, and
     /// the host is then neither as it was nor as it was to be.
     ///

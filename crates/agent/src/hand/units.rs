@@ -74,12 +74,11 @@ pub(crate) struct DeedSight(Option<Instant>);
 
 impl DeedSight {
     pub(crate) fn is_working(&mut self) -> Result<bool, Problem> {
-        let is_there = Path::new(DEED_CGROUP).exists();
-        if !is_there && Path::new(CGROUPS).exists() {
+        if is_gone() {
             self.0 = None;
             return Ok(false);
         }
-        if is_there && self.0.is_some_and(|asked| asked.elapsed() < ASKED_EVERY) {
+        if Path::new(DEED_CGROUP).exists() && self.0.is_some_and(|asked| asked.elapsed() < ASKED_EVERY) {
             return Ok(true);
         }
         let is = is_working()?;
@@ -91,12 +90,17 @@ impl DeedSight {
     /// none. It costs two microseconds.
     pub(crate) fn is_over(&mut self) -> Option<bool> {
         self.0?;
-        let is_over = !Path::new(DEED_CGROUP).exists() && Path::new(CGROUPS).exists();
+        let is_over = is_gone();
         if is_over {
             self.0 = None;
         }
         Some(is_over)
     }
+}
+
+/// Whether the kernel shows that no deed is under way.
+fn is_gone() -> bool {
+    !Path::new(DEED_CGROUP).exists() && Path::new(CGROUPS).exists()
 }
 
 /// Whether a deed is under way. Listed, not shown: a unit that is gone would be looked for again, each time with a line in the

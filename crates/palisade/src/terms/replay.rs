@@ -81,6 +81,9 @@ mod tests {
         );
         assert_eq!((read.group.as_deref(), read.rate_per_second), (Some("web"), Some(10)));
         assert_eq!((read.round_seconds, read.pause_seconds), (Some(60), Some(5)));
+        #[cfg(feature = "server")]
+        serde_json::from_value::<server::planning::replay::AskedReplay>(serde_json::json!(&read))
+            .expect("the server reads it");
         let terms = (read.failed_percent_max, read.slower_times_max, read.memory_percent_max);
         assert_eq!(terms, (Some(1), Some(3), Some(20)));
         let short = replay("http:80 of nginx.service").expect("it is good");

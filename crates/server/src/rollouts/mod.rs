@@ -164,7 +164,7 @@ impl Rollouts {
             }
         }
         let watch = seats.iter().find_map(|open| open.watches(caller.host));
-        let hint = seats.iter().any(|open| open.is_hinted(caller.host, now));
+        let hint = !moving.is_empty() || seats.iter().any(|open| open.is_awaited(caller.host, now));
         Ok(Checked { told: self.told(&answer, watch, now)?, hint })
     }
 

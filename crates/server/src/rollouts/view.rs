@@ -179,15 +179,15 @@ impl Open {
         self.sealed.names(host) || self.sealed.plan.late().is_some_and(|late| late.group == group)
     }
 
-    /// Whether this host is to wait for hints: somebody may grant it, stop it, or send it back any moment. Of a rollout that
-    /// waits to be started, these are the hosts of the first wave.
-    pub(super) fn is_hinted(&self, host: HostId, now: Timestamp) -> bool {
-        let may_start = self.lock().rollout.state == State::Armed && now < self.sealed.plan.expires;
-        let first = self.sealed.seat(host).is_some_and(|seat| seat.wave == 0) && self.sealed.names(host);
-        self.is_moving() || may_start && first
+    /// Whether it waits to be started, and the host is of its first wave.
+    pub(super) fn is_awaited(&self, host: HostId, now: Timestamp) -> bool {
+        self.lock().rollout.state == State::Armed
+            && now < self.sealed.plan.expires
+            && self.sealed.names(host)
+            && self.sealed.seat(host).is_some_and(|seat| seat.wave == 0)
     }
 
-    /// Whether it was started and is not over.
+    /// Whether hosts of it are to be hinted at: somebody may grant them, stop them, or send them back any moment.
     pub(super) fn is_moving(&self) -> bool {
         match &self.lock().rollout.state {
             State::Wave(_) | State::Paused { .. } | State::Halted { .. } | State::RollingBack { .. } => true,

@@ -35,16 +35,12 @@ pub(super) fn repair(apk: &Apk, task: &Task<'_>, said: &mut Said) -> Result<(), 
 }
 
 pub(super) fn revert(apk: &Apk, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    task.forget_new_if_back(said);
-    let done = installs(apk, task, said);
-    let left = task.open(said)?;
-    if left.is_empty() {
-        done?;
-    } else {
-        repair(apk, task, said)?;
-    }
-    // While something of the new is there, it may need what came with it.
-    if task.open(said)?.is_empty() { take_away(apk, task, said) } else { Ok(()) }
+    task.revert(
+        said,
+        |said| installs(apk, task, said),
+        |said| repair(apk, task, said),
+        |said| take_away(apk, task, said),
+    )
 }
 
 /// Takes away what carrying out the plan has newly installed here, where apk has not done so itself: it does when nothing needs a

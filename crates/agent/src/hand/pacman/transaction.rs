@@ -49,16 +49,12 @@ pub(super) fn repair(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Resul
 }
 
 pub(super) fn revert(pacman: &Pacman, task: &Task<'_>, said: &mut Said) -> Result<(), Problem> {
-    task.forget_new_if_back(said);
-    let done = installs(pacman, task, said);
-    let left = task.open(said)?;
-    if left.is_empty() {
-        done?;
-    } else {
-        repair(pacman, task, said)?;
-    }
-    // While something of the new is there, it may need what came with it.
-    if task.open(said)?.is_empty() { take_away(pacman, task, said) } else { Ok(()) }
+    task.revert(
+        said,
+        |said| installs(pacman, task, said),
+        |said| repair(pacman, task, said),
+        |said| take_away(pacman, task, said),
+    )
 }
 
 /// Takes away what carrying out the plan has newly installed here: pacman removes what it is told, and only if nothing needs it.

@@ -78,17 +78,12 @@ pub(in crate::hand) fn revert(
     task: &Task<'_>,
     said: &mut Said,
 ) -> Result<(), Problem> {
-    task.forget_new_if_back(said);
-    let done = installs(resolver, task, said);
-    // Whatever keeps it from that, the old files are here.
-    let left = task.open(said)?;
-    if left.is_empty() {
-        done?;
-    } else {
-        by_rpm(resolver, task, &left, said)?;
-    }
-    // While something of the new is there, it may need what came with it.
-    if task.open(said)?.is_empty() { take_away(resolver, task, said) } else { Ok(()) }
+    task.revert(
+        said,
+        |said| installs(resolver, task, said),
+        |said| repair(resolver, task, said),
+        |said| take_away(resolver, task, said),
+    )
 }
 
 /// Takes away what carrying out the plan has newly installed here: rpm removes what it is told, and only if nothing needs it.
