@@ -161,8 +161,8 @@ pub fn rehearse(asked: &Rehearse, root: &Path, cache: &Path, network: Network) -
     let files = outlook.changes.iter().flat_map(|change| [Some(&change.file), change.back.as_ref()]);
     let download_bytes = files.flatten().fold(0_u64, |sum, file| sum.saturating_add(file.size_bytes));
     room(&outlook.changes, root, cache, &mut outlook.blocks);
-    let running = processes_now(root, Path::new("/proc"), &system, now);
-    let touched = touched(&outlook.changes, &running);
+    let touched =
+        touched(&outlook.changes, |replaced| processes_now(&opened, Path::new("/proc"), &system, replaced));
     let reboot = reboot(&outlook.changes, &touched, &opened);
     Rehearsed {
         id: asked.id,
@@ -289,10 +289,10 @@ const NOTHING: Observation<'static> = Observation {
 };
 
 /// Units whose processes map files of what would be replaced.
-fn touched(changes: &[Change], running: &[Process]) -> BTreeSet<String> {
+fn touched(changes: &[Change], running: impl FnOnce(&BTreeSet<&str>) -> Vec<Process>) -> BTreeSet<String> {
     let replaced: BTreeSet<&str> =
         changes.iter().filter(|change| change.from.is_some()).map(|change| change.name.as_str()).collect();
-    units_using(running, &replaced)
+    units_using(&running(&replaced), &replaced)
 }
 
 /// Sessions and slices are nobody's to restart.

@@ -1,7 +1,7 @@
 //! The fields of Debian control stanzas, as apt's tools print them.
 
 /// The one-line fields of a stanza: (name, value). Continuation lines are left out.
-pub(super) fn fields(stanza: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn fields(stanza: &str) -> impl Iterator<Item = (&str, &str)> {
     stanza
         .lines()
         .filter(|line| !line.starts_with([' ', '\t']))

@@ -19,6 +19,7 @@ mod tool;
 
 pub use changelogs::{Changelog, Changelogs, Fetching};
 pub use closes::Network;
+pub(crate) use control::fields;
 pub use fetch::Asked;
 pub(crate) use fetch::cached_name;
 pub use installed::installed_changelog;

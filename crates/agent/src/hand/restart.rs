@@ -7,11 +7,10 @@ use super::unit_files;
 use super::units::{INIT, config_test, is_deferred, is_service};
 use crate::job::sight::{stale_units, units_using};
 use crate::observe::root::Root;
-use crate::observe::{packages_now, processes_now};
+use crate::observe::{processes_now, system_now};
 use crate::program::{Program, is_installed};
 use advisory::Problem;
 use exposure::inventory::Process;
-use jiff::Timestamp;
 use rollout::plan::HostClass;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -77,13 +76,13 @@ pub(super) fn restart(
 /// Units that map old files now, by the packages that a class changes.
 fn stale(order: &Order, class: &HostClass) -> Result<BTreeSet<String>, Problem> {
     let changed = class.changes.iter().map(|change| change.name.as_str()).collect();
-    Ok(stale_units(&running(order)?, &changed))
+    Ok(stale_units(&running(order, &changed)?, &changed))
 }
 
-fn running(order: &Order) -> Result<Vec<Process>, Problem> {
+/// What runs, and which files of these packages it maps.
+fn running(order: &Order, changed: &BTreeSet<&str>) -> Result<Vec<Process>, Problem> {
     let root = Root::open(Path::new("/")).map_err(|problem| order.refused(problem))?;
-    let (system, ..) = packages_now(&root);
-    Ok(processes_now(Path::new("/"), Path::new("/proc"), &system, Timestamp::now()))
+    Ok(processes_now(&root, Path::new("/proc"), &system_now(&root), changed))
 }
 
 /// Whether a service would start with its configuration; a service that cannot be asked would.
@@ -100,7 +99,7 @@ fn tested(unit: &str) -> Result<(), String> {
 /// Services that run code of a class's packages now.
 pub(super) fn users(order: &Order, class: &HostClass) -> Result<Vec<String>, Problem> {
     let changed: BTreeSet<&str> = class.changes.iter().map(|change| change.name.as_str()).collect();
-    let units = units_using(&running(order)?, &changed);
+    let units = units_using(&running(order, &changed)?, &changed);
     // Our own are begun anew whenever something is done.
     Ok(units.into_iter().filter(|unit| is_service(unit) && !unit.starts_with("palisade-")).collect())
 }

@@ -61,6 +61,16 @@ pub(super) fn is_up(unit: &str) -> bool {
     asked.is_ok_and(|output| output.code == Some(0))
 }
 
+/// Whether anything of a service runs: whether its cgroup has processes. On hosts that have not one hierarchy of cgroups systemd is
+/// asked whether it is active.
+pub(super) fn runs(service: &str) -> bool {
+    if !Path::new(CGROUPS).exists() {
+        return is_up(service);
+    }
+    let events = std::fs::read_to_string(Path::new(CGROUPS).join(service).join("cgroup.events"));
+    events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+}
+
 /// Where the kernel shows the cgroups of services, on hosts with one hierarchy, and in it that of a deed.
 const CGROUPS: &str = "/sys/fs/cgroup/system.slice";
 const DEED_CGROUP: &str = "/sys/fs/cgroup/system.slice/palisade-deed.service";
@@ -70,29 +80,42 @@ const ASKED_EVERY: Duration = Duration::from_secs(2);
 /// Looks whether a deed is under way, again and again. Without its cgroup it is not: that is there from before the deed begins
 /// until nothing of it is left. What a deed left behind may keep it; so systemd has the last word, and is asked rarely.
 #[derive(Debug, Default)]
-pub(crate) struct DeedSight(Option<Instant>);
+pub(crate) enum DeedSight {
+    #[default]
+    Gone,
+    /// Its cgroup is there, and was first seen, or systemd said so, at this time.
+    Works(Instant),
+    /// Its cgroup is there, and systemd says that it is over.
+    Left,
+}
 
 impl DeedSight {
     pub(crate) fn is_working(&mut self) -> Result<bool, Problem> {
         if is_gone() {
-            self.0 = None;
+            *self = Self::Gone;
             return Ok(false);
         }
-        if Path::new(DEED_CGROUP).exists() && self.0.is_some_and(|asked| asked.elapsed() < ASKED_EVERY) {
-            return Ok(true);
+        let has_cgroup = Path::new(DEED_CGROUP).exists();
+        match self {
+            Self::Gone if has_cgroup => {
+                *self = Self::Works(Instant::now());
+                return Ok(true);
+            }
+            Self::Works(asked) if has_cgroup && asked.elapsed() < ASKED_EVERY => return Ok(true),
+            Self::Gone | Self::Works(_) | Self::Left => {}
         }
         let is = is_working()?;
-        self.0 = is.then(Instant::now);
+        *self = if is { Self::Works(Instant::now()) } else { Self::Left };
         Ok(is)
     }
 
     /// Whether the deed that was under way when this last looked is over, as far as its cgroup shows: said once. `None`: there is
     /// none. It costs two microseconds.
     pub(crate) fn is_over(&mut self) -> Option<bool> {
-        self.0?;
+        let Self::Works(_) = self else { return None };
         let is_over = is_gone();
         if is_over {
-            self.0 = None;
+            *self = Self::Gone;
         }
         Some(is_over)
     }

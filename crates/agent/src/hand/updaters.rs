@@ -89,7 +89,7 @@ pub(super) fn hold(plan: &str, seconds: u64, told: &mut Vec<String>) {
 /// They go on. Errors, in words, where they cannot be let go.
 pub fn release() -> Result<(), String> {
     withdraw(Path::new(UNITS)).map_err(|problem| format!("{UNITS}/{BOOT_UNIT}: {problem}"))?;
-    for unit in [UNIT, BOOT_UNIT].into_iter().filter(|unit| units::is_up(unit)) {
+    for unit in [UNIT, BOOT_UNIT].into_iter().filter(|unit| units::runs(unit)) {
         Program::new("systemctl").args(["stop", unit]).run_ok().map_err(|problem| problem.to_string())?;
     }
     Ok(())
@@ -97,7 +97,7 @@ pub fn release() -> Result<(), String> {
 
 /// Whether they wait for us.
 fn is_held() -> bool {
-    units::is_up(UNIT) || units::is_up(BOOT_UNIT)
+    units::runs(UNIT) || units::runs(BOOT_UNIT)
 }
 
 /// What holds them up after a boot: before any timer, and for no longer than before it.

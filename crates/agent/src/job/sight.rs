@@ -199,7 +199,7 @@ impl Sight {
         let (stale, reboot_needed, kernel_old) = match job.stage {
             Stage::Restarting | Stage::Verifying | Stage::Soaking | Stage::Reverting => {
                 let changed = job.class.changes.iter().map(|change| change.name.as_str()).collect();
-                let running = processes_now(&self.root, &self.proc, &system, now);
+                let running = processes_now(&root, &self.proc, &system, &changed);
                 let stale = stale_units(&running, &changed);
                 let kernel_old = is_kernel_old(&root, &self.proc, &packages, &changed);
                 let reboot = unrestartable(&stale).is_some() || is_hinted(&root, &changed) || kernel_old;

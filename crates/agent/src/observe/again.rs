@@ -1,13 +1,13 @@
 //! A second look at what changes fastest, without asking the package manager anything: processes and who listens; and, for a
 //! host under change, what is installed and booted.
 
-use super::{
-    Database, blank, dpkg, kernel, os_release, owners, processes, tell_stale_versions, with_packages,
-};
+use super::{Database, dpkg, kernel, os_release, owners, processes, tell_stale_versions, with_packages};
 use crate::observe::owners::Owners;
+use crate::observe::processes::Seen;
 use crate::observe::root::Root;
 use exposure::inventory::{Gap, Inventory, Kernel, Package, Part, Process, System};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Looks again at the processes of the root directory `root`, at the time `now`, and puts them into `inventory`, an
@@ -17,23 +17,34 @@ pub fn processes_again(root: &Path, proc: &Path, now: Timestamp, inventory: &mut
     let is_of_processes = |gap: &Gap| matches!(gap.part, Part::Processes | Part::Sockets);
     let mut found = Vec::new();
     let seen = processes::scan(proc, &directory, &mut found);
-    let mut owners =
-        Owners::wanted(seen.files.iter().flat_map(|file| owners::names(file)).map(<[u8]>::to_vec));
-    // What is wrong with the database was told by the first look, and is told again by the next whole one.
-    let database = Database::find(&directory, &inventory.system.release.family, &mut Vec::new());
-    if !owners.is_empty() {
-        database.take_files(&directory, &mut owners, &mut Vec::new());
-    }
-    inventory.processes = with_packages(seen, &owners);
-    if matches!(database, Database::Dpkg) {
-        tell_stale_versions(&directory, &mut inventory.processes);
-    }
+    inventory.processes = of_packages(seen, &directory, &inventory.system, None);
     inventory.observed = now;
     found.retain(is_of_processes);
     inventory.gaps.retain(|gap| !is_of_processes(gap));
     inventory.gaps.append(&mut found);
     inventory.gaps.sort();
     inventory.gaps.dedup();
+}
+
+/// Which packages' files they map: of these packages, or of all.
+fn of_packages(seen: Seen, root: &Root, system: &System, packages: Option<&BTreeSet<&str>>) -> Vec<Process> {
+    let wanted = |seen: &Seen| {
+        Owners::wanted(seen.files.iter().flat_map(|file| owners::names(file)).map(<[u8]>::to_vec))
+    };
+    let mut owners = match packages {
+        Some(packages) => wanted(&seen).among(packages),
+        None => wanted(&seen),
+    };
+    // What is wrong with the database was told by the first look, and is told again by the next whole one.
+    let database = Database::find(root, &system.release.family, &mut Vec::new());
+    if !owners.is_empty() {
+        database.take_files(root, &mut owners, &mut Vec::new());
+    }
+    let mut processes = with_packages(seen, &owners);
+    if matches!(database, Database::Dpkg) {
+        tell_stale_versions(root, &mut processes);
+    }
+    processes
 }
 
 /// The system, and which package manager keeps it, as files tell: no program is asked.
@@ -75,12 +86,15 @@ pub(crate) fn packages_now(root: &Root) -> (System, Vec<Package>, Vec<Gap>) {
     (system, packages, found)
 }
 
-/// What runs now, and which packages' files it maps, stale ones included.
-pub(crate) fn processes_now(root: &Path, proc: &Path, system: &System, now: Timestamp) -> Vec<Process> {
-    let mut inventory = blank(root, String::new(), now);
-    inventory.system = system.clone();
-    processes_again(root, proc, now, &mut inventory);
-    inventory.processes
+/// What runs now, and which files of these packages it maps, stale ones included. Files of others count as nobody's, and who
+/// listens is not looked for.
+pub(crate) fn processes_now(
+    root: &Root,
+    proc: &Path,
+    system: &System,
+    packages: &BTreeSet<&str>,
+) -> Vec<Process> {
+    of_packages(processes::scan_mapped(proc, root, &mut Vec::new()), root, system, Some(packages))
 }
 
 /// Which kernel is booted, and which are installed, as the names of `packages` tell.

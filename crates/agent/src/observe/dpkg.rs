@@ -145,6 +145,9 @@ pub(super) fn take_files(root: &Root, owners: &mut Owners, found: &mut Vec<Gap>)
     for file in names {
         let Some(name) = file.as_bytes().strip_suffix(b".list") else { continue };
         let name = String::from_utf8_lossy(&name[..memchr(b':', name).unwrap_or(name.len())]);
+        if !owners.wants(&name) {
+            continue;
+        }
         match directory.read_over(&file, &mut list, LIST_BYTES_MAX) {
             Ok(()) => owners.take_list(&name, &list),
             Err(error) => unreadable.push(format!("{name} ({error})")),

@@ -1,7 +1,7 @@
 //! Which package owns which file, asked for just the files that matter.
 
 use memchr::{memchr, memmem};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Directories that distributions with a merged `/usr` reach by two names. Databases name either.
 const MERGED: [&[u8]; 6] = [b"/bin/", b"/sbin/", b"/lib/", b"/lib32/", b"/lib64/", b"/libx32/"];
@@ -17,6 +17,8 @@ pub struct Owners {
     spellings: HashMap<Vec<u8>, Vec<Vec<u8>>>,
     /// Whether any spelling has this length: most lines are turned away by this alone.
     lengths: Vec<bool>,
+    /// The only packages whose files matter; `None`: all.
+    packages: Option<BTreeSet<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +34,7 @@ impl Owners {
             paths: HashMap::new(),
             spellings: HashMap::new(),
             lengths: vec![false; PATH_BYTES_MAX + 1],
+            packages: None,
         };
         for path in paths {
             if path.len() + b"/usr".len() > PATH_BYTES_MAX || owners.paths.contains_key(&path) {
@@ -44,6 +47,17 @@ impl Owners {
             owners.paths.insert(path, Owner::default());
         }
         owners
+    }
+
+    /// No other packages than these are wanted as owners.
+    pub fn among(self, packages: &BTreeSet<&str>) -> Self {
+        let packages = packages.iter().map(|&package| package.to_owned()).collect();
+        Self { packages: Some(packages), ..self }
+    }
+
+    /// Whether a package may be wanted as an owner: where each has a list of its own, no other's need be read.
+    pub fn wants(&self, package: &str) -> bool {
+        self.packages.as_ref().is_none_or(|packages| packages.contains(package))
     }
 
     /// Whether nothing is asked for.
@@ -63,7 +77,7 @@ impl Owners {
 
     /// Takes one file of `package`.
     pub fn take(&mut self, package: &str, path: &[u8]) {
-        if !self.lengths.get(path.len()).is_some_and(|wanted| *wanted) {
+        if !self.lengths.get(path.len()).is_some_and(|wanted| *wanted) || !self.wants(package) {
             return;
         }
         for wanted in self.spellings.get(path).into_iter().flatten() {

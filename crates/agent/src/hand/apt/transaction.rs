@@ -3,7 +3,7 @@
 use super::Apt;
 use super::command::{Way, configure, install, marks, remove, simulate, simulate_removal};
 use super::progress::Progress;
-use crate::apt::{cached_name, simulation};
+use crate::apt::{cached_name, fields, simulation};
 use crate::hand::fit::{self, Fit};
 use crate::hand::staged::Staged;
 use crate::hand::task::{Said, Task, find, is_of, tail};
@@ -12,8 +12,11 @@ use advisory::Problem;
 use exposure::inventory::{Package, PackageState};
 use rollout::plan::{Change, HostClass};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::Path;
 
+/// Where apt marks what was installed automatically.
+const MARKS: &str = "/var/lib/apt/extended_states";
 /// Lines of what stands in the way that are told.
 const NAMED_MAX: usize = 4;
 
@@ -174,7 +177,15 @@ fn installs(
     if way != Way::Forward || is_half(task, changes)? {
         says(task, way, changes, &staged)?.or_refuse(task.order)?;
     }
-    let automatic = automatic(changes);
+    // Where nothing was ever marked there is none. One that cannot be read is told: then packages count as wanted by a person.
+    let marked = match std::fs::read_to_string(MARKS) {
+        Err(problem) if problem.kind() != ErrorKind::NotFound => {
+            said.told.push(format!("marks of automatic installation are lost: {MARKS}: {problem}"));
+            String::new()
+        }
+        read => read.unwrap_or_default(),
+    };
+    let automatic = automatic(changes, &marked);
     let done = task.through(apt, &install(&staged, way), said);
     // Whoever names a package has apt believe that a person wanted it.
     if !automatic.is_empty()
@@ -204,15 +215,26 @@ pub(super) fn last_words(log: &Path) -> Vec<String> {
     lines
 }
 
-/// Of these, what is marked as installed automatically; what is new here will be.
-fn automatic(changes: &[&Change]) -> Vec<String> {
-    let names: Vec<String> = changes.iter().map(|change| apt_name(&change.name, &change.arch)).collect();
-    let shown = marks("showauto", &names).run_ok();
-    let text = shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let marked: BTreeSet<&str> = text.lines().map(str::trim).collect();
+/// Of these, what is marked as installed automatically in `marks`, apt's file of them; what is new here will be.
+fn automatic(changes: &[&Change], marks: &str) -> Vec<String> {
+    let mut marked: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for stanza in marks.split("\n\n") {
+        let (mut name, mut arch, mut is_automatic) = ("", "", false);
+        for (field, value) in fields(stanza) {
+            match field {
+                "Package" => name = value,
+                "Architecture" => arch = value,
+                "Auto-Installed" => is_automatic = value == "1",
+                _ => {}
+            }
+        }
+        if is_automatic {
+            // What is for all architectures is marked under the host's own.
+            marked.extend([(name, arch), (name, "all")]);
+        }
+    }
     let is_automatic = |change: &&&Change| {
-        let names = [change.name.clone(), format!("{}:{}", change.name, change.arch)];
-        change.from.is_none() || names.iter().any(|name| marked.contains(name.as_str()))
+        change.from.is_none() || marked.contains(&(change.name.as_str(), change.arch.as_str()))
     };
     changes.iter().filter(is_automatic).map(|change| apt_name(&change.name, &change.arch)).collect()
 }
@@ -258,6 +280,34 @@ pub(super) fn conffiles(class: &HostClass) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rollout::plan::{Digest, File};
+
+    #[test]
+    fn what_was_installed_automatically_is_marked_so_again_and_what_a_person_wanted_is_not() {
+        let marks = "Package: libssl3\nArchitecture: amd64\nAuto-Installed: 1\n\n\
+                     Package: ucf\nArchitecture: amd64\nAuto-Installed: 1\n\n\
+                     Package: openssl\nArchitecture: amd64\nAuto-Installed: 0\n";
+        let change = |name: &str, arch: &str, from: Option<&str>| Change {
+            name: name.to_owned(),
+            arch: arch.to_owned(),
+            source: name.to_owned(),
+            from: from.map(str::to_owned),
+            to: "2".to_owned(),
+            archive: String::new(),
+            file: File { sha256: Digest([0; 32]), size_bytes: 1 },
+            back: None,
+        };
+        let changes = [
+            change("libssl3", "amd64", Some("1")),
+            change("libssl3", "i386", Some("1")),
+            change("ucf", "all", Some("1")),
+            change("openssl", "amd64", Some("1")),
+            change("new", "amd64", None),
+        ];
+        let changes: Vec<&Change> = changes.iter().collect();
+        assert_eq!(automatic(&changes, marks), ["libssl3:amd64", "ucf", "new:amd64"]);
+        assert_eq!(automatic(&changes, ""), ["new:amd64"]);
+    }
 
     #[test]
     fn what_stands_in_the_way_is_named_and_not_only_that_something_does() {
