@@ -28,12 +28,10 @@ pub fn processes_again(root: &Path, proc: &Path, now: Timestamp, inventory: &mut
 
 /// Which packages' files they map: of these packages, or of all.
 fn of_packages(seen: Seen, root: &Root, system: &System, packages: Option<&BTreeSet<&str>>) -> Vec<Process> {
-    let wanted = |seen: &Seen| {
-        Owners::wanted(seen.files.iter().flat_map(|file| owners::names(file)).map(<[u8]>::to_vec))
-    };
+    let owners = Owners::wanted(seen.files.iter().flat_map(|file| owners::names(file)).map(<[u8]>::to_vec));
     let mut owners = match packages {
-        Some(packages) => wanted(&seen).among(packages),
-        None => wanted(&seen),
+        Some(packages) => owners.among(packages),
+        None => owners,
     };
     // What is wrong with the database was told by the first look, and is told again by the next whole one.
     let database = Database::find(root, &system.release.family, &mut Vec::new());
