@@ -50,6 +50,7 @@ impl Owners {
     }
 
     /// No other packages than these are wanted as owners.
+    #[must_use]
     pub fn among(self, packages: &BTreeSet<&str>) -> Self {
         let packages = packages.iter().map(|&package| package.to_owned()).collect();
         Self { packages: Some(packages), ..self }

@@ -72,21 +72,16 @@ impl<T> From<io::Result<T>> for Look<T> {
 
 /// Looks at every process whose root directory is `root`, and at who listens.
 pub(super) fn scan(proc: &Path, root: &Root, found: &mut Vec<Gap>) -> Seen {
-    look(proc, root, found, |scan, pids| scan.listeners(pids))
+    look(proc, root, true, found)
 }
 
 /// The same, but for who listens: for that the kernel walks its whole table of connections, a few milliseconds long whatever is in
 /// there, for each network namespace twice.
 pub(super) fn scan_mapped(proc: &Path, root: &Root, found: &mut Vec<Gap>) -> Seen {
-    look(proc, root, found, |_, _| {})
+    look(proc, root, false, found)
 }
 
-fn look(
-    proc: &Path,
-    root: &Root,
-    found: &mut Vec<Gap>,
-    listeners: impl FnOnce(&mut Scan<'_>, &[u32]),
-) -> Seen {
+fn look(proc: &Path, root: &Root, with_listeners: bool, found: &mut Vec<Gap>) -> Seen {
     let pids = match pids(proc) {
         Ok(pids) if !pids.is_empty() => pids,
         Ok(_) => return unseen(proc, "shows no processes", found),
@@ -96,7 +91,9 @@ fn look(
     for pid in &pids {
         scan.look_at(*pid);
     }
-    listeners(&mut scan, &pids);
+    if with_listeners {
+        scan.listeners(&pids);
+    }
     let hidden = !proc.join("1").exists();
     if !scan.denied.is_empty() && scan.runs() {
         // Only now it matters how many there are.
