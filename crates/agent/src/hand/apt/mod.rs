@@ -45,7 +45,7 @@ impl Driver for Apt {
             "/var/lib/dpkg/status",
             "/var/lib/dpkg/updates",
             "/var/lib/dpkg/arch",
-            "/var/lib/apt/extended_states",
+            transaction::MARKS,
             "/var/lib/apt/lists",
             "/etc/apt",
         ]

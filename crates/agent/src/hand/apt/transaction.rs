@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// Where apt marks what was installed automatically.
-const MARKS: &str = "/var/lib/apt/extended_states";
+pub(super) const MARKS: &str = "/var/lib/apt/extended_states";
 /// Lines of what stands in the way that are told.
 const NAMED_MAX: usize = 4;
 
@@ -177,15 +177,7 @@ fn installs(
     if way != Way::Forward || is_half(task, changes)? {
         says(task, way, changes, &staged)?.or_refuse(task.order)?;
     }
-    // Where nothing was ever marked there is none. One that cannot be read is told: then packages count as wanted by a person.
-    let marked = match std::fs::read_to_string(MARKS) {
-        Err(problem) if problem.kind() != ErrorKind::NotFound => {
-            said.told.push(format!("marks of automatic installation are lost: {MARKS}: {problem}"));
-            String::new()
-        }
-        read => read.unwrap_or_default(),
-    };
-    let automatic = automatic(changes, &marked);
+    let automatic = automatic(changes, &marks_now(said));
     let done = task.through(apt, &install(&staged, way), said);
     // Whoever names a package has apt believe that a person wanted it.
     if !automatic.is_empty()
@@ -213,6 +205,18 @@ pub(super) fn last_words(log: &Path) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Apt's file of what was installed automatically. Where nothing was ever marked there is none. One that cannot be read is told: then
+/// packages count as wanted by a person.
+fn marks_now(said: &mut Said) -> String {
+    match std::fs::read_to_string(MARKS) {
+        Err(problem) if problem.kind() != ErrorKind::NotFound => {
+            said.told.push(format!("marks of automatic installation are lost: {MARKS}: {problem}"));
+            String::new()
+        }
+        read => read.unwrap_or_default(),
+    }
 }
 
 /// Of these, what is marked as installed automatically in `marks`, apt's file of them; what is new here will be.
